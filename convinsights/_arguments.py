@@ -1,0 +1,228 @@
+"""The door: every argument is checked here once, and refused by its name.
+
+The helpers return the argument in the one form that the rest of the library works with: arrays as
+`numpy.ndarray`, sizes as tuples of `int` with one entry per spatial axis. What they raise is a
+`TypeError` for the wrong kind of thing and a `ValueError` for the wrong value or shape; the message
+says what the argument would have to be, and what came.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Array",
+    "DType",
+    "Ints",
+    "Pad",
+    "as_array",
+    "as_float",
+    "as_generator",
+    "as_vector",
+    "check_cache",
+    "check_flag",
+    "check_fraction",
+    "check_groups",
+    "check_pixels",
+    "check_shape",
+    "compute_dtype",
+    "described",
+    "is_sequence",
+    "per_axis",
+    "result_dtype",
+    "shape_of",
+    "spatial_rank",
+    "to_integer",
+]
+
+Array: TypeAlias = npt.NDArray[Any]
+DType: TypeAlias = np.dtype[Any]
+Ints: TypeAlias = int | Sequence[int]
+Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
+T = TypeVar("T")
+
+FLOATS = (np.float16, np.float32, np.float64)
+
+
+# -- arrays and their types ---------------------------------------------------------------------
+
+
+def as_array(name: str, value: object) -> Array:
+    """Return `value` as an array of real numbers, without a copy where it is one already."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked one: its mask would be lost")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be a rectangular array of numbers, got nested sequences of unequal length"
+        ) from None
+    if array.dtype.kind not in "biu" and array.dtype.type not in FLOATS:
+        raise TypeError(
+            f"{name} must hold real numbers (float16, float32, float64, integers or bools), "
+            f"got dtype {array.dtype}"
+        )
+    return array
+
+
+def result_dtype(*arrays: Array | None) -> DType:
+    """Return the dtype of a result: NumPy's promotion, integers and bools counting as float64."""
+    types = [
+        np.float64 if array.dtype.kind in "biu" else array.dtype.type
+        for array in arrays
+        if array is not None
+    ]
+    return np.result_type(*types)
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """Return the dtype to compute in: float16 is only ever stored, and computed as float32."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def as_float(dtype: npt.DTypeLike) -> DType:
+    """Return the `dtype` argument of an `initialize`."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float16, float32 or float64, got {dtype!r}") from None
+    if result.type not in FLOATS:
+        raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
+    return result.newbyteorder("=")
+
+
+def as_generator(rng: object) -> np.random.Generator:
+    """Return `rng`, which must be a random generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+    return rng
+
+
+def as_vector(name: str, value: object, channels: int) -> Array | None:
+    """Return a per-channel array (bias, gamma, …), or None where it was not given."""
+    if value is None:
+        return None
+    array = as_array(name, value)
+    if array.shape != (channels,):
+        raise ValueError(
+            f"{name} must be ({channels},), one number per channel, got shape {array.shape}"
+        )
+    return array
+
+
+def check_shape(name: str, value: object, shape: tuple[int, ...]) -> Array:
+    """Return the array `value`, which must have the output's shape."""
+    array = as_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must be of the output's shape {shape}, got shape {array.shape}")
+    return array
+
+
+def check_cache(cache: object, kind: type[T], name: str) -> T:
+    """Return `cache`, which must be what the forward function of the same module made."""
+    if not isinstance(cache, kind):
+        raise TypeError(f"cache must be what {name}.forward returned, got {type(cache).__name__}")
+    return cache
+
+
+def described(name: str, shape: tuple[int, ...]) -> str:
+    """Name a shape for a message: `x of shape (2, 3, 4)`, or `input_shape (2, 3, 4)`."""
+    return f"{name} {shape}" if name.endswith("shape") else f"{name} of shape {shape}"
+
+
+# -- numbers and sizes --------------------------------------------------------------------------
+
+
+def is_sequence(value: object) -> bool:
+    """Tell whether `value` is one entry per axis rather than one for all."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def to_integer(name: str, value: object, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`; bools and fractions are no integers."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return number
+
+
+def per_axis(name: str, value: object, rank: int, *, minimum: int = 1) -> tuple[int, ...]:
+    """Return one int per spatial axis: `value` itself, or the one int for all of them."""
+    if not is_sequence(value):
+        return (to_integer(name, value, minimum=minimum),) * rank
+    entries: Sequence[object] = value  # type: ignore[assignment]
+    if len(entries) != rank:
+        raise ValueError(
+            f"{name} must be an int or have one entry per spatial axis ({rank}), got {value!r}"
+        )
+    return tuple(to_integer(name, entry, minimum=minimum) for entry in entries)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return `value`, which must be a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, got {value!r}")
+    return bool(value)
+
+
+def check_fraction(name: str, value: object, *, most: float = math.inf) -> float:
+    """Return `value` as a float from 0 to `most`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    if not 0 <= value <= most or value == math.inf:
+        rule = "finite and at least 0" if most == math.inf else f"from 0 to {most}"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return float(value)
+
+
+def shape_of(name: str, value: object, *, minimum: int = 1) -> tuple[int, ...]:
+    """Return a shape argument as a tuple of ints."""
+    if not is_sequence(value):
+        raise TypeError(f"{name} must be a sequence of ints, got {value!r}")
+    entries: Sequence[object] = value  # type: ignore[assignment]
+    return tuple(to_integer(name, entry, minimum=minimum) for entry in entries)
+
+
+def spatial_rank(name: str, shape: tuple[int, ...], form: str) -> int:
+    """Return how many spatial axes a kernel has: all of its axes but the two of its channels."""
+    if not 3 <= len(shape) <= 5 or 0 in shape:
+        raise ValueError(
+            f"{name} must be {form} with one, two or three spatial axes and no size of 0, "
+            f"got shape {shape}"
+        )
+    return len(shape) - 2
+
+
+def check_pixels(name: str, shape: tuple[int, ...], rank: int | None = None) -> None:
+    """Refuse an image that is not (N, *spatial, C), or has no pixels or no channels."""
+    if not 3 <= len(shape) <= 5 or rank not in (None, len(shape) - 2):
+        axes = "one, two or three" if rank is None else f"the kernel's {rank}"
+        raise ValueError(
+            f"{name} must be (N, *spatial, C) with {axes} spatial axes, got shape {shape}"
+        )
+    if 0 in shape[1:]:
+        raise ValueError(
+            f"{name} must have no spatial size and no channel count of 0, got shape {shape}"
+        )
+
+
+def check_groups(groups: object, **channels: int) -> int:
+    """Return `groups` as an int that divides every one of the channel counts."""
+    number = to_integer("groups", groups)
+    for name, count in channels.items():
+        if count % number:
+            raise ValueError(f"groups must divide {name} = {count}, got {groups!r}")
+    return number

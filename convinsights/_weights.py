@@ -1,0 +1,64 @@
+"""Shapes, counts and initial values of weights."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights._arguments import (
+    Array,
+    Ints,
+    as_float,
+    as_generator,
+    check_flag,
+    check_groups,
+    is_sequence,
+    shape_of,
+    to_integer,
+)
+
+__all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "kernel_size_of"]
+
+
+class ParameterCount(NamedTuple):
+    """Numbers that training moves by their gradient, and numbers it keeps by averaging."""
+
+    trainable: int
+    non_trainable: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.trainable + self.non_trainable
+
+
+def kernel_size_of(kernel_size: Ints) -> tuple[int, ...]:
+    """Return a kernel size as one int per spatial axis; a single int is a single axis."""
+    size = shape_of("kernel_size", kernel_size if is_sequence(kernel_size) else (kernel_size,))
+    if not 1 <= len(size) <= 3:
+        raise ValueError(f"kernel_size must be one, two or three ints, got {kernel_size!r}")
+    return size
+
+
+def conv_kernel_shape(
+    kernel_size: Ints, in_channels: int, filters: int, groups: int
+) -> tuple[int, ...]:
+    """Return (*kernel_size, C_in // groups, C_out)."""
+    size = kernel_size_of(kernel_size)
+    in_channels, filters = to_integer("in_channels", in_channels), to_integer("filters", filters)
+    groups = check_groups(groups, in_channels=in_channels, filters=filters)
+    return *size, in_channels // groups, filters
+
+
+def count(kernel_shape: tuple[int, ...], outputs: int, use_bias: bool) -> int:
+    """Count the weights of a kernel and, where asked to, one bias per output channel."""
+    return math.prod(kernel_shape) + (outputs if check_flag("use_bias", use_bias) else 0)
+
+
+def he_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: npt.DTypeLike
+) -> Array:
+    """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs."""
+    result = as_float(dtype)
+    return (as_generator(rng).standard_normal(shape) * math.sqrt(2 / fan_in)).astype(result)

@@ -1,0 +1,538 @@
+"""Centre and scale every channel, then let it learn to undo that.
+
+    y = gamma x̂ + beta        x̂ = (x - mean) / sqrt(variance + epsilon)
+
+per channel, with the mean and the variance over all other axes: those of the batch in training,
+moving averages of them in inference. gamma scales and beta shifts, as in the literature (course
+notes that call the new mean gamma and the new standard deviation beta have them the other way
+round). gamma = sqrt(variance + epsilon) and beta = mean undo the normalization.
+
+In training the batch's own mean and variance depend on x. Of a gradient they take away the part
+along 1 and the part along x̂: with m values per channel, and r = gamma / sqrt(variance + epsilon),
+
+    dx = r (dy - mean(dy) - x̂ mean(dy x̂)) = r (I - 1 1ᵀ/m - x̂ x̂ᵀ/m) dy
+
+In inference they are constants, and dx = r dy.
+
+References
+----------
+Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+Covariate Shift", 2015.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights._arguments import (
+    Array,
+    DType,
+    as_array,
+    as_float,
+    as_vector,
+    check_cache,
+    check_fraction,
+    check_shape,
+    compute_dtype,
+    result_dtype,
+    to_integer,
+)
+from convinsights._products import blocks, channel_sum, rounded
+from convinsights._weights import ParameterCount
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "ParameterCount",
+    "Statistics",
+    "backward",
+    "fold",
+    "forward",
+    "initial_statistics",
+    "initialize",
+    "parameter_count",
+    "update",
+]
+
+
+# Bytes of a block: a few of them fit in the cache of one core.
+BLOCK = 2**18
+
+
+class Statistics(NamedTuple):
+    """Mean and (biased) variance of every channel, each (C,)."""
+
+    mean: Array
+    variance: Array
+
+
+class Gradients(NamedTuple):
+    """Gradients with respect to the arguments of `forward`, each in its argument's shape."""
+
+    x: Array
+    gamma: Array | None
+    beta: Array | None
+    statistics: Statistics | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads; of it, `statistics` are those that were normalized by."""
+
+    x: Array
+    gamma: Array | None
+    has_beta: bool
+    statistics: Statistics
+    training: bool
+    epsilon: float
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    statistics: Statistics | None = None,
+    *,
+    epsilon: float = 1e-3,
+) -> tuple[Array, Cache]:
+    """Bring every channel to mean beta and standard deviation gamma.
+
+    Parameters
+    ----------
+    x : array (N, …, C)
+        Any number of axes between the batch and the channels.
+    gamma, beta : array (C,), optional
+        Scale and shift; 1 and 0 where they are not given.
+    statistics : Statistics, optional
+        What to normalize by (inference). None: the mean and variance of x itself (training).
+    epsilon : float
+        Added to the variance.
+
+    Returns
+    -------
+    y : array of x's shape
+        In the result type of x, gamma and beta, where integers count as float64; the statistics do
+        not count.
+    cache : Cache
+        For `backward`; refers to the inputs. `cache.statistics` are those normalized by, in the
+        dtype computed in.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a variance or epsilon is negative, both are 0 for some channel, or the
+        batch is empty in training.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import batchnorm
+    >>> x = np.array([[1, 10], [3, 10]])
+    >>> y, cache = batchnorm.forward(x, np.array([2, 2]), np.array([7, 7]), epsilon=1)
+    >>> y.round(3)
+    array([[5.586, 7.   ],
+           [8.414, 7.   ]])
+    >>> cache.statistics.mean.tolist(), cache.statistics.variance.tolist()
+    ([2.0, 10.0], [1.0, 0.0])
+    """
+    x = as_array("x", x)
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"x must be (N, …, C) with no size of 0 behind N, got shape {x.shape}")
+    channels = x.shape[-1]
+    gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
+    epsilon = check_fraction("epsilon", epsilon)
+    dtype = result_dtype(x, gamma, beta)
+    compute = compute_dtype(dtype)
+    training = statistics is None
+    if statistics is not None:
+        used = Statistics(*(a.astype(compute) for a in _checked(statistics, channels)))
+    elif len(x):
+        used = _statistics(x, compute)
+    else:
+        raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
+    scale = _scale(used.variance, gamma, epsilon)
+    y = np.empty(x.shape, compute)
+    rows, out = _rows(x), _rows(y)
+    for part in _blocks(rows, compute):
+        np.subtract(rows[part], used.mean, out=out[part])
+        out[part] *= scale
+        if beta is not None:
+            out[part] += beta.astype(compute, copy=False)
+    cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
+    return y.astype(dtype, copy=False), cache
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send the gradient back, through the statistics too where they were the batch's own.
+
+    Parameters
+    ----------
+    dy : array of x's shape
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, gamma, beta, statistics)
+        In the dtype of the output. gamma and beta are None where they were not given; statistics
+        are a Statistics of gradients where they were given, None where they were the batch's own.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.
+
+    Examples
+    --------
+    Two values per channel leave nothing to learn when epsilon is 0: they are always -1 and 1.
+
+    >>> import numpy as np
+    >>> from convinsights import batchnorm
+    >>> y, cache = batchnorm.forward(np.array([[1], [3]]), epsilon=0)
+    >>> batchnorm.backward(np.array([[5], [8]]), cache).x.tolist()
+    [[0.0], [0.0]]
+    """
+    cache = check_cache(cache, Cache, "batchnorm")
+    compute = compute_dtype(cache.dtype)
+    dy = check_shape("dy", dy, cache.x.shape)
+    mean, variance = cache.statistics
+    inverse_root = _scale(variance, None, cache.epsilon)
+    scale = _scale(variance, cache.gamma, cache.epsilon)
+    x_rows, dy_rows = _rows(cache.x), _rows(dy)
+    sums = np.zeros((2, len(mean)))
+    for part in _blocks(x_rows, compute):
+        dy_part = dy_rows[part].astype(compute, copy=False)
+        sums[0] += np.einsum("mc,mc->c", dy_part, x_rows[part] - mean)
+        sums[1] += np.ones(len(dy_part), compute) @ dy_part
+    dgamma, dbeta = (sums * [inverse_root, np.ones_like(mean)]).astype(compute)
+    dx = np.empty(dy.shape, compute)
+    dx_rows, m = _rows(dx), max(1, len(dy_rows))
+    for part in _blocks(x_rows, compute):
+        np.multiply(dy_rows[part], scale, out=dx_rows[part], dtype=compute)
+        if cache.training:
+            along = np.subtract(x_rows[part], mean, dtype=compute)
+            along *= scale * inverse_root * dgamma / m
+            dx_rows[part] -= along
+            dx_rows[part] -= scale * dbeta / m
+    dstatistics = None
+    if not cache.training:
+        dmean, dvariance = -scale * dbeta, -scale * inverse_root * dgamma / 2
+        dstatistics = Statistics(*rounded(cache.dtype, dmean, dvariance))
+    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
+    return Gradients(
+        dx,
+        None if cache.gamma is None else dgamma,
+        dbeta if cache.has_beta else None,
+        dstatistics,
+    )
+
+
+def update(
+    moving: Statistics,
+    batch: Statistics,
+    *,
+    momentum: float = 0.99,
+    sample_size: int | None = None,
+) -> Statistics:
+    """Move the moving statistics a little towards those of a batch.
+
+    Keras keeps 0.99 of the old and averages the biased variance; PyTorch's `momentum=0.1` is the
+    weight of the new, so 0.9 here, and it averages the unbiased variance.
+
+    Parameters
+    ----------
+    moving, batch : Statistics
+        The averages so far, and the `cache.statistics` of a batch in training.
+    momentum : float from 0 to 1
+        Weight of the old.
+    sample_size : int, optional
+        Values per channel, n; with it the batch's variance is first multiplied by n / (n - 1).
+
+    Returns
+    -------
+    Statistics
+        momentum * moving + (1 - momentum) * batch, in the dtype of moving.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a variance is negative, momentum is not from 0 to 1 or sample_size < 2.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights.batchnorm import Statistics, initial_statistics, update
+    >>> batch = Statistics(np.array([10.0]), np.array([3.0]))
+    >>> update(initial_statistics(1), batch, momentum=0.5)
+    Statistics(mean=array([5.]), variance=array([2.]))
+    >>> update(initial_statistics(1), batch, momentum=0.5, sample_size=2)
+    Statistics(mean=array([5.]), variance=array([3.5]))
+    """
+    old = _checked(moving, None, "moving")
+    new = _checked(batch, len(old.mean), "batch")
+    keep = check_fraction("momentum", momentum, most=1)
+    correction = 1.0
+    if sample_size is not None:
+        n = to_integer("sample_size", sample_size, minimum=2)
+        correction = n / (n - 1)
+    return Statistics(
+        *(
+            (keep * a.astype(np.float64) + (1 - keep) * factor * b.astype(np.float64)).astype(
+                result_dtype(a)
+            )
+            for a, b, factor in zip(old, new, (1.0, correction), strict=True)
+        )
+    )
+
+
+def initial_statistics(channels: int) -> Statistics:
+    """Start the moving statistics at mean 0 and variance 1.
+
+    Parameters
+    ----------
+    channels : int
+
+    Returns
+    -------
+    Statistics
+        Zeros and ones, each (C,), in float64.
+
+    Raises
+    ------
+    ValueError
+        If channels is less than 1.
+    TypeError
+        If it is no integer.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015.
+
+    Examples
+    --------
+    >>> from convinsights import batchnorm
+    >>> batchnorm.initial_statistics(2)
+    Statistics(mean=array([0., 0.]), variance=array([1., 1.]))
+    """
+    channels = to_integer("channels", channels)
+    return Statistics(np.zeros(channels), np.ones(channels))
+
+
+def parameter_count(channels: int) -> ParameterCount:
+    """Count four numbers per channel: gamma and beta learn, mean and variance are averaged.
+
+    Parameters
+    ----------
+    channels : int
+
+    Returns
+    -------
+    ParameterCount(trainable, non_trainable)
+        With their sum as `total`.
+
+    Raises
+    ------
+    ValueError
+        If channels is less than 1.
+    TypeError
+        If it is no integer.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.
+
+    Examples
+    --------
+    >>> from convinsights import batchnorm
+    >>> batchnorm.parameter_count(64), batchnorm.parameter_count(64).total
+    (ParameterCount(trainable=128, non_trainable=128), 256)
+    """
+    channels = to_integer("channels", channels)
+    return ParameterCount(2 * channels, 2 * channels)
+
+
+def fold(
+    kernel: Array,
+    bias: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    statistics: Statistics,
+    *,
+    epsilon: float = 1e-3,
+) -> tuple[Array, Array]:
+    """Fold the normalization that follows a convolution into its kernel and bias.
+
+    In inference both are linear: with r = gamma / sqrt(variance + epsilon), the kernel of every
+    output channel is multiplied by its r, and the bias becomes (bias - mean) r + beta. That is
+    exact whatever the padding; a normalization *before* a zero-padded convolution cannot be folded.
+
+    Parameters
+    ----------
+    kernel : array (…, C_out) or (*kernel_size, C, depth_multiplier)
+        Kernel of a convolution, or of a depthwise one with C_out = C * depth_multiplier. (The
+        output channels of a transposed kernel are its second last axis: for groups = 1 fold
+        `kernel.swapaxes(-1, -2)` and swap back.)
+    bias, gamma, beta : array (C_out,) or None
+        0, 1 and 0 where they are None.
+    statistics : Statistics
+        The moving statistics.
+    epsilon : float
+        Added to the variance.
+
+    Returns
+    -------
+    kernel : array of the kernel's shape
+    bias : array (C_out,)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a variance or epsilon is negative, or both are 0 for some channel.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1, equation (11).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import batchnorm
+    >>> statistics = batchnorm.Statistics(np.array([5.0]), np.array([4.0]))
+    >>> batchnorm.fold(np.array([[3.0]]), None, None, None, statistics, epsilon=0)
+    (array([[1.5]]), array([-2.5]))
+    """
+    kernel, used = as_array("kernel", kernel), _checked(statistics, None)
+    channels = len(used.mean)
+    if kernel.shape[-1:] == (channels,):
+        per_kernel: tuple[int, ...] = (channels,)
+    elif kernel.ndim > 2 and math.prod(kernel.shape[-2:]) == channels:
+        per_kernel = kernel.shape[-2:]
+    else:
+        raise ValueError(
+            f"kernel must be (…, {channels}), or depthwise with C * depth_multiplier = {channels}, "
+            f"for statistics of {channels} channels, got {kernel.shape}"
+        )
+    bias = as_vector("bias", bias, channels)
+    gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
+    dtype = result_dtype(kernel, bias, gamma, beta)
+    compute = compute_dtype(dtype)
+    scale = _scale(used.variance.astype(compute), gamma, check_fraction("epsilon", epsilon))
+    shift = -used.mean.astype(compute) if bias is None else bias - used.mean.astype(compute)
+    shift = shift * scale if beta is None else shift * scale + beta
+    folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
+    return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
+
+
+def initialize(channels: int, *, dtype: npt.DTypeLike = np.float64) -> tuple[Array, Array]:
+    """Start as the plain normalization: gamma 1 and beta 0.
+
+    Parameters
+    ----------
+    channels : int
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    gamma, beta : array (C,)
+
+    Raises
+    ------
+    ValueError
+        If channels is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015.
+
+    Examples
+    --------
+    >>> from convinsights import batchnorm
+    >>> batchnorm.initialize(2)
+    (array([1., 1.]), array([0., 0.]))
+    """
+    channels, result = to_integer("channels", channels), as_float(dtype)
+    return np.ones(channels, result), np.zeros(channels, result)
+
+
+def _rows(x: Array) -> Array:
+    # (N, …, C) -> (m, C), one row of channels for each of the m values per channel
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _blocks(rows: Array, dtype: DType) -> list[tuple[slice, ...]]:
+    # Several passes over a block that stays in the cache cost little more than one over all of x.
+    most = max(1, BLOCK // (rows.shape[-1] * dtype.itemsize))
+    return list(blocks(rows.shape[:1], most))
+
+
+def _statistics(x: Array, dtype: DType) -> Statistics:
+    # Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. The rounding of
+    # the mean itself is measured in the second pass and taken out of both.
+    rows = _rows(x)
+    mean = channel_sum(x, dtype) / len(rows)
+    sums = np.zeros((2, rows.shape[-1]))
+    for part in _blocks(rows, dtype):
+        centred = np.subtract(rows[part], mean, dtype=dtype)
+        sums[0] += np.ones(len(centred), dtype) @ centred
+        sums[1] += np.einsum("mc,mc->c", centred, centred)
+    off, square = sums / len(rows)
+    return Statistics((mean + off).astype(dtype), np.maximum(square - off**2, 0).astype(dtype))
+
+
+def _scale(variance: Array, gamma: Array | None, epsilon: float) -> Array:
+    # gamma / sqrt(variance + epsilon), in the dtype of the variance
+    raised = variance + epsilon
+    if (raised <= 0).any():
+        raise ValueError(
+            f"variance + epsilon must be positive, got 0 for channel {int(raised.argmin())} "
+            f"and epsilon = {epsilon}"
+        )
+    root = np.sqrt(raised)
+    return 1 / root if gamma is None else gamma.astype(variance.dtype, copy=False) / root
+
+
+def _checked(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
+    if not isinstance(statistics, (tuple, list)) or len(statistics) != 2:
+        raise TypeError(f"{name} must be a Statistics(mean, variance), got {statistics!r}")
+    pair = Statistics(
+        *(
+            as_array(f"{name}.{field}", a)
+            for field, a in zip(Statistics._fields, statistics, strict=True)
+        )
+    )
+    channels = pair.mean.size if channels is None else channels
+    for field, a in zip(Statistics._fields, pair, strict=True):
+        if a.shape != (channels,) or not channels:
+            raise ValueError(
+                f"{name}.{field} must be ({channels},), one number per channel, got shape {a.shape}"
+            )
+    if (pair.variance < 0).any():
+        raise ValueError(f"{name}.variance must not be negative, got {pair.variance.min()}")
+    return pair

@@ -1,0 +1,468 @@
+"""Look at every place of an image through the same window.
+
+The classic convolution sums over the pixels of the window and over the input channels at once:
+
+    y[n, i, j, o] = sum over u, v, c of
+                    x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, o] + bias[o]
+
+(cross-correlation: no flip, as in every deep-learning framework; in 1-D and 3-D with one index less
+and one more). With the windows as rows of a matrix it is a single product, and so are its
+gradients, for it is linear in x and in the kernel:
+
+    y       = im2col(x) kernel
+    dx      = col2im(dy kernelᵀ)
+    dkernel = im2col(x)ᵀ dy
+    dbias   = sum of dy over all pixels
+
+With `groups` the channels are split: group g sees only the g-th part of the input channels and
+makes the g-th part of the output channels.
+
+References
+----------
+LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import _products
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    as_array,
+    as_vector,
+    check_cache,
+    check_groups,
+    check_pixels,
+    check_shape,
+    compute_dtype,
+    described,
+    result_dtype,
+    shape_of,
+    spatial_rank,
+)
+from convinsights._geometry import Geometry
+from convinsights._weights import conv_kernel_shape, count, he_normal
+from convinsights.im2col import im2col
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "backward",
+    "forward",
+    "initialize",
+    "matrix",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+
+class Gradients(NamedTuple):
+    """Gradients with respect to the arguments of `forward`, each in its argument's shape."""
+
+    x: Array
+    kernel: Array
+    bias: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads: the inputs themselves, and where the windows lay."""
+
+    x: Array
+    kernel: Array
+    has_bias: bool
+    geometry: Geometry
+    groups: int
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> tuple[Array, Cache]:
+    """Slide a window over an image and take its inner product with every kernel.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C_in)
+        Images with as many spatial axes as the kernel.
+    kernel : array (*kernel_size, C_in // groups, C_out)
+        One, two or three spatial axes.
+    bias : array (C_out,), optional
+        Added to every pixel.
+    strides, dilation_rate : int or one per spatial axis
+        Pixels between neighbouring windows, and between neighbouring taps (1: adjacent).
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image.
+    groups : int
+        Parts that the channels are split into; divides C_in and C_out.
+
+    Returns
+    -------
+    y : array (N, *output_size, C_out)
+        In the result type of the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import conv
+    >>> x = np.array([[10, 11, 12], [20, 21, 22]]).reshape(1, 2, 3, 1)
+    >>> right_minus_left = np.array([-1, 1]).reshape(1, 2, 1, 1)
+    >>> y, cache = conv.forward(x, right_minus_left)
+    >>> y[0, :, :, 0]
+    array([[1., 1.],
+           [1., 1.]])
+    """
+    x, kernel = as_array("x", x), as_array("kernel", kernel)
+    geometry, groups = plan(x.shape, kernel.shape, strides, padding, dilation_rate, groups)
+    bias = as_vector("bias", bias, kernel.shape[-1])
+    dtype = result_dtype(x, kernel, bias)
+    y = _products.correlate(x, kernel, bias, geometry, groups, compute_dtype(dtype))
+    cache = Cache(x, kernel, bias is not None, geometry, groups, dtype)
+    return y.astype(dtype, copy=False), cache
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send every output's gradient back to the pixels and the taps that made it.
+
+    Parameters
+    ----------
+    dy : array (N, *output_size, C_out)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, kernel, bias)
+        In the dtype of the output; bias is None where there was none.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
+
+    Examples
+    --------
+    A pixel that two windows read gets both their gradients:
+
+    >>> import numpy as np
+    >>> from convinsights import conv
+    >>> y, cache = conv.forward(np.array([[[5], [6], [7]]]), np.array([[[1]], [[2]]]))
+    >>> gradients = conv.backward(np.array([[[10], [100]]]), cache)
+    >>> gradients.x.ravel(), gradients.kernel.ravel()
+    (array([ 10., 120., 200.]), array([650., 760.]))
+    """
+    cache = check_cache(cache, Cache, "conv")
+    x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
+    dy = check_shape("dy", dy, (len(x), *geometry.output_size, kernel.shape[-1]))
+    compute = compute_dtype(cache.dtype)
+    dkernel = _products.kernel_gradient(x, dy, geometry, groups, compute)
+    dx = _products.image_gradient(dy, kernel, geometry, groups, compute)
+    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
+    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+
+
+def output_shape(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_in // groups, C_out)
+    strides, padding, dilation_rate, groups
+        As in `forward`.
+
+    Returns
+    -------
+    (N, *output_size, C_out)
+        output_size = floor((before + size + after - ke) / stride) + 1 with the effective kernel
+        ke = (kernel_size - 1) * dilation_rate + 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
+
+    Examples
+    --------
+    >>> from convinsights import conv
+    >>> conv.output_shape((8, 224, 224, 3), (7, 7, 3, 64), strides=2, padding="same")
+    (8, 112, 112, 64)
+    """
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    geometry, _ = plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES)
+    return shape[0], *geometry.output_size, kernel[-1]
+
+
+def parameter_count(
+    kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
+) -> int:
+    """Count the weights: k1 k2 C_in / groups for each of the C_out outputs.
+
+    Parameters
+    ----------
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    use_bias : bool
+        Whether to count the C_out biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
+
+    Examples
+    --------
+    >>> from convinsights import conv
+    >>> conv.parameter_count((3, 3), 64, 128, use_bias=True)
+    73856
+    """
+    return count(conv_kernel_shape(kernel_size, in_channels, filters, groups), filters, use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> int:
+    """Count one multiplication and addition per tap and output element, zeros of the padding too.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_in // groups, C_out)
+    strides, padding, dilation_rate, groups
+        As in `forward`.
+
+    Returns
+    -------
+    int
+        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import conv
+    >>> conv.multiply_adds((1, 56, 56, 64), (3, 3, 64, 64), padding="same")
+    115605504
+    """
+    batch, *pixels, _ = output_shape(
+        input_shape,
+        kernel_shape,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+    return batch * math.prod(pixels) * math.prod(shape_of("kernel_shape", kernel_shape))
+
+
+def initialize(
+    rng: np.random.Generator,
+    kernel_size: Ints,
+    in_channels: int,
+    filters: int,
+    *,
+    groups: int = 1,
+    dtype: npt.DTypeLike = np.float64,
+) -> Array:
+    """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    array (*kernel_size, C_in // groups, C_out)
+        Normal with variance 2 / (prod(kernel_size) * C_in / groups).
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import conv
+    >>> conv.initialize(np.random.default_rng(0), (3, 3), 64, 128).shape
+    (3, 3, 64, 128)
+    """
+    shape = conv_kernel_shape(kernel_size, in_channels, filters, groups)
+    return he_normal(rng, shape, math.prod(shape[:-1]), dtype)
+
+
+def matrix(
+    kernel: Array,
+    input_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> Array:
+    """Write the convolution of one image as the matrix M of a dense layer.
+
+    Every row of M holds the kernel at the pixels of one window and zeros elsewhere, so that
+    `M @ x.ravel() == forward(x[None], kernel, …)[0].ravel()`. It is for looking at: it is as large
+    as all inputs times all outputs.
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C_in // groups, C_out)
+    input_shape : (*spatial, C_in)
+        Shape of one image, without the batch.
+    strides, padding, dilation_rate, groups
+        As in `forward`.
+
+    Returns
+    -------
+    array (O, I)
+        For O = prod(output_size) * C_out outputs and I = prod(spatial) * C_in inputs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import conv
+    >>> conv.matrix(np.array([1, 2]).reshape(2, 1, 1), (4, 1))
+    array([[1., 2., 0., 0.],
+           [0., 1., 2., 0.],
+           [0., 0., 1., 2.]])
+    """
+    kernel = as_array("kernel", kernel)
+    shape = (1, *shape_of("input_shape", input_shape))
+    geometry, groups = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, MATRIX)
+    inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
+    # The columns of an image of pixel numbers say where every entry of a window was read from.
+    # Number 0 is the padding: an input of its own, dropped at the end.
+    numbers = np.arange(1.0, inputs + 1).reshape(shape)
+    columns = im2col(
+        numbers, geometry.kernel_size, strides=strides, padding=padding, dilation_rate=dilation_rate
+    )
+    column = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])
+    pixel, group = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(groups).reshape(-1, 1)
+    taps = kernel.reshape(-1, kernel.shape[-2], groups, kernel.shape[-1] // groups).swapaxes(1, 2)
+    dense = np.zeros((outputs, groups, taps.shape[-1], inputs + 1), result_dtype(kernel))
+    dense[pixel, group, :, column] = taps
+    return dense[..., 1:].reshape(-1, inputs)
+
+
+# -- shared by the concepts that are convolutions ------------------------------------------------
+
+SHAPES = ("input_shape", "kernel_shape")
+MATRIX = ("input_shape", "kernel")
+
+
+def plan(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    strides: Ints,
+    padding: Pad,
+    dilation_rate: Ints,
+    groups: int,
+    names: tuple[str, str] = ("x", "kernel"),
+) -> tuple[Geometry, int]:
+    """Check that an image and a kernel go together, and lay the windows."""
+    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C_in // groups, C_out)")
+    check_pixels(names[0], x_shape, rank)
+    channels, filters = x_shape[-1], kernel_shape[-1]
+    groups = check_groups(groups, C_in=channels, C_out=filters)
+    if kernel_shape[-2] != channels // groups:
+        raise ValueError(
+            f"{names[1]} must be (*kernel_size, {channels // groups}, C_out) for "
+            f"{described(names[0], x_shape)}{f' and groups = {groups}' * (groups > 1)}, "
+            f"got {kernel_shape}"
+        )
+    geometry = Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
+    return geometry, groups

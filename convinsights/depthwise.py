@@ -1,0 +1,424 @@
+"""Give every channel windows and kernels of its own.
+
+Where the classic convolution sums over space and channels at once, this one sums over space alone:
+
+    y[n, i, j, c M + m] = sum over u, v of
+                          x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, m]
+
+plus bias[c M + m]. The windows are those of im2col; only the sum over c is missing. The depth
+multiplier M is how many kernels every channel has: showing each channel M times, one after the
+other, leaves one kernel for each of C M channels, and that is how it is computed. It is a classic
+convolution with as many groups as channels.
+
+References
+----------
+Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
+Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import _products
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    as_array,
+    as_vector,
+    check_cache,
+    check_pixels,
+    check_shape,
+    compute_dtype,
+    described,
+    result_dtype,
+    shape_of,
+    spatial_rank,
+    to_integer,
+)
+from convinsights._geometry import Geometry
+from convinsights._weights import count, he_normal, kernel_size_of
+from convinsights.conv import SHAPES, Gradients
+from convinsights.im2col import crop, pad, windows
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "backward",
+    "forward",
+    "initialize",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+# Bytes of a block of the output: the passes over it, one per tap, should find it in the cache.
+BLOCK = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads: the inputs themselves, and where the windows lay."""
+
+    x: Array
+    kernel: Array
+    has_bias: bool
+    geometry: Geometry
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> tuple[Array, Cache]:
+    """Slide a window over every channel by itself.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C)
+        Images with as many spatial axes as the kernel.
+    kernel : array (*kernel_size, C, depth_multiplier)
+        One, two or three spatial axes.
+    bias : array (C * depth_multiplier,), optional
+        Added to every pixel.
+    strides, dilation_rate : int or one per spatial axis
+        Pixels between neighbouring windows, and between neighbouring taps (1: adjacent).
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image.
+
+    Returns
+    -------
+    y : array (N, *output_size, C * depth_multiplier)
+        Output channel c * depth_multiplier + m is that of kernel[..., c, m]; in the result type of
+        the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    The first channel's differences, the second channel's sums:
+
+    >>> import numpy as np
+    >>> from convinsights import depthwise
+    >>> x = np.array([[[1, 10], [2, 20], [4, 40]]])
+    >>> y, cache = depthwise.forward(x, np.array([[[-1], [1]], [[1], [1]]]))
+    >>> y
+    array([[[ 1., 30.],
+            [ 2., 60.]]])
+    """
+    x, kernel = as_array("x", x), as_array("kernel", kernel)
+    geometry = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
+    channels = math.prod(kernel.shape[-2:])
+    bias = as_vector("bias", bias, channels)
+    dtype = result_dtype(x, kernel, bias)
+    compute = compute_dtype(dtype)
+    view = windows(_shown(x, kernel, geometry, compute), geometry)
+    taps = _taps(kernel, compute)
+    i, u = "hij"[: len(geometry.strides)], "uvw"[: len(geometry.strides)]
+    y = np.empty((*view.shape[: len(i) + 1], channels), compute)
+    for box in _blocks(y):
+        # Looking at the windows where they are beats gathering them: every entry is used once.
+        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], taps, out=y[box])
+        if bias is not None:
+            y[box] += bias.astype(compute, copy=False)
+    return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send every output's gradient back to the pixels and the taps of its own channel.
+
+    Parameters
+    ----------
+    dy : array (N, *output_size, C * depth_multiplier)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, kernel, bias)
+        In the dtype of the output; bias is None where there was none.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise
+    >>> x, kernel = np.array([[[1, 10], [2, 20]]]), np.array([[[3], [5]]])
+    >>> y, cache = depthwise.forward(x, kernel)
+    >>> depthwise.backward(np.array([[[1, 0], [0, 1]]]), cache).kernel
+    array([[[ 1.],
+            [20.]]])
+    """
+    cache = check_cache(cache, Cache, "depthwise")
+    x, kernel, geometry = cache.x, cache.kernel, cache.geometry
+    compute = compute_dtype(cache.dtype)
+    channels = math.prod(kernel.shape[-2:])
+    dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
+    dx = _image_gradient(dy, _taps(kernel, compute), geometry)
+    # The M appearances of a channel were one: their gradients add up.
+    dx = dx.reshape(*x.shape, -1).sum(axis=-1) if kernel.shape[-1] > 1 else dx
+    dkernel = _kernel_gradient(_shown(x, kernel, geometry, compute), dy, geometry)
+    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
+    dkernel = dkernel.reshape(kernel.shape)
+    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+
+
+def output_shape(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C)
+    kernel_shape : (*kernel_size, C, depth_multiplier)
+    strides, padding, dilation_rate
+        As in `forward`.
+
+    Returns
+    -------
+    (N, *output_size, C * depth_multiplier)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
+
+    Examples
+    --------
+    >>> from convinsights import depthwise
+    >>> depthwise.output_shape((8, 28, 28, 32), (3, 3, 32, 2), strides=2, padding="same")
+    (8, 14, 14, 64)
+    """
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    geometry = plan(shape, kernel, strides, padding, dilation_rate, SHAPES)
+    return shape[0], *geometry.output_size, math.prod(kernel[-2:])
+
+
+def parameter_count(
+    kernel_size: Ints, in_channels: int, *, depth_multiplier: int = 1, use_bias: bool = False
+) -> int:
+    """Count the weights: k1 k2 for each of the C M kernels.
+
+    Parameters
+    ----------
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, depth_multiplier : int
+        C and M.
+    use_bias : bool
+        Whether to count the C M biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import depthwise
+    >>> depthwise.parameter_count((3, 3), 64)
+    576
+    """
+    shape = _kernel_shape(kernel_size, in_channels, depth_multiplier)
+    return count(shape, math.prod(shape[-2:]), use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> int:
+    """Count one multiplication and addition per tap and output element, zeros of the padding too.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C)
+    kernel_shape : (*kernel_size, C, depth_multiplier)
+    strides, padding, dilation_rate
+        As in `forward`.
+
+    Returns
+    -------
+    int
+        N * prod(output_size) * prod(kernel_size) * C * depth_multiplier.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import depthwise
+    >>> depthwise.multiply_adds((1, 56, 56, 64), (3, 3, 64, 1), padding="same")
+    1806336
+    """
+    shape = output_shape(
+        input_shape, kernel_shape, strides=strides, padding=padding, dilation_rate=dilation_rate
+    )
+    return math.prod(shape) * math.prod(shape_of("kernel_shape", kernel_shape)[:-2])
+
+
+def initialize(
+    rng: np.random.Generator,
+    kernel_size: Ints,
+    in_channels: int,
+    *,
+    depth_multiplier: int = 1,
+    dtype: npt.DTypeLike = np.float64,
+) -> Array:
+    """Draw kernels that keep the size of the activations through a ReLU (He-normal).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, depth_multiplier : int
+        C and M.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    array (*kernel_size, C, depth_multiplier)
+        Normal with variance 2 / prod(kernel_size): an output sums over one channel only.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise
+    >>> depthwise.initialize(np.random.default_rng(0), (3, 3), 64).shape
+    (3, 3, 64, 1)
+    """
+    shape = _kernel_shape(kernel_size, in_channels, depth_multiplier)
+    return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
+
+
+def plan(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    strides: Ints,
+    padding: Pad,
+    dilation_rate: Ints,
+    names: tuple[str, str] = ("x", "kernel"),
+) -> Geometry:
+    """Check that an image and its kernels go together, and lay the windows."""
+    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C, depth_multiplier)")
+    check_pixels(names[0], x_shape, rank)
+    if kernel_shape[-2] != x_shape[-1]:
+        raise ValueError(
+            f"{names[1]} must be (*kernel_size, {x_shape[-1]}, depth_multiplier) for "
+            f"{described(names[0], x_shape)}, got {kernel_shape}"
+        )
+    return Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
+
+
+def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
+    channels = to_integer("in_channels", in_channels)
+    return *kernel_size_of(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
+
+
+def _shown(x: Array, kernel: Array, geometry: Geometry, dtype: DType) -> Array:
+    # The padded image with every channel shown M times: channel c M + m shows channel c.
+    padded = pad(x, geometry, dtype)
+    return padded.repeat(kernel.shape[-1], axis=-1) if kernel.shape[-1] > 1 else padded
+
+
+def _taps(kernel: Array, dtype: DType) -> Array:
+    # (*kernel_size, C, M) -> (*kernel_size, C M): one kernel for each channel shown
+    shape = (*kernel.shape[:-2], math.prod(kernel.shape[-2:]))
+    return kernel.reshape(shape).astype(dtype, copy=False)
+
+
+def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
+    most = max(1, BLOCK // (pixels.shape[-1] * pixels.itemsize))
+    return list(_products.blocks(pixels.shape[:-1], most))
+
+
+def _image_gradient(dy: Array, taps: Array, geometry: Geometry) -> Array:
+    # col2im of the columns dy[…, c] kernel[tap, c], a tap at a time
+    padded = np.zeros((len(dy), *geometry.padded_size, dy.shape[-1]), taps.dtype)
+    view = windows(padded, geometry)
+    for box in _blocks(dy):
+        rows = dy[box].astype(taps.dtype, copy=False)
+        for tap in np.ndindex(*geometry.kernel_size):
+            view[box][(..., *tap, slice(None))] += rows * taps[tap]
+    return crop(padded, geometry)
+
+
+def _kernel_gradient(shown: Array, dy: Array, geometry: Geometry) -> Array:
+    view = windows(shown, geometry)
+    i, u = "hij"[: len(geometry.strides)], "uvw"[: len(geometry.strides)]
+    dtaps = np.zeros((*geometry.kernel_size, dy.shape[-1]), shown.dtype)
+    for box in _blocks(dy):
+        rows = dy[box].astype(shown.dtype, copy=False)
+        dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view[box], rows)
+    return dtaps

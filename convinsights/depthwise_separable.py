@@ -1,0 +1,531 @@
+"""Convolve over space first, then over the channels.
+
+The Inception hypothesis: what a classic convolution does at once, over pixels and channels, can be
+done in two steps, a depthwise convolution and a 1×1 convolution:
+
+    y = unary(depthwise(x, D), P) + bias
+
+Together they are the classic convolution with the kernel
+
+    K[u, v, c, o] = sum over m of D[u, v, c, m] P[c M + m, o]
+
+so for every input channel the matrix K[:, :, c, :], (k1 k2) × C_out, has rank M at most. That is
+all that is lost: any kernel of such ranks is separable. What is gained is the price: per input
+channel k1 k2 M + M C_out weights instead of k1 k2 C_out, at M = 1 the part 1/C_out + 1/(k1 k2).
+
+References
+----------
+Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
+Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import depthwise, unary
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    as_array,
+    as_vector,
+    check_cache,
+    check_shape,
+    compute_dtype,
+    described,
+    result_dtype,
+    shape_of,
+    spatial_rank,
+    to_integer,
+)
+from convinsights._products import rounded
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "as_conv_kernel",
+    "backward",
+    "forward",
+    "from_conv_kernel",
+    "initialize",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+
+class Gradients(NamedTuple):
+    """Gradients with respect to the arguments of `forward`, each in its argument's shape."""
+
+    x: Array
+    depthwise_kernel: Array
+    pointwise_kernel: Array
+    bias: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The caches of the two steps."""
+
+    depthwise: depthwise.Cache
+    unary: unary.Cache
+    output_shape: tuple[int, ...]
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    depthwise_kernel: Array,
+    pointwise_kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> tuple[Array, Cache]:
+    """Slide a window over every channel by itself, then mix the channels of every pixel.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C_in)
+        Images with as many spatial axes as the depthwise kernel.
+    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
+        One, two or three spatial axes.
+    pointwise_kernel : array (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
+        The matrix that mixes the channels.
+    bias : array (C_out,), optional
+        Added to every pixel.
+    strides, dilation_rate : int or one per spatial axis
+        Of the depthwise step, in pixels.
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image.
+
+    Returns
+    -------
+    y : array (N, *output_size, C_out)
+        In the result type of the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise_separable
+    >>> x = np.array([[[1, 10], [2, 20], [4, 40]]])
+    >>> differences = np.array([[[-1], [-1]], [[1], [1]]])
+    >>> y, cache = depthwise_separable.forward(x, differences, np.array([[1], [1]]))
+    >>> y.ravel()
+    array([11., 22.])
+    """
+    x = as_array("x", x)
+    spatial = as_array("depthwise_kernel", depthwise_kernel)
+    pointwise = as_array("pointwise_kernel", pointwise_kernel)
+    shape = _checked(x.shape, spatial.shape, pointwise.shape, strides, padding, dilation_rate)
+    bias = as_vector("bias", bias, pointwise.shape[-1])
+    dtype = result_dtype(x, spatial, pointwise, bias)
+    # Both steps in the dtype to compute in, so that float16 is rounded once, at the end.
+    x, spatial, pointwise, bias = rounded(compute_dtype(dtype), x, spatial, pointwise, bias)
+    between, first = depthwise.forward(
+        x, spatial, strides=strides, padding=padding, dilation_rate=dilation_rate
+    )
+    y, second = unary.forward(between, pointwise, bias)
+    return y.astype(dtype, copy=False), Cache(first, second, shape, dtype)
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send the gradient back through the mixing of channels, then through the windows.
+
+    Parameters
+    ----------
+    dy : array (N, *output_size, C_out)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, depthwise_kernel, pointwise_kernel, bias)
+        In the dtype of the output; bias is None where there was none.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise_separable
+    >>> x, matrix = np.array([[[1, 10], [2, 20]]]), np.array([[1], [2]])
+    >>> y, cache = depthwise_separable.forward(x, np.array([[[3], [5]]]), matrix)
+    >>> gradients = depthwise_separable.backward(np.array([[[1], [0]]]), cache)
+    >>> gradients.x.tolist(), gradients.pointwise_kernel.ravel().tolist()
+    ([[[3.0, 10.0], [0.0, 0.0]]], [3.0, 50.0])
+    """
+    cache = check_cache(cache, Cache, "depthwise_separable")
+    dy = check_shape("dy", dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
+    second = unary.backward(dy, cache.unary)
+    first = depthwise.backward(second.x, cache.depthwise)
+    return Gradients(*rounded(cache.dtype, first.x, first.kernel, second.kernel, second.bias))
+
+
+def output_shape(
+    input_shape: tuple[int, ...],
+    depthwise_kernel_shape: tuple[int, ...],
+    pointwise_kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    depthwise_kernel_shape : (*kernel_size, C_in, depth_multiplier)
+    pointwise_kernel_shape : (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
+    strides, padding, dilation_rate
+        As in `forward`.
+
+    Returns
+    -------
+    (N, *output_size, C_out)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
+
+    Examples
+    --------
+    >>> from convinsights import depthwise_separable
+    >>> depthwise_separable.output_shape((8, 28, 28, 32), (3, 3, 32, 1), (32, 64), strides=2)
+    (8, 13, 13, 64)
+    """
+    return _checked(
+        shape_of("input_shape", input_shape, minimum=0),
+        shape_of("depthwise_kernel_shape", depthwise_kernel_shape),
+        shape_of("pointwise_kernel_shape", pointwise_kernel_shape),
+        strides,
+        padding,
+        dilation_rate,
+        ("input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape"),
+    )
+
+
+def parameter_count(
+    kernel_size: Ints,
+    in_channels: int,
+    filters: int,
+    *,
+    depth_multiplier: int = 1,
+    use_bias: bool = False,
+) -> int:
+    """Count the weights, k1 k2 C_in M + C_in M C_out.
+
+    Parameters
+    ----------
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, depth_multiplier : int
+        C_in, C_out and M.
+    use_bias : bool
+        Whether to count the C_out biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import conv, depthwise_separable
+    >>> depthwise_separable.parameter_count((3, 3), 64, 128), conv.parameter_count((3, 3), 64, 128)
+    (8768, 73728)
+    """
+    spatial = depthwise.parameter_count(kernel_size, in_channels, depth_multiplier=depth_multiplier)
+    between = int(in_channels) * int(depth_multiplier)
+    return spatial + unary.parameter_count(between, filters, use_bias=use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...],
+    depthwise_kernel_shape: tuple[int, ...],
+    pointwise_kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> int:
+    """Count the multiplications and additions of the two steps.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    depthwise_kernel_shape : (*kernel_size, C_in, depth_multiplier)
+    pointwise_kernel_shape : (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
+    strides, padding, dilation_rate
+        As in `forward`.
+
+    Returns
+    -------
+    int
+        N * prod(output_size) * C_in * depth_multiplier * (prod(kernel_size) + C_out).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import depthwise_separable
+    >>> depthwise_separable.multiply_adds((1, 56, 56, 64), (3, 3, 64, 1), (64, 64), padding="same")
+    14651392
+    """
+    shape = output_shape(
+        input_shape,
+        depthwise_kernel_shape,
+        pointwise_kernel_shape,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+    )
+    *kernel_size, channels, multiplier = shape_of("depthwise_kernel_shape", depthwise_kernel_shape)
+    return math.prod(shape[:-1]) * channels * multiplier * (math.prod(kernel_size) + shape[-1])
+
+
+def initialize(
+    rng: np.random.Generator,
+    kernel_size: Ints,
+    in_channels: int,
+    filters: int,
+    *,
+    depth_multiplier: int = 1,
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[Array, Array]:
+    """Draw both kernels (He-normal, each for its own number of summed inputs).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, depth_multiplier : int
+        C_in, C_out and M.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
+    pointwise_kernel : array (1, …, 1, C_in * depth_multiplier, C_out)
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise_separable
+    >>> rng = np.random.default_rng(0)
+    >>> [kernel.shape for kernel in depthwise_separable.initialize(rng, (3, 3), 64, 128)]
+    [(3, 3, 64, 1), (1, 1, 64, 128)]
+    """
+    spatial = depthwise.initialize(
+        rng, kernel_size, in_channels, depth_multiplier=depth_multiplier, dtype=dtype
+    )
+    between = math.prod(spatial.shape[-2:])
+    pointwise = unary.initialize(rng, between, filters, dtype=dtype)
+    return spatial, pointwise.reshape(*(1,) * (spatial.ndim - 2), *pointwise.shape)
+
+
+def as_conv_kernel(depthwise_kernel: Array, pointwise_kernel: Array) -> Array:
+    """Write the two kernels as the one classic kernel that computes the same function.
+
+    Parameters
+    ----------
+    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
+    pointwise_kernel : array (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
+
+    Returns
+    -------
+    array (*kernel_size, C_in, C_out)
+        K[…, c, o] = sum over m of D[…, c, m] P[c M + m, o].
+
+    Raises
+    ------
+    ValueError
+        If the kernels do not fit together.
+    TypeError
+        If an argument holds no real numbers.
+
+    References
+    ----------
+    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import depthwise_separable
+    >>> D, P = np.array([[[1]], [[10]]]), np.array([[2, 3]])
+    >>> depthwise_separable.as_conv_kernel(D, P)
+    array([[[ 2.,  3.]],
+    <BLANKLINE>
+           [[20., 30.]]])
+    """
+    spatial = as_array("depthwise_kernel", depthwise_kernel)
+    pointwise = as_array("pointwise_kernel", pointwise_kernel)
+    spatial_rank("depthwise_kernel", spatial.shape, "(*kernel_size, C_in, depth_multiplier)")
+    _check_pointwise(spatial.shape, pointwise.shape, ("depthwise_kernel", "pointwise_kernel"))
+    dtype = result_dtype(spatial, pointwise)
+    spatial, pointwise = rounded(compute_dtype(dtype), spatial, pointwise)
+    mixing = pointwise.reshape(*spatial.shape[-2:], -1)
+    joined: Array = np.einsum("...cm,cmo->...co", spatial, mixing)
+    return joined.astype(dtype, copy=False)
+
+
+def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array, Array]:
+    """Find the separable pair nearest to a classic kernel, by one SVD per input channel.
+
+    For every input channel c the matrix K[…, c, :], prod(kernel_size) × C_out, is cut off after its
+    depth_multiplier largest singular values: no matrix of that rank is nearer. The squared distance
+    left is the sum of the squares of the discarded ones. The pair is exact where the kernel is
+    separable, and always where depth_multiplier >= min(prod(kernel_size), C_out).
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C_in, C_out)
+    depth_multiplier : int
+
+    Returns
+    -------
+    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
+    pointwise_kernel : array (1, …, 1, C_in * depth_multiplier, C_out)
+
+    Raises
+    ------
+    ValueError
+        If the kernel is of the wrong rank or not finite, or depth_multiplier is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
+
+    Examples
+    --------
+    A kernel of two different windows has rank 2, and needs a depth multiplier of 2:
+
+    >>> import numpy as np
+    >>> from convinsights import depthwise_separable
+    >>> kernel = np.array([[3, 0], [0, 4]]).reshape(2, 1, 2)
+    >>> for m in (1, 2):
+    ...     pair = depthwise_separable.from_conv_kernel(kernel, depth_multiplier=m)
+    ...     near = depthwise_separable.as_conv_kernel(*pair)
+    ...     print(near.reshape(2, 2).round(12).tolist())
+    [[0.0, 0.0], [0.0, 4.0]]
+    [[3.0, 0.0], [0.0, 4.0]]
+    """
+    kernel = as_array("kernel", kernel)
+    rank = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in, C_out)")
+    multiplier = to_integer("depth_multiplier", depth_multiplier)
+    if not np.isfinite(kernel).all():
+        raise ValueError("kernel must be finite, got NaN or infinity in it")
+    dtype = result_dtype(kernel)
+    *kernel_size, channels, filters = kernel.shape
+    matrices = kernel.reshape(-1, channels, filters).swapaxes(0, 1)
+    left, sizes, right = np.linalg.svd(
+        matrices.astype(compute_dtype(dtype), copy=False), full_matrices=False
+    )
+    kept = min(multiplier, sizes.shape[-1])
+    # Each factor takes the root of the singular value; what goes beyond the rank stays 0.
+    root = np.sqrt(sizes[:, :kept])
+    spatial = np.zeros((math.prod(kernel_size), channels, multiplier), dtype)
+    spatial[..., :kept] = (left[..., :kept] * root[:, np.newaxis]).swapaxes(0, 1)
+    pointwise = np.zeros((channels, multiplier, filters), dtype)
+    pointwise[:, :kept] = right[:, :kept] * root[..., np.newaxis]
+    return (
+        spatial.reshape(*kernel_size, channels, multiplier),
+        pointwise.reshape(*(1,) * rank, channels * multiplier, filters),
+    )
+
+
+def _checked(
+    x_shape: tuple[int, ...],
+    depthwise_shape: tuple[int, ...],
+    pointwise_shape: tuple[int, ...],
+    strides: Ints,
+    padding: Pad,
+    dilation_rate: Ints,
+    names: tuple[str, str, str] = ("x", "depthwise_kernel", "pointwise_kernel"),
+) -> tuple[int, ...]:
+    # The output's shape, if everything fits.
+    geometry = depthwise.plan(
+        x_shape, depthwise_shape, strides, padding, dilation_rate, (names[0], names[1])
+    )
+    _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))
+    return x_shape[0], *geometry.output_size, pointwise_shape[-1]
+
+
+def _check_pointwise(
+    depthwise_shape: tuple[int, ...], pointwise_shape: tuple[int, ...], names: tuple[str, str]
+) -> None:
+    channels, ones = math.prod(depthwise_shape[-2:]), (1,) * (len(depthwise_shape) - 2)
+    if (
+        pointwise_shape[-2:-1] != (channels,)
+        or pointwise_shape[:-2] not in ((), ones)
+        or pointwise_shape[-1] == 0
+    ):
+        raise ValueError(
+            f"{names[1]} must be ({channels}, C_out), or that behind a 1 for each spatial axis, "
+            f"for {described(names[0], depthwise_shape)}, got {pointwise_shape}"
+        )

@@ -1,0 +1,411 @@
+"""Spread the taps of the kernel, and see further with as many weights.
+
+A dilated convolution leaves dilation_rate - 1 pixels out between neighbouring taps:
+
+    y[n, i, j, o] = sum over u, v, c of
+                    x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, o] + bias[o]
+
+The kernel of k taps spans ke = (k - 1) d + 1 pixels. It is the convolution with the kernel
+inflated by d - 1 zeros between its taps (`inflate`), without the zeros; the windows of im2col have
+holes. Here the *kernel* is inflated, in a transposed convolution the *input*. With strides of 1 and
+"same" padding the image keeps its size while the receptive field grows.
+
+References
+----------
+Holschneider, Kronland-Martinet, Morlet and Tchamitchian, "A Real-Time Algorithm for Signal Analysis
+with the Help of the Wavelet Transform", 1989.
+Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import conv
+from convinsights._arguments import (
+    Array,
+    Ints,
+    Pad,
+    as_array,
+    is_sequence,
+    per_axis,
+    result_dtype,
+    spatial_rank,
+)
+from convinsights._geometry import effective_size
+from convinsights._weights import kernel_size_of
+from convinsights.conv import Cache, Gradients
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "backward",
+    "effective_kernel_size",
+    "forward",
+    "inflate",
+    "initialize",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+
+def forward(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    dilation_rate: Ints = 2,
+    strides: Ints = 1,
+    padding: Pad = "same",
+    groups: int = 1,
+) -> tuple[Array, Cache]:
+    """Slide a window with holes over an image.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C_in)
+        Images with as many spatial axes as the kernel.
+    kernel : array (*kernel_size, C_in // groups, C_out)
+        The taps alone, without the holes.
+    bias : array (C_out,), optional
+        Added to every pixel.
+    dilation_rate, strides : int or one per spatial axis
+        Pixels between neighbouring taps, and between neighbouring windows (1: adjacent).
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image.
+    groups : int
+        Parts that the channels are split into; divides C_in and C_out.
+
+    Returns
+    -------
+    y : array (N, *output_size, C_out)
+        In the result type of the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016, section 2.
+
+    Examples
+    --------
+    The sum of the pixels two to the left and two to the right:
+
+    >>> import numpy as np
+    >>> from convinsights import dilated
+    >>> x = np.array([1, 2, 4, 8, 16]).reshape(1, 5, 1)
+    >>> y, cache = dilated.forward(x, np.array([1, 0, 1]).reshape(3, 1, 1))
+    >>> y.ravel()
+    array([ 4.,  8., 17.,  2.,  4.])
+    """
+    return conv.forward(
+        x,
+        kernel,
+        bias,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send every output's gradient back to the pixels under the taps, past the holes.
+
+    Parameters
+    ----------
+    dy : array (N, *output_size, C_out)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, kernel, bias)
+        In the dtype of the output; bias is None where there was none.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016.
+
+    Examples
+    --------
+    The gradient of one output shows what it depends on:
+
+    >>> import numpy as np
+    >>> from convinsights import dilated
+    >>> y, cache = dilated.forward(np.zeros((1, 7, 1)), np.array([1, 2, 3]).reshape(3, 1, 1))
+    >>> dy = np.array([0, 0, 0, 1, 0, 0, 0]).reshape(1, 7, 1)
+    >>> dilated.backward(dy, cache).x.ravel()
+    array([0., 1., 0., 2., 0., 3., 0.])
+    """
+    return conv.backward(dy, cache)
+
+
+def output_shape(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    dilation_rate: Ints = 2,
+    strides: Ints = 1,
+    padding: Pad = "same",
+    groups: int = 1,
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_in // groups, C_out)
+    dilation_rate, strides, padding, groups
+        As in `forward`.
+
+    Returns
+    -------
+    (N, *output_size, C_out)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 5.1.
+
+    Examples
+    --------
+    >>> from convinsights import dilated
+    >>> dilated.output_shape((8, 28, 28, 64), (3, 3, 64, 64), padding="valid")
+    (8, 24, 24, 64)
+    """
+    return conv.output_shape(
+        input_shape,
+        kernel_shape,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+
+
+def parameter_count(
+    kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
+) -> int:
+    """Count the weights, as many as without holes.
+
+    Parameters
+    ----------
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    use_bias : bool
+        Whether to count the C_out biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016, section 2.
+
+    Examples
+    --------
+    >>> from convinsights import dilated
+    >>> dilated.parameter_count((3, 3), 64, 64)
+    36864
+    """
+    return conv.parameter_count(kernel_size, in_channels, filters, groups=groups, use_bias=use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    dilation_rate: Ints = 2,
+    strides: Ints = 1,
+    padding: Pad = "same",
+    groups: int = 1,
+) -> int:
+    """Count one multiplication and addition per tap and output element; holes cost nothing.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_in // groups, C_out)
+    dilation_rate, strides, padding, groups
+        As in `forward`.
+
+    Returns
+    -------
+    int
+        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import dilated
+    >>> dilated.multiply_adds((1, 28, 28, 64), (3, 3, 64, 64), dilation_rate=4)
+    28901376
+    """
+    return conv.multiply_adds(
+        input_shape,
+        kernel_shape,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+
+
+def initialize(
+    rng: np.random.Generator,
+    kernel_size: Ints,
+    in_channels: int,
+    filters: int,
+    *,
+    groups: int = 1,
+    dtype: npt.DTypeLike = np.float64,
+) -> Array:
+    """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    array (*kernel_size, C_in // groups, C_out)
+        Normal with variance 2 / (prod(kernel_size) * C_in / groups).
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import dilated
+    >>> dilated.initialize(np.random.default_rng(0), (3, 3), 64, 64).shape
+    (3, 3, 64, 64)
+    """
+    return conv.initialize(rng, kernel_size, in_channels, filters, groups=groups, dtype=dtype)
+
+
+def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple[int, ...]:
+    """Tell how many pixels a dilated kernel spans, ke = (k - 1) d + 1.
+
+    Parameters
+    ----------
+    kernel_size : int or one per spatial axis
+        Taps.
+    dilation_rate : int or one per spatial axis
+        Pixels between neighbouring taps (1: adjacent).
+
+    Returns
+    -------
+    int or tuple of int
+        An int for an int, one per axis for a sequence.
+
+    Raises
+    ------
+    ValueError
+        If a size or a rate is less than 1, or there is not one rate per axis.
+    TypeError
+        If one is no integer.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 5.1.
+
+    Examples
+    --------
+    >>> from convinsights import dilated
+    >>> dilated.effective_kernel_size(3, 4), dilated.effective_kernel_size((3, 5), (1, 2))
+    (9, (3, 9))
+    """
+    size = kernel_size_of(kernel_size)
+    effective = effective_size(size, per_axis("dilation_rate", dilation_rate, len(size)))
+    return effective if is_sequence(kernel_size) else effective[0]
+
+
+def inflate(kernel: Array, dilation_rate: Ints) -> Array:
+    """Fill the holes with zeros: `conv` with this kernel is `dilated` with the one given.
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C_in // groups, C_out)
+    dilation_rate : int or one per spatial axis
+        Pixels from one old tap to the next.
+
+    Returns
+    -------
+    array (*effective_kernel_size, C_in // groups, C_out)
+        In the dtype of the kernel, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If kernel is none or a rate is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Holschneider, Kronland-Martinet, Morlet and Tchamitchian, 1989 (the "à trous" algorithm).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import dilated
+    >>> dilated.inflate(np.array([1, 2, 3]).reshape(3, 1, 1), 2).ravel()
+    array([1., 0., 2., 0., 3.])
+    """
+    kernel = as_array("kernel", kernel)
+    rank = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in // groups, C_out)")
+    rates = per_axis("dilation_rate", dilation_rate, rank)
+    size = effective_size(kernel.shape[:-2], rates)
+    inflated = np.zeros((*size, *kernel.shape[-2:]), result_dtype(kernel))
+    inflated[tuple(slice(None, None, rate) for rate in rates)] = kernel
+    return inflated

@@ -1,0 +1,276 @@
+"""Gather the windows of an image as the rows of a matrix, and scatter such rows back.
+
+A convolution looks at an image through a window, again and again. Write every window as a row and
+the convolution is one matrix product:
+
+    columns[(n, i, j), (u, v, c)] = x[n, i s + u d - before, j s + v d - before, c]
+    y = columns @ kernel          with the kernel as a matrix, ((u, v, c), o)
+
+`im2col` is linear in x: it copies pixels, some of them several times, and never adds. Its adjoint
+`col2im` adds every entry back to the pixel that it was read from, so that
+`<columns, im2col(x)> == <col2im(columns), x>`. All gradients in this library follow from the pair,
+and so does the transposed convolution.
+
+References
+----------
+Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
+Processing", 2006.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    as_array,
+    check_pixels,
+    compute_dtype,
+    is_sequence,
+    per_axis,
+    result_dtype,
+    shape_of,
+)
+from convinsights._geometry import Geometry
+
+__all__ = ["col2im", "im2col", "resolve_padding"]
+
+
+def im2col(
+    x: Array,
+    kernel_size: Ints,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> Array:
+    """Write every window of an image as one row.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C)
+        Images with one, two or three spatial axes.
+    kernel_size : int or one per spatial axis
+        Taps of the window.
+    strides, dilation_rate : int or one per spatial axis
+        Pixels between neighbouring windows, and between neighbouring taps (1: adjacent).
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image.
+
+    Returns
+    -------
+    array (N * prod(output_size), prod(kernel_size) * C)
+        Windows in the order of the output's pixels; a row in the order (*kernel_size, C).
+
+    Raises
+    ------
+    ValueError
+        If a shape or a size is wrong, or the window does not fit the padded image.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
+    Processing", 2006, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights.im2col import im2col
+    >>> x = np.array([[10, 11, 12], [20, 21, 22]]).reshape(1, 2, 3, 1)
+    >>> im2col(x, (2, 2)).astype(int)
+    array([[10, 11, 20, 21],
+           [11, 12, 21, 22]])
+    """
+    x = as_array("x", x)
+    geometry = _geometry("x", x.shape, kernel_size, strides, padding, dilation_rate)
+    view = windows(pad(x, geometry, result_dtype(x)), geometry)
+    width = math.prod(geometry.kernel_size) * x.shape[-1]
+    return view.copy().reshape(len(x) * math.prod(geometry.output_size), width)
+
+
+def col2im(
+    columns: Array,
+    input_shape: Ints,
+    kernel_size: Ints,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> Array:
+    """Add every entry of the columns back to the pixel that it was read from.
+
+    The exact adjoint of `im2col`: `<columns, im2col(x)> == <col2im(columns), x>`. It is not its
+    inverse: a pixel that k windows read comes back k times.
+
+    Parameters
+    ----------
+    columns : array (N * prod(output_size), prod(kernel_size) * C)
+        One row per window, in the order of `im2col`.
+    input_shape : (N, *spatial, C)
+        Shape of the images that the windows lie over.
+    kernel_size, strides, padding, dilation_rate
+        As in `im2col`.
+
+    Returns
+    -------
+    array of input_shape
+        In the dtype of the columns; pixels that no window reads are 0.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a size is wrong, or the window does not fit the padded image.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (adjoint operators).
+
+    Examples
+    --------
+    How many of the four 2×2 windows of a 3×3 image read each pixel:
+
+    >>> import numpy as np
+    >>> from convinsights.im2col import col2im
+    >>> col2im(np.ones((4, 4)), (1, 3, 3, 1), (2, 2)).reshape(3, 3).astype(int)
+    array([[1, 2, 1],
+           [2, 4, 2],
+           [1, 2, 1]])
+    """
+    columns = as_array("columns", columns)
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    geometry = _geometry("input_shape", shape, kernel_size, strides, padding, dilation_rate)
+    rows = shape[0] * math.prod(geometry.output_size)
+    width = math.prod(geometry.kernel_size) * shape[-1]
+    if columns.shape != (rows, width):
+        raise ValueError(
+            f"columns must be {(rows, width)} (N * prod(output_size), prod(kernel_size) * C) "
+            f"for input_shape {shape}, got shape {columns.shape}"
+        )
+    dtype = result_dtype(columns)
+    padded = np.zeros((shape[0], *geometry.padded_size, shape[-1]), compute_dtype(dtype))
+    view = windows(padded, geometry)
+    scatter(columns.reshape(view.shape), view, geometry)
+    return crop(padded, geometry).astype(dtype, copy=False)
+
+
+def resolve_padding(
+    input_size: Ints,
+    kernel_size: Ints,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    dilation_rate: Ints = 1,
+) -> tuple[tuple[int, int], ...]:
+    """Say in zeros what a padding means.
+
+    Parameters
+    ----------
+    input_size : int or one per spatial axis
+        Pixels.
+    kernel_size, strides, padding, dilation_rate
+        As in `im2col`.
+
+    Returns
+    -------
+    tuple of (before, after)
+        Zeros in front of and behind each spatial axis.
+
+    Raises
+    ------
+    ValueError
+        If a size is wrong, or the window does not fit the padded input.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    "same" is TensorFlow's rule (`tf.nn.convolution`), "causal" that of van den Oord et al.,
+    "WaveNet: A Generative Model for Raw Audio", 2016, section 2.1.
+
+    Examples
+    --------
+    At stride 2, "same" is not PyTorch's `padding=1`:
+
+    >>> from convinsights.im2col import resolve_padding
+    >>> resolve_padding((8, 7), (3, 3), strides=2, padding="same")
+    ((0, 1), (1, 1))
+    """
+    sizes = shape_of("input_size", input_size if is_sequence(input_size) else (input_size,))
+    if not 1 <= len(sizes) <= 3:
+        raise ValueError(f"input_size must be one, two or three ints, got {input_size!r}")
+    kernel = per_axis("kernel_size", kernel_size, len(sizes))
+    return Geometry.of(sizes, kernel, strides, padding, dilation_rate).padding
+
+
+# -- what the other modules build on -------------------------------------------------------------
+
+
+def pad(x: Array, geometry: Geometry, dtype: DType) -> Array:
+    """Return x in C order and in `dtype`, with its zeros around it; x itself if it is that."""
+    if x.flags.c_contiguous and x.dtype == dtype and not any(map(any, geometry.padding)):
+        return x
+    padded = np.zeros((len(x), *geometry.padded_size, x.shape[-1]), dtype)
+    padded[(slice(None), *geometry.interior)] = x
+    return padded
+
+
+def crop(padded: Array, geometry: Geometry) -> Array:
+    """Cut the zeros off again, the adjoint of `pad`: a copy, unless there is nothing to cut."""
+    if padded.shape[1:-1] == geometry.input_size:
+        return padded
+    return padded[(slice(None), *geometry.interior)].copy()
+
+
+def windows(padded: Array, geometry: Geometry) -> Array:
+    """Show a padded image as its windows, (N, *output_size, *kernel_size, C), without copying."""
+    batch, *axes, channel = padded.strides
+    # An axis of one window or one tap is never stepped along: its step may be any number, and must
+    # not be one that overflows.
+    steps = [
+        stride * (step if size > 1 else 1)
+        for stride, step, size in zip(axes, geometry.strides, geometry.output_size, strict=True)
+    ]
+    taps = [
+        stride * (rate if size > 1 else 1)
+        for stride, rate, size in zip(
+            axes, geometry.dilation_rate, geometry.kernel_size, strict=True
+        )
+    ]
+    return as_strided(
+        padded,
+        (len(padded), *geometry.output_size, *geometry.kernel_size, padded.shape[-1]),
+        (batch, *steps, *taps, channel),
+        writeable=padded.flags.writeable,
+    )
+
+
+def scatter(columns: Array, view: Array, geometry: Geometry) -> None:
+    """Add columns, shaped as windows, to the pixels under a view made by `windows`.
+
+    One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
+    `+=` adds each of them just once.
+    """
+    pixels = (slice(None),) * (1 + len(geometry.kernel_size))
+    for tap in np.ndindex(*geometry.kernel_size):
+        view[(*pixels, *tap)] += columns[(*pixels, *tap)]
+
+
+def _geometry(
+    name: str,
+    shape: tuple[int, ...],
+    kernel_size: Ints,
+    strides: Ints,
+    padding: Pad,
+    dilation_rate: Ints,
+) -> Geometry:
+    check_pixels(name, shape)
+    kernel = per_axis("kernel_size", kernel_size, len(shape) - 2)
+    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate)

@@ -1,0 +1,339 @@
+"""Carry images and kernels over to the channels-first layouts of PyTorch, and back.
+
+Nothing is computed: axes change places, and every pair of functions is a round trip.
+
+    here                                                PyTorch
+    x           (N, *spatial, C)                        (N, C, *spatial)
+    conv        (*kernel_size, C_in // groups, C_out)   (C_out, C_in // groups, *kernel_size)
+    depthwise   (*kernel_size, C, depth_multiplier)     (C * depth_multiplier, 1, *kernel_size)
+    transposed  (*kernel_size, C_out // groups, C_in)   (C_in, C_out // groups, *kernel_size)
+
+The kernels are not flipped: both sides compute cross-correlations.
+
+References
+----------
+PyTorch documentation, `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d`.
+Keras documentation, `Conv2D`, `DepthwiseConv2D` and `Conv2DTranspose`.
+"""
+
+import numpy as np
+
+from convinsights._arguments import Array, as_array, check_pixels, result_dtype, to_integer
+
+__all__ = [
+    "depthwise_kernel_from_torch",
+    "depthwise_kernel_to_torch",
+    "kernel_from_torch",
+    "kernel_to_torch",
+    "to_channels_first",
+    "to_channels_last",
+    "transposed_kernel_from_torch",
+    "transposed_kernel_to_torch",
+]
+
+
+def to_channels_first(x: Array) -> Array:
+    """Move the channels in front of the spatial axes.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C)
+
+    Returns
+    -------
+    array (N, C, *spatial)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.to_channels_first(np.zeros((8, 28, 30, 3))).shape
+    (8, 3, 28, 30)
+    """
+    x = as_array("x", x)
+    check_pixels("x", x.shape)
+    return _moved(x, -1, 1)
+
+
+def to_channels_last(x: Array) -> Array:
+    """Move the channels behind the spatial axes.
+
+    Parameters
+    ----------
+    x : array (N, C, *spatial)
+
+    Returns
+    -------
+    array (N, *spatial, C)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.to_channels_last(np.zeros((8, 3, 28, 30))).shape
+    (8, 28, 30, 3)
+    """
+    x = as_array("x", x)
+    if not 3 <= x.ndim <= 5 or 0 in x.shape[1:]:
+        raise ValueError(
+            f"x must be (N, C, *spatial) with one, two or three spatial axes and no size of 0 "
+            f"behind N, got shape {x.shape}"
+        )
+    return _moved(x, 1, -1)
+
+
+def kernel_to_torch(kernel: Array) -> Array:
+    """Turn a kernel of conv, unary or dilated into PyTorch's weight, for any groups.
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C_in // groups, C_out)
+        The plain matrix of `unary` becomes that of `torch.nn.Linear`.
+
+    Returns
+    -------
+    array (C_out, C_in // groups, *kernel_size)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.kernel_to_torch(np.zeros((3, 5, 16, 32))).shape
+    (32, 16, 3, 5)
+    """
+    kernel = _kernel("kernel", kernel, "(*kernel_size, C_in // groups, C_out)")
+    return _moved(kernel, (-1, -2), (0, 1))
+
+
+def kernel_from_torch(weight: Array) -> Array:
+    """Turn PyTorch's weight into a kernel of conv, unary or dilated, for any groups.
+
+    Parameters
+    ----------
+    weight : array (C_out, C_in // groups, *kernel_size)
+
+    Returns
+    -------
+    array (*kernel_size, C_in // groups, C_out)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.kernel_from_torch(np.zeros((32, 16, 3, 5))).shape
+    (3, 5, 16, 32)
+    """
+    weight = _kernel("weight", weight, "(C_out, C_in // groups, *kernel_size)")
+    return _moved(weight, (0, 1), (-1, -2))
+
+
+def depthwise_kernel_to_torch(kernel: Array) -> Array:
+    """Turn a depthwise kernel into the weight of a convolution with C groups.
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C, depth_multiplier)
+
+    Returns
+    -------
+    array (C * depth_multiplier, 1, *kernel_size)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d` (depthwise convolution).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.depthwise_kernel_to_torch(np.zeros((3, 5, 16, 2))).shape
+    (32, 1, 3, 5)
+    """
+    kernel = _kernel("kernel", kernel, "(*kernel_size, C, depth_multiplier)", least=3)
+    *size, channels, multiplier = kernel.shape
+    return _moved(kernel.reshape(*size, 1, channels * multiplier), (-1, -2), (0, 1))
+
+
+def depthwise_kernel_from_torch(weight: Array, *, depth_multiplier: int = 1) -> Array:
+    """Turn the weight of a convolution with C groups into a depthwise kernel.
+
+    Parameters
+    ----------
+    weight : array (C * depth_multiplier, 1, *kernel_size)
+    depth_multiplier : int
+        Kernels per channel; the weight does not tell it.
+
+    Returns
+    -------
+    array (*kernel_size, C, depth_multiplier)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.Conv2d` (depthwise convolution).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> weight = np.zeros((32, 1, 3, 5))
+    >>> layouts.depthwise_kernel_from_torch(weight, depth_multiplier=2).shape
+    (3, 5, 16, 2)
+    """
+    weight = _kernel("weight", weight, "(C * depth_multiplier, 1, *kernel_size)", least=3)
+    multiplier = to_integer("depth_multiplier", depth_multiplier)
+    if weight.shape[1] != 1:
+        raise ValueError(
+            f"weight must be (C * depth_multiplier, 1, *kernel_size), got shape {weight.shape}"
+        )
+    if weight.shape[0] % multiplier:
+        raise ValueError(
+            f"depth_multiplier must divide the {weight.shape[0]} channels of weight, "
+            f"got {depth_multiplier!r}"
+        )
+    by_channel = weight.reshape(-1, multiplier, *weight.shape[2:])
+    return _moved(by_channel, (0, 1), (-2, -1))
+
+
+def transposed_kernel_to_torch(kernel: Array) -> Array:
+    """Turn a transposed kernel into PyTorch's weight, for any groups.
+
+    Parameters
+    ----------
+    kernel : array (*kernel_size, C_out // groups, C_in)
+
+    Returns
+    -------
+    array (C_in, C_out // groups, *kernel_size)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.transposed_kernel_to_torch(np.zeros((3, 5, 32, 16))).shape
+    (16, 32, 3, 5)
+    """
+    kernel = _kernel("kernel", kernel, "(*kernel_size, C_out // groups, C_in)", least=3)
+    return _moved(kernel, (-1, -2), (0, 1))
+
+
+def transposed_kernel_from_torch(weight: Array) -> Array:
+    """Turn PyTorch's transposed weight into a transposed kernel, for any groups.
+
+    Parameters
+    ----------
+    weight : array (C_in, C_out // groups, *kernel_size)
+
+    Returns
+    -------
+    array (*kernel_size, C_out // groups, C_in)
+        A copy in the dtype of the argument, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong.
+    TypeError
+        If the argument holds no real numbers.
+
+    References
+    ----------
+    PyTorch documentation, `torch.nn.ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import layouts
+    >>> layouts.transposed_kernel_from_torch(np.zeros((16, 32, 3, 5))).shape
+    (3, 5, 32, 16)
+    """
+    weight = _kernel("weight", weight, "(C_in, C_out // groups, *kernel_size)", least=3)
+    return _moved(weight, (0, 1), (-1, -2))
+
+
+def _kernel(name: str, value: object, form: str, *, least: int = 2) -> Array:
+    array = as_array(name, value)
+    if not least <= array.ndim <= 5 or 0 in array.shape:
+        raise ValueError(f"{name} must be {form} with no size of 0, got shape {array.shape}")
+    return array
+
+
+def _moved(
+    array: Array, source: int | tuple[int, ...], destination: int | tuple[int, ...]
+) -> Array:
+    return np.array(np.moveaxis(array, source, destination), result_dtype(array), order="C")

@@ -1,0 +1,119 @@
+"""Let the positive through and stop the rest.
+
+    y = max(x, 0)        dx = dy where x > 0, and 0 elsewhere
+
+At 0 itself there is no derivative; 0 is chosen, as everywhere.
+
+References
+----------
+Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from convinsights._arguments import (
+    Array,
+    DType,
+    as_array,
+    check_cache,
+    check_shape,
+    result_dtype,
+)
+
+__all__ = ["Cache", "Gradients", "backward", "forward"]
+
+
+class Gradients(NamedTuple):
+    """Gradient with respect to the argument of `forward`."""
+
+    x: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads: the input itself."""
+
+    x: Array
+    dtype: DType
+
+
+def forward(x: Array) -> tuple[Array, Cache]:
+    """Replace every negative number by 0.
+
+    Parameters
+    ----------
+    x : array of any shape
+
+    Returns
+    -------
+    y : array of x's shape
+        In the dtype of x, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the input.
+
+    Raises
+    ------
+    TypeError
+        If x holds no real numbers.
+
+    References
+    ----------
+    Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import relu
+    >>> y, cache = relu.forward(np.array([-2, 0, 3]))
+    >>> y
+    array([0., 0., 3.])
+    """
+    x = as_array("x", x)
+    dtype = result_dtype(x)
+    y = np.zeros(x.shape, dtype)
+    np.maximum(x, y, out=y)
+    return y, Cache(x, dtype)
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send the gradient back to the positive numbers alone.
+
+    Parameters
+    ----------
+    dy : array of x's shape
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x)
+        In the dtype of the output.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import relu
+    >>> y, cache = relu.forward(np.array([-2, 0, 3]))
+    >>> relu.backward(np.array([5, 7, 11]), cache).x
+    array([ 0.,  0., 11.])
+    """
+    cache = check_cache(cache, Cache, "relu")
+    dy = check_shape("dy", dy, cache.x.shape)
+    dx = np.zeros(dy.shape, cache.dtype)
+    np.copyto(dx, dy, where=cache.x > 0, casting="unsafe")
+    return Gradients(dx)

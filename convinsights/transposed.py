@@ -1,0 +1,527 @@
+"""Run a convolution backwards: from its outputs to the inputs that they could come from.
+
+As a matrix (`conv.matrix`) a convolution is u -> M u; with strides it makes the image smaller. The
+transposed convolution is x -> Mᵀ x with the same kernel: every input pixel stamps the kernel, times
+its value, onto a larger image, and where stamps overlap they add up:
+
+    y[n, i s + u d - before, j s + v d - before, o] +=
+                    sum over c of x[n, i, j, c] kernel[u, v, o, c]
+
+plus bias[o]. That is the gradient of a convolution with respect to its image, so forward and
+backward change places: forward is col2im(x kernelᵀ), dx is a convolution of dy. It is equally a
+convolution with strides of 1 of the inflated input (`inflate`) with the flipped kernel: this is
+the stride "smaller than one". It gives back the shape that a convolution took away, not the values:
+Mᵀ is no inverse of M.
+
+References
+----------
+Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import _products
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    as_array,
+    as_vector,
+    check_cache,
+    check_groups,
+    check_pixels,
+    check_shape,
+    compute_dtype,
+    described,
+    per_axis,
+    result_dtype,
+    shape_of,
+    spatial_rank,
+)
+from convinsights._geometry import Geometry, effective_size, resolve
+from convinsights._weights import conv_kernel_shape, count, he_normal
+from convinsights.conv import SHAPES, Gradients
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "backward",
+    "forward",
+    "inflate",
+    "initialize",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads: the inputs themselves, and the convolution that was transposed."""
+
+    x: Array
+    kernel: Array
+    has_bias: bool
+    geometry: Geometry
+    groups: int
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> tuple[Array, Cache]:
+    """Stamp the kernel onto a larger image, once for every input pixel.
+
+    Of the sizes that the convolution folds onto this input, L … L + stride - 1, `output_padding`
+    picks one (it adds no zeros), or `output_size` says it. With effective kernel
+    k = dilation_rate * (kernel_size - 1) + 1, L = (size - 1) * stride + k - (before + after), and
+    L = (size - 1) * stride + 1 for "same".
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C_in)
+        Images with as many spatial axes as the kernel.
+    kernel : array (*kernel_size, C_out // groups, C_in)
+        The very array with which `conv` would map C_out channels to C_in.
+    bias : array (C_out,), optional
+        Added to every pixel.
+    strides, dilation_rate : int or one per spatial axis
+        Pixels between neighbouring stamps, and between neighbouring taps (1: adjacent).
+    padding : "valid", "same", int, or one int or (before, after) pair per spatial axis
+        Zeros around the image of the convolution, so pixels cut off here.
+    output_padding : int or one per spatial axis, optional
+        0 … stride - 1; 0 by default, and stride - 1 for "same", so that the size is size * stride.
+    output_size : int or one per spatial axis, optional
+        The output's spatial sizes, in place of output_padding.
+    groups : int
+        Parts that the channels are split into; divides C_in and C_out.
+
+    Returns
+    -------
+    y : array (N, *output_size, C_out)
+        In the result type of the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, a size is wrong, or the output's size is out of its range.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+
+    Examples
+    --------
+    Two stamps of the kernel (1, 2, 3), two pixels apart:
+
+    >>> import numpy as np
+    >>> from convinsights import transposed
+    >>> x, kernel = np.array([[[1], [10]]]), np.array([[[1]], [[2]], [[3]]])
+    >>> y, cache = transposed.forward(x, kernel, strides=2)
+    >>> y.ravel()
+    array([ 1.,  2., 13., 20., 30.])
+    """
+    x, kernel = as_array("x", x), as_array("kernel", kernel)
+    geometry, groups = _plan(
+        x.shape, kernel.shape, strides, padding, output_padding, output_size, dilation_rate, groups
+    )
+    bias = as_vector("bias", bias, kernel.shape[-2] * groups)
+    dtype = result_dtype(x, kernel, bias)
+    y = _products.image_gradient(x, kernel, geometry, groups, compute_dtype(dtype))
+    if bias is not None:
+        y += bias.astype(y.dtype, copy=False)
+    cache = Cache(x, kernel, bias is not None, geometry, groups, dtype)
+    return y.astype(dtype, copy=False), cache
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Convolve the gradient: every input pixel collects it from under its stamp.
+
+    Parameters
+    ----------
+    dy : array (N, *output_size, C_out)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, kernel, bias)
+        In the dtype of the output; bias is None where there was none.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import transposed
+    >>> x, kernel = np.array([[[1], [10]]]), np.array([[[1]], [[2]], [[3]]])
+    >>> y, cache = transposed.forward(x, kernel, strides=2)
+    >>> transposed.backward(np.array([[[1], [0], [0], [0], [2]]]), cache).x.ravel()
+    array([1., 6.])
+    """
+    cache = check_cache(cache, Cache, "transposed")
+    x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
+    dy = check_shape("dy", dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
+    compute = compute_dtype(cache.dtype)
+    # The convolution's image is here the output, and its output the input.
+    dx = _products.correlate(dy, kernel, None, geometry, groups, compute)
+    dkernel = _products.kernel_gradient(dy, x, geometry, groups, compute)
+    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
+    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+
+
+def output_shape(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_out // groups, C_in)
+    strides, padding, output_padding, output_size, dilation_rate, groups
+        As in `forward`.
+
+    Returns
+    -------
+    (N, *output_size, C_out)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.6.
+
+    Examples
+    --------
+    >>> from convinsights import transposed
+    >>> transposed.output_shape((8, 7, 7, 64), (4, 4, 32, 64), strides=2, padding=1)
+    (8, 14, 14, 32)
+    """
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    geometry, groups = _plan(
+        shape,
+        kernel,
+        strides,
+        padding,
+        output_padding,
+        output_size,
+        dilation_rate,
+        groups,
+        SHAPES,
+    )
+    return shape[0], *geometry.input_size, kernel[-2] * groups
+
+
+def parameter_count(
+    kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
+) -> int:
+    """Count the weights: k1 k2 C_out / groups for each of the C_in inputs.
+
+    Parameters
+    ----------
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    use_bias : bool
+        Whether to count the C_out biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
+
+    Examples
+    --------
+    >>> from convinsights import transposed
+    >>> transposed.parameter_count((4, 4), 64, 32, use_bias=True)
+    32800
+    """
+    return count(_kernel_shape(kernel_size, in_channels, filters, groups), filters, use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    *,
+    strides: Ints = 1,
+    padding: Pad = "valid",
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    dilation_rate: Ints = 1,
+    groups: int = 1,
+) -> int:
+    """Count one multiplication and addition per tap and stamp, those that are cut off too.
+
+    It is as many as the convolution that is transposed takes.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (*kernel_size, C_out // groups, C_in)
+    strides, padding, output_padding, output_size, dilation_rate, groups
+        As in `forward`.
+
+    Returns
+    -------
+    int
+        N * prod(spatial) * prod(kernel_size) * C_in * C_out / groups.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import transposed
+    >>> transposed.multiply_adds((1, 7, 7, 64), (4, 4, 32, 64), strides=2, padding=1)
+    1605632
+    """
+    output_shape(
+        input_shape,
+        kernel_shape,
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+        output_size=output_size,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    return math.prod(shape[:-1]) * math.prod(shape_of("kernel_shape", kernel_shape))
+
+
+def initialize(
+    rng: np.random.Generator,
+    kernel_size: Ints,
+    in_channels: int,
+    filters: int,
+    *,
+    groups: int = 1,
+    dtype: npt.DTypeLike = np.float64,
+) -> Array:
+    """Draw a kernel for a ReLU behind it (He-normal).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kernel_size : one int per spatial axis (an int: one axis)
+    in_channels, filters, groups : int
+        C_in, C_out and the groups, which divide both.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    array (*kernel_size, C_out // groups, C_in)
+        Normal with variance 2 / (prod(kernel_size) * C_in / groups), as many terms as an output
+        sums with strides of 1.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1 or groups do not divide the channels.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import transposed
+    >>> transposed.initialize(np.random.default_rng(0), (4, 4), 64, 32).shape
+    (4, 4, 32, 64)
+    """
+    shape = _kernel_shape(kernel_size, in_channels, filters, groups)
+    return he_normal(rng, shape, math.prod(shape[:-2]) * shape[-1] // int(groups), dtype)
+
+
+def inflate(x: Array, strides: Ints) -> Array:
+    """Set strides - 1 zeros between neighbouring pixels.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C)
+        Images with one, two or three spatial axes.
+    strides : int or one per spatial axis
+        Pixels from one old pixel to the next.
+
+    Returns
+    -------
+    array (N, *((spatial - 1) * strides + 1), C)
+        In the dtype of x, where integers count as float64.
+
+    Raises
+    ------
+    ValueError
+        If x is no image or a stride is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import transposed
+    >>> transposed.inflate(np.array([[[1], [2], [3]]]), 2).ravel()
+    array([1., 0., 2., 0., 3.])
+    """
+    x = as_array("x", x)
+    check_pixels("x", x.shape)
+    steps = per_axis("strides", strides, x.ndim - 2)
+    size = effective_size(x.shape[1:-1], steps)
+    inflated = np.zeros((len(x), *size, x.shape[-1]), result_dtype(x))
+    inflated[(slice(None), *(slice(None, None, step) for step in steps))] = x
+    return inflated
+
+
+def _plan(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    strides: Ints,
+    padding: Pad,
+    output_padding: Ints | None,
+    output_size: Ints | None,
+    dilation_rate: Ints,
+    groups: int,
+    names: tuple[str, str] = ("x", "kernel"),
+) -> tuple[Geometry, int]:
+    # Check that an image and a kernel go together, and find the convolution to transpose: its
+    # output is this input, and its input this output.
+    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C_out // groups, C_in)")
+    check_pixels(names[0], x_shape, rank)
+    if kernel_shape[-1] != x_shape[-1]:
+        raise ValueError(
+            f"{names[1]} must be (*kernel_size, C_out // groups, {x_shape[-1]}) for "
+            f"{described(names[0], x_shape)}, got {kernel_shape}"
+        )
+    groups = check_groups(groups, C_in=x_shape[-1])
+    steps, rates = (
+        per_axis("strides", strides, rank),
+        per_axis("dilation_rate", dilation_rate, rank),
+    )
+    least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
+    size = _chosen_size(least, steps, padding, output_padding, output_size)
+    return Geometry.of(size, kernel_shape[:-2], steps, padding, rates), groups
+
+
+def _least_size(
+    size: tuple[int, ...], effective: tuple[int, ...], strides: tuple[int, ...], padding: Pad
+) -> tuple[int, ...]:
+    # The least input size that the convolution takes to this output size.
+    if isinstance(padding, str) and padding == "causal":
+        raise ValueError('padding must not be "causal" in a transposed convolution')
+    if isinstance(padding, str) and padding == "same":
+        return tuple((n - 1) * s + 1 for n, s in zip(size, strides, strict=True))
+    pairs = resolve(padding, size, effective, strides)
+    return tuple(
+        (n - 1) * s + ke - sum(pair)
+        for n, s, ke, pair in zip(size, strides, effective, pairs, strict=True)
+    )
+
+
+def _chosen_size(
+    least: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Pad,
+    output_padding: Ints | None,
+    output_size: Ints | None,
+) -> tuple[int, ...]:
+    rank = len(least)
+    most = tuple(low + s - 1 for low, s in zip(least, strides, strict=True))
+    legal = ", ".join(f"{max(1, low)} … {high}" for low, high in zip(least, most, strict=True))
+    if output_padding is not None and output_size is not None:
+        raise ValueError(
+            f"output_padding and output_size must not be given both, got {output_padding!r} and "
+            f"{output_size!r}; legal sizes are {legal}"
+        )
+    if min(most) < 1:
+        raise ValueError(f"padding {padding!r} leaves no output: its size would be {most} at most")
+    if output_size is not None:
+        chosen = per_axis("output_size", output_size, rank)
+        if any(not low <= n <= high for low, n, high in zip(least, chosen, most, strict=True)):
+            raise ValueError(f"output_size must be {legal} per spatial axis, got {output_size!r}")
+        return chosen
+    if output_padding is not None:
+        extra = per_axis("output_padding", output_padding, rank, minimum=0)
+    else:
+        whole = isinstance(padding, str) and padding == "same"
+        extra = tuple(s - 1 if whole else 0 for s in strides)
+    chosen = tuple(low + more for low, more in zip(least, extra, strict=True))
+    if any(not max(1, low) <= n <= high for low, n, high in zip(least, chosen, most, strict=True)):
+        ranges = ", ".join(
+            f"{max(0, 1 - low)} … {s - 1}" for low, s in zip(least, strides, strict=True)
+        )
+        raise ValueError(
+            f"output_padding must be {ranges} per spatial axis (output sizes {legal}), "
+            f"got {output_padding!r}"
+        )
+    return chosen
+
+
+def _kernel_shape(
+    kernel_size: Ints, in_channels: int, filters: int, groups: int
+) -> tuple[int, ...]:
+    *size, outputs, inputs = conv_kernel_shape(kernel_size, filters, in_channels, groups)
+    return *size, outputs, inputs

@@ -1,0 +1,312 @@
+"""Mix the channels of every pixel, and leave the pixels apart.
+
+The 1×1 convolution is the convolution whose window is a single pixel. Nothing is summed over
+space, only over channels, by the same matrix everywhere:
+
+    y[n, i, j, o] = sum over c of x[n, i s, j s, c] kernel[c, o] + bias[o]
+
+im2col is here a mere reshape: the pixels themselves are the rows, and y = x W. So it changes the
+number of channels, C_in to C_out, and (with strides of 1) keeps the spatial sizes; it commutes with
+every shuffle of the pixels; and two of them in a row, without activation between, are one: W1 W2.
+With a stride s, most pixels are never read, and their gradient is 0.
+
+References
+----------
+Lin, Chen and Yan, "Network in Network", 2013.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from convinsights import conv
+from convinsights._arguments import (
+    Array,
+    Ints,
+    as_array,
+    check_cache,
+    check_pixels,
+    described,
+    shape_of,
+    to_integer,
+)
+from convinsights._weights import count, he_normal
+from convinsights.conv import Gradients
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "backward",
+    "forward",
+    "initialize",
+    "multiply_adds",
+    "output_shape",
+    "parameter_count",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The cache of the convolution that it is, and the shape in which the kernel was given."""
+
+    conv: conv.Cache
+    kernel_shape: tuple[int, ...]
+
+
+def forward(
+    x: Array, kernel: Array, bias: Array | None = None, *, strides: Ints = 1
+) -> tuple[Array, Cache]:
+    """Multiply the channels of every pixel by one matrix.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C_in)
+        Images with one, two or three spatial axes.
+    kernel : array (C_in, C_out) or (1, …, 1, C_in, C_out)
+        The matrix, plain or with a 1 for each spatial axis.
+    bias : array (C_out,), optional
+        Added to every pixel.
+    strides : int or one per spatial axis
+        Pixels from one that is read to the next (1: all are).
+
+    Returns
+    -------
+    y : array (N, *ceil(spatial / strides), C_out)
+        In the result type of the arrays, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a stride is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Lin, Chen and Yan, "Network in Network", 2013, section 3.1.
+
+    Examples
+    --------
+    From red, green and blue to brightness and redness:
+
+    >>> import numpy as np
+    >>> from convinsights import unary
+    >>> x = np.array([[[3, 6, 9], [9, 0, 0]]])
+    >>> y, cache = unary.forward(x, np.array([[1, 2], [1, -1], [1, -1]]))
+    >>> y
+    array([[[18., -9.],
+            [ 9., 18.]]])
+    """
+    x, kernel = as_array("x", x), as_array("kernel", kernel)
+    shape = _with_taps(x.shape, kernel.shape)
+    y, cache = conv.forward(x, kernel.reshape(shape), bias, strides=strides)
+    return y, Cache(cache, kernel.shape)
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send every output channel's gradient back through the transposed matrix.
+
+    Parameters
+    ----------
+    dy : array (N, *ceil(spatial / strides), C_out)
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, kernel, bias)
+        dx = dy Wᵀ where a pixel was read and 0 elsewhere, dW = xᵀ dy in the shape the kernel was
+        given in, dbias the sum of dy over all pixels (None where there was none); in the dtype of
+        the output.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Lin, Chen and Yan, "Network in Network", 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import unary
+    >>> y, cache = unary.forward(np.array([[[1, 2], [3, 4]]]), np.array([[1, 10], [5, 50]]))
+    >>> unary.backward(np.array([[[1, 0], [0, 1]]]), cache).x
+    array([[[ 1.,  5.],
+            [10., 50.]]])
+    """
+    cache = check_cache(cache, Cache, "unary")
+    gradients = conv.backward(dy, cache.conv)
+    return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
+
+
+def output_shape(
+    input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], *, strides: Ints = 1
+) -> tuple[int, ...]:
+    """Tell the shape that `forward` would return.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (C_in, C_out) or (1, …, 1, C_in, C_out)
+    strides : int or one per spatial axis
+
+    Returns
+    -------
+    (N, *ceil(spatial / strides), C_out)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Lin, Chen and Yan, "Network in Network", 2013.
+
+    Examples
+    --------
+    >>> from convinsights import unary
+    >>> unary.output_shape((8, 28, 28, 256), (256, 64))
+    (8, 28, 28, 64)
+    """
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    return conv.output_shape(shape, _with_taps(shape, kernel, conv.SHAPES), strides=strides)
+
+
+def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -> int:
+    """Count the weights, C_in C_out.
+
+    Parameters
+    ----------
+    in_channels, filters : int
+        C_in and C_out.
+    use_bias : bool
+        Whether to count the C_out biases.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If a size is no integer.
+
+    References
+    ----------
+    Lin, Chen and Yan, "Network in Network", 2013.
+
+    Examples
+    --------
+    >>> from convinsights import unary
+    >>> unary.parameter_count(256, 64)
+    16384
+    """
+    shape = to_integer("in_channels", in_channels), to_integer("filters", filters)
+    return count(shape, shape[-1], use_bias)
+
+
+def multiply_adds(
+    input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], *, strides: Ints = 1
+) -> int:
+    """Count one multiplication and addition per output element and input channel.
+
+    Parameters
+    ----------
+    input_shape : (N, *spatial, C_in)
+    kernel_shape : (C_in, C_out) or (1, …, 1, C_in, C_out)
+    strides : int or one per spatial axis
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `forward` does.
+
+    References
+    ----------
+    Howard et al., "MobileNets", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> from convinsights import unary
+    >>> unary.multiply_adds((1, 28, 28, 256), (256, 64))
+    12845056
+    """
+    shape = output_shape(input_shape, kernel_shape, strides=strides)
+    return math.prod(shape) * shape_of("kernel_shape", kernel_shape)[-2]
+
+
+def initialize(
+    rng: np.random.Generator,
+    in_channels: int,
+    filters: int,
+    *,
+    dtype: npt.DTypeLike = np.float64,
+) -> Array:
+    """Draw a plain matrix that keeps the size of the activations through a ReLU (He-normal).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    in_channels, filters : int
+        C_in and C_out.
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    array (C_in, C_out)
+        Normal with variance 2 / C_in.
+
+    Raises
+    ------
+    ValueError
+        If a size is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import unary
+    >>> unary.initialize(np.random.default_rng(0), 256, 64).shape
+    (256, 64)
+    """
+    shape = to_integer("in_channels", in_channels), to_integer("filters", filters)
+    return he_normal(rng, shape, shape[0], dtype)
+
+
+def _with_taps(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    names: tuple[str, str] = ("x", "kernel"),
+) -> tuple[int, ...]:
+    # The shape (1, …, 1, C_in, C_out) of a kernel for conv, whichever way it was given.
+    check_pixels(names[0], x_shape)
+    ones = (1,) * (len(x_shape) - 2)
+    if kernel_shape[-2:-1] != x_shape[-1:] or kernel_shape[:-2] not in ((), ones):
+        raise ValueError(
+            f"{names[1]} must be ({x_shape[-1]}, C_out), or that behind a 1 for each spatial axis, "
+            f"for {described(names[0], x_shape)}, got {kernel_shape}"
+        )
+    return *ones, *kernel_shape[-2:]
