@@ -9,12 +9,14 @@ Per spatial axis, with input size L, kernel size k, stride s and dilation rate d
 The forward pass and both gradients of every convolution share the one `Geometry`.
 """
 
+import math
 from dataclasses import dataclass
-from typing import cast
+from itertools import product
+from typing import NamedTuple, cast
 
 from convinsights._arguments import Ints, Pad, is_sequence, per_axis, to_integer
 
-__all__ = ["Geometry", "effective_size", "resolve"]
+__all__ = ["Geometry", "Phase", "effective_size", "resolve"]
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -69,12 +71,121 @@ class Geometry:
         )
 
     @property
-    def interior(self) -> tuple[slice, ...]:
-        """Where the input lies in the padded input."""
-        return tuple(
-            slice(before, before + size)
-            for size, (before, _) in zip(self.input_size, self.padding, strict=True)
+    def interior(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Where the input lies in the padded input, and which part of it does.
+
+        All of it does, unless a padding is negative and cuts pixels off (see `phases`).
+        """
+        first = [max(0, -before) for before, _ in self.padding]
+        last = [
+            max(start, size + min(0, after))
+            for start, size, (_, after) in zip(first, self.input_size, self.padding, strict=True)
+        ]
+        target = tuple(
+            slice(start + before, stop + before)
+            for start, stop, (before, _) in zip(first, last, self.padding, strict=True)
         )
+        return target, tuple(map(slice, first, last))
+
+    def phases(self) -> tuple["Geometry", list["Phase"]]:
+        """Split the way back, from windows to pixels, into ordinary convolutions.
+
+        Pixel p, which is q s + r - before for one phase r of the stride, was read by the windows
+        q - (u d - r) / s, at the taps u for which u d - r is a multiple of s. These are every
+        (s / g)-th tap, with g = gcd(s, d), and the windows lie d / g apart. So all pixels of a
+        phase come from the windows by one convolution, with strides of 1, with the flipped part of
+        the kernel; pixels of a phase without taps come from none.
+
+        Returns the geometry that puts zeros around the windows, once for all phases, and the phases
+        as geometries over the outcome.
+        """
+        axes = [
+            _axis_phases(*sizes)
+            for sizes in zip(
+                self.input_size,
+                self.kernel_size,
+                self.strides,
+                self.dilation_rate,
+                self.padding,
+                self.output_size,
+                strict=True,
+            )
+        ]
+        rank = len(axes)
+        halo = tuple(
+            (max(0, *(p.before for p in axis), 0), max(0, *(p.after for p in axis), 0))
+            for axis in axes
+        )
+        ones = (1,) * rank
+        padded = Geometry(self.output_size, ones, ones, ones, halo, ones)
+        size = padded.padded_size
+        return padded, [
+            Phase(
+                tuple(p.pixels for p in parts),
+                tuple(p.taps for p in parts),
+                Geometry(
+                    size,
+                    tuple(p.tap_count for p in parts),
+                    ones,
+                    tuple(p.dilation_rate for p in parts),
+                    tuple(
+                        (p.before - before, p.after - after)
+                        for p, (before, after) in zip(parts, halo, strict=True)
+                    ),
+                    tuple(p.pixel_count for p in parts),
+                ),
+            )
+            for parts in product(*axes)
+        ]
+
+
+class Phase(NamedTuple):
+    """Pixels whose gradient is one convolution: which they are, of which taps, and over what."""
+
+    pixels: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    geometry: Geometry
+
+
+class AxisPhase(NamedTuple):
+    """A phase along one axis."""
+
+    pixels: slice
+    taps: slice
+    pixel_count: int
+    tap_count: int
+    dilation_rate: int
+    before: int
+    after: int
+
+
+def _axis_phases(
+    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
+) -> list[AxisPhase]:
+    common = math.gcd(stride, rate)
+    step = stride // common
+    phases = []
+    for first in range(min(taps, step)):
+        skipped, phase = divmod(first * rate, stride)
+        # q from low to high gives the pixels that are not padding.
+        low = -((phase - padding[0]) // stride)
+        high = (size - 1 + padding[0] - phase) // stride
+        if low > high:
+            continue
+        count = len(range(first, taps, step))
+        span = (count - 1) * (rate // common)
+        phases.append(
+            AxisPhase(
+                pixels=slice(low * stride + phase - padding[0], None, stride),
+                taps=slice(first, None, step),
+                pixel_count=high - low + 1,
+                tap_count=count,
+                dilation_rate=rate // common,
+                before=span + skipped - low,
+                after=high - skipped - (windows - 1),
+            )
+        )
+    return phases
 
 
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:

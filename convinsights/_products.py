@@ -55,10 +55,39 @@ def image_gradient(
     dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return dx = col2im(dy kernelᵀ), (N, *input_size, C_in)."""
+    kernel = kernel.astype(dtype, copy=False)
+    channels, windows_count = kernel.shape[-2] * groups, dy.size // kernel.shape[-1]
+    # Gathering windows of dy, C_out numbers per tap, is faster than scattering C_in numbers per tap
+    # (each of which is read, added to and written back) unless C_out is much the larger; but it
+    # takes a rearranged copy of the kernel, which must be small beside the windows.
+    if kernel.shape[-1] <= 2 * channels and windows_count > 12 * channels:
+        return _gathered(dy, kernel, geometry, groups, dtype)
+    return _scattered(dy, kernel, geometry, groups, dtype)
+
+
+def _gathered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
+    # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
+    # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
+    # flipped kernel.
+    halo, phases = geometry.phases()
+    padded = pad(dy, halo, dtype)
+    dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
+    for phase in phases:
+        taps = np.flip(kernel[phase.taps], tuple(range(kernel.ndim - 2)))
+        size, inputs, outputs = taps.shape[:-2], taps.shape[-2], taps.shape[-1] // groups
+        back = taps.reshape(*size, inputs, groups, outputs).swapaxes(-1, -3)
+        back = back.reshape(*size, outputs, groups * inputs)
+        part = correlate(padded, back, None, phase.geometry, groups, dtype)
+        if part.shape == dx.shape:
+            return part
+        dx[(slice(None), *phase.pixels)] = part
+    return dx
+
+
+def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
     dy = np.ascontiguousarray(dy, dtype)
-    matrix = _by_group(kernel.astype(dtype, copy=False), groups).swapaxes(1, 2)
-    channels = kernel.shape[-2] * groups
-    padded = np.zeros((len(dy), *geometry.padded_size, channels), dtype)
+    matrix = _by_group(kernel, groups).swapaxes(1, 2)
+    padded = np.zeros((len(dy), *geometry.padded_size, kernel.shape[-2] * groups), dtype)
     view = windows(padded, geometry)
     if groups == 1 and view.flags.c_contiguous:
         # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up.

@@ -43,7 +43,7 @@ from convinsights._arguments import (
 from convinsights._geometry import Geometry
 from convinsights._weights import count, he_normal, kernel_size_of
 from convinsights.conv import SHAPES, Gradients
-from convinsights.im2col import crop, pad, windows
+from convinsights.im2col import pad, windows
 
 __all__ = [
     "Cache",
@@ -132,15 +132,7 @@ def forward(
     bias = as_vector("bias", bias, channels)
     dtype = result_dtype(x, kernel, bias)
     compute = compute_dtype(dtype)
-    view = windows(_shown(x, kernel, geometry, compute), geometry)
-    taps = _taps(kernel, compute)
-    i, u = "hij"[: len(geometry.strides)], "uvw"[: len(geometry.strides)]
-    y = np.empty((*view.shape[: len(i) + 1], channels), compute)
-    for box in _blocks(y):
-        # Looking at the windows where they are beats gathering them: every entry is used once.
-        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], taps, out=y[box])
-        if bias is not None:
-            y[box] += bias.astype(compute, copy=False)
+    y = _correlate(_shown(x, kernel, geometry, compute), _taps(kernel, compute), geometry, bias)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -403,22 +395,42 @@ def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
     return list(_products.blocks(pixels.shape[:-1], most))
 
 
+def _correlate(shown: Array, taps: Array, geometry: Geometry, bias: Array | None = None) -> Array:
+    view = windows(shown, geometry)
+    i, u = _letters(geometry)
+    y: Array = np.empty((len(shown), *geometry.output_size, taps.shape[-1]), taps.dtype)
+    for box in _blocks(y):
+        # Looking at the windows where they lie beats gathering them: every entry is used once.
+        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], taps, out=y[box])
+        if bias is not None:
+            y[box] += bias.astype(taps.dtype, copy=False)
+    return y
+
+
 def _image_gradient(dy: Array, taps: Array, geometry: Geometry) -> Array:
-    # col2im of the columns dy[…, c] kernel[tap, c], a tap at a time
-    padded = np.zeros((len(dy), *geometry.padded_size, dy.shape[-1]), taps.dtype)
-    view = windows(padded, geometry)
-    for box in _blocks(dy):
-        rows = dy[box].astype(taps.dtype, copy=False)
-        for tap in np.ndindex(*geometry.kernel_size):
-            view[box][(..., *tap, slice(None))] += rows * taps[tap]
-    return crop(padded, geometry)
+    # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
+    # the flipped kernels, else one for each phase of the strides.
+    halo, phases = geometry.phases()
+    padded = pad(dy, halo, taps.dtype)
+    dx = np.zeros((len(dy), *geometry.input_size, dy.shape[-1]), taps.dtype)
+    for phase in phases:
+        flipped = np.flip(taps[phase.taps], tuple(range(taps.ndim - 1)))
+        part = _correlate(pad(padded, phase.geometry, taps.dtype), flipped, phase.geometry)
+        dx[(slice(None), *phase.pixels)] = part
+    return dx
 
 
 def _kernel_gradient(shown: Array, dy: Array, geometry: Geometry) -> Array:
     view = windows(shown, geometry)
-    i, u = "hij"[: len(geometry.strides)], "uvw"[: len(geometry.strides)]
+    i, u = _letters(geometry)
     dtaps = np.zeros((*geometry.kernel_size, dy.shape[-1]), shown.dtype)
     for box in _blocks(dy):
         rows = dy[box].astype(shown.dtype, copy=False)
         dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view[box], rows)
     return dtaps
+
+
+def _letters(geometry: Geometry) -> tuple[str, str]:
+    # einsum's letters for the pixels and for the taps
+    rank = len(geometry.kernel_size)
+    return "ijk"[:rank], "uvw"[:rank]

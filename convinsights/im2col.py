@@ -214,11 +214,16 @@ def resolve_padding(
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType) -> Array:
-    """Return x in C order and in `dtype`, with its zeros around it; x itself if it is that."""
-    if x.flags.c_contiguous and x.dtype == dtype and not any(map(any, geometry.padding)):
-        return x
+    """Return x in `dtype` with its zeros around it: a view of x, if that is all it takes."""
+    target, kept = geometry.interior
+    if (
+        x.flags.c_contiguous
+        and x.dtype == dtype
+        and not any(before > 0 or after > 0 for before, after in geometry.padding)
+    ):
+        return x[(slice(None), *kept)]
     padded = np.zeros((len(x), *geometry.padded_size, x.shape[-1]), dtype)
-    padded[(slice(None), *geometry.interior)] = x
+    padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
 
 
@@ -226,7 +231,7 @@ def crop(padded: Array, geometry: Geometry) -> Array:
     """Cut the zeros off again, the adjoint of `pad`: a copy, unless there is nothing to cut."""
     if padded.shape[1:-1] == geometry.input_size:
         return padded
-    return padded[(slice(None), *geometry.interior)].copy()
+    return padded[(slice(None), *geometry.interior[0])].copy()
 
 
 def windows(padded: Array, geometry: Geometry) -> Array:
