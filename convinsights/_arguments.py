@@ -144,20 +144,20 @@ def is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def to_integer(name: str, value: object, *, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`; bools and fractions are no integers."""
+def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
+    """Return `value` as an int, of at least `minimum`; bools and fractions are no integers."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < minimum:
+    if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
     return number
 
 
-def per_axis(name: str, value: object, rank: int, *, minimum: int = 1) -> tuple[int, ...]:
+def per_axis(name: str, value: object, rank: int, *, minimum: int | None = 1) -> tuple[int, ...]:
     """Return one int per spatial axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
         return (to_integer(name, value, minimum=minimum),) * rank

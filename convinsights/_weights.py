@@ -53,7 +53,7 @@ def conv_kernel_shape(
 
 def count(kernel_shape: tuple[int, ...], outputs: int, use_bias: bool) -> int:
     """Count the weights of a kernel and, where asked to, one bias per output channel."""
-    return math.prod(kernel_shape) + (outputs if check_flag("use_bias", use_bias) else 0)
+    return math.prod(kernel_shape) + (int(outputs) if check_flag("use_bias", use_bias) else 0)
 
 
 def he_normal(

@@ -179,7 +179,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
     dx = _image_gradient(dy, _taps(kernel, compute), geometry)
     # The M appearances of a channel were one: their gradients add up.
-    dx = dx.reshape(*x.shape, -1).sum(axis=-1) if kernel.shape[-1] > 1 else dx
+    dx = dx.reshape(*x.shape, kernel.shape[-1]).sum(axis=-1) if kernel.shape[-1] > 1 else dx
     dkernel = _kernel_gradient(_shown(x, kernel, geometry, compute), dy, geometry)
     dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
     dkernel = dkernel.reshape(kernel.shape)

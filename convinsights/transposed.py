@@ -489,39 +489,40 @@ def _chosen_size(
     output_size: Ints | None,
 ) -> tuple[int, ...]:
     rank = len(least)
-    most = tuple(low + s - 1 for low, s in zip(least, strides, strict=True))
-    legal = ", ".join(f"{max(1, low)} … {high}" for low, high in zip(least, most, strict=True))
+    most = tuple(size + s - 1 for size, s in zip(least, strides, strict=True))
+    legal = [(max(1, low), high) for low, high in zip(least, most, strict=True)]
+    sizes = ", ".join(f"{low} … {high}" for low, high in legal)
     if output_padding is not None and output_size is not None:
         raise ValueError(
             f"output_padding and output_size must not be given both, got {output_padding!r} and "
-            f"{output_size!r}; legal sizes are {legal}"
+            f"{output_size!r}; legal sizes are {sizes}"
         )
     if min(most) < 1:
         raise ValueError(f"padding {padding!r} leaves no output: its size would be {most} at most")
     if output_size is not None:
-        chosen = per_axis("output_size", output_size, rank)
-        if any(not low <= n <= high for low, n, high in zip(least, chosen, most, strict=True)):
-            raise ValueError(f"output_size must be {legal} per spatial axis, got {output_size!r}")
-        return chosen
-    if output_padding is not None:
-        extra = per_axis("output_padding", output_padding, rank, minimum=0)
+        chosen = per_axis("output_size", output_size, rank, minimum=None)
     else:
-        whole = isinstance(padding, str) and padding == "same"
-        extra = tuple(s - 1 if whole else 0 for s in strides)
-    chosen = tuple(low + more for low, more in zip(least, extra, strict=True))
-    if any(not max(1, low) <= n <= high for low, n, high in zip(least, chosen, most, strict=True)):
-        ranges = ", ".join(
-            f"{max(0, 1 - low)} … {s - 1}" for low, s in zip(least, strides, strict=True)
-        )
-        raise ValueError(
-            f"output_padding must be {ranges} per spatial axis (output sizes {legal}), "
-            f"got {output_padding!r}"
-        )
-    return chosen
+        if output_padding is not None:
+            extra = per_axis("output_padding", output_padding, rank, minimum=None)
+        else:
+            whole = isinstance(padding, str) and padding == "same"
+            extra = tuple(s - 1 if whole else 0 for s in strides)
+        chosen = tuple(size + more for size, more in zip(least, extra, strict=True))
+    if all(low <= size <= high for size, (low, high) in zip(chosen, legal, strict=True)):
+        return chosen
+    if output_size is not None:
+        raise ValueError(f"output_size must be {sizes} per spatial axis, got {output_size!r}")
+    paddings = ", ".join(
+        f"{low - size} … {high - size}" for size, (low, high) in zip(least, legal, strict=True)
+    )
+    raise ValueError(
+        f"output_padding must be {paddings} per spatial axis (output sizes {sizes}), "
+        f"got {output_padding!r}"
+    )
 
 
 def _kernel_shape(
     kernel_size: Ints, in_channels: int, filters: int, groups: int
 ) -> tuple[int, ...]:
-    *size, outputs, inputs = conv_kernel_shape(kernel_size, filters, in_channels, groups)
-    return *size, outputs, inputs
+    *size, inputs, outputs = conv_kernel_shape(kernel_size, in_channels, filters, groups)
+    return *size, outputs // int(groups), inputs * int(groups)
