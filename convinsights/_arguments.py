@@ -6,17 +6,19 @@ The helpers return the argument in the one form that the rest of the library wor
 says what the argument would have to be, and what came.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 __all__ = [
     "Array",
     "DType",
+    "FloatType",
     "Ints",
     "Pad",
     "as_array",
@@ -39,8 +41,9 @@ __all__ = [
     "to_integer",
 ]
 
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 DType: TypeAlias = np.dtype[Any]
+FloatType: TypeAlias = DType | type[Any] | str
 Ints: TypeAlias = int | Sequence[int]
 Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
 T = TypeVar("T")
@@ -53,7 +56,7 @@ FLOATS = (np.float16, np.float32, np.float64)
 
 def as_array(name: str, value: object) -> Array:
     """Return `value` as an array of real numbers, without a copy where it is one already."""
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
         raise TypeError(f"{name} must be a plain array, got a masked one: its mask would be lost")
     try:
         array = np.asarray(value)
@@ -84,7 +87,7 @@ def compute_dtype(dtype: DType) -> DType:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def as_float(dtype: npt.DTypeLike) -> DType:
+def as_float(dtype: FloatType) -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
         result = np.dtype(dtype)

@@ -9,6 +9,8 @@ Per spatial axis, with input size L, kernel size k, stride s and dilation rate d
 The forward pass and both gradients of every convolution share the one `Geometry`.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from itertools import product
@@ -45,7 +47,7 @@ class Geometry:
         strides: Ints,
         padding: Pad,
         dilation_rate: Ints,
-    ) -> "Geometry":
+    ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit."""
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
@@ -87,7 +89,7 @@ class Geometry:
         )
         return target, tuple(map(slice, first, last))
 
-    def phases(self) -> tuple["Geometry", list["Phase"]]:
+    def phases(self) -> tuple[Geometry, list[Phase]]:
         """Split the way back, from windows to pixels, into ordinary convolutions.
 
         Pixel p, which is q s + r - before for one phase r of the stride, was read by the windows

@@ -16,6 +16,8 @@ windows are gathered block by block into one small workspace, which stays in the
 product reads it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from typing import Any

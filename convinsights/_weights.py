@@ -1,13 +1,15 @@
 """Shapes, counts and initial values of weights."""
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights._arguments import (
     Array,
+    FloatType,
     Ints,
     as_float,
     as_generator,
@@ -57,7 +59,7 @@ def count(kernel_shape: tuple[int, ...], outputs: int, use_bias: bool) -> int:
 
 
 def he_normal(
-    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: npt.DTypeLike
+    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: FloatType
 ) -> Array:
     """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs."""
     result = as_float(dtype)

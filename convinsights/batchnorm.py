@@ -20,16 +20,18 @@ Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by R
 Covariate Shift", 2015.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     as_array,
     as_float,
     as_vector,
@@ -448,7 +450,7 @@ def fold(
     return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
 
-def initialize(channels: int, *, dtype: npt.DTypeLike = np.float64) -> tuple[Array, Array]:
+def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
     """Start as the plain normalization: gamma 1 and beta 0.
 
     Parameters

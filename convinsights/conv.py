@@ -23,17 +23,19 @@ LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 198
 Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import _products
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     Ints,
     Pad,
     as_array,
@@ -335,7 +337,7 @@ def initialize(
     filters: int,
     *,
     groups: int = 1,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Array:
     """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
 

@@ -16,16 +16,18 @@ Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
 Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import _products
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     Ints,
     Pad,
     as_array,
@@ -315,7 +317,7 @@ def initialize(
     in_channels: int,
     *,
     depth_multiplier: int = 1,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Array:
     """Draw kernels that keep the size of the activations through a ReLU (He-normal).
 

@@ -20,17 +20,19 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import depthwise, unary
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     Ints,
     Pad,
     as_array,
@@ -343,7 +345,7 @@ def initialize(
     filters: int,
     *,
     depth_multiplier: int = 1,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> tuple[Array, Array]:
     """Draw both kernels (He-normal, each for its own number of summed inputs).
 

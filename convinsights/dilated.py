@@ -17,12 +17,14 @@ with the Help of the Wavelet Transform", 1989.
 Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016.
 """
 
+from __future__ import annotations
+
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import conv
 from convinsights._arguments import (
     Array,
+    FloatType,
     Ints,
     Pad,
     as_array,
@@ -295,7 +297,7 @@ def initialize(
     filters: int,
     *,
     groups: int = 1,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Array:
     """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
 

@@ -17,6 +17,8 @@ Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks fo
 Processing", 2006.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

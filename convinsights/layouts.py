@@ -16,6 +16,8 @@ PyTorch documentation, `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d`.
 Keras documentation, `Conv2D`, `DepthwiseConv2D` and `Conv2DTranspose`.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from convinsights._arguments import Array, as_array, check_pixels, result_dtype, to_integer

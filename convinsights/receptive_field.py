@@ -16,6 +16,8 @@ Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Netw
 2019, doi:10.23915/distill.00021.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import NamedTuple
 

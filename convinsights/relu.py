@@ -9,6 +9,8 @@ References
 Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -22,18 +22,20 @@ He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015 ("o
 He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016 ("preactivation").
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import batchnorm, conv, relu, unary
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     Ints,
     as_array,
     check_cache,
@@ -318,7 +320,7 @@ def initialize(
     *,
     strides: Ints = 1,
     variant: str = "original",
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Parameters:
     """Draw a block: He-normal kernels, unit gammas, zero betas, a projection where one is needed.
 

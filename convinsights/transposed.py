@@ -19,16 +19,18 @@ Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
 Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import _products
 from convinsights._arguments import (
     Array,
     DType,
+    FloatType,
     Ints,
     Pad,
     as_array,
@@ -354,7 +356,7 @@ def initialize(
     filters: int,
     *,
     groups: int = 1,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Array:
     """Draw a kernel for a ReLU behind it (He-normal).
 

@@ -15,15 +15,17 @@ References
 Lin, Chen and Yan, "Network in Network", 2013.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from convinsights import conv
 from convinsights._arguments import (
     Array,
+    FloatType,
     Ints,
     as_array,
     check_cache,
@@ -258,7 +260,7 @@ def initialize(
     in_channels: int,
     filters: int,
     *,
-    dtype: npt.DTypeLike = np.float64,
+    dtype: FloatType = np.float64,
 ) -> Array:
     """Draw a plain matrix that keeps the size of the activations through a ReLU (He-normal).
 
