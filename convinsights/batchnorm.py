@@ -430,11 +430,8 @@ def fold(
     """
     kernel, used = as_array("kernel", kernel), _checked(statistics, None)
     channels = len(used.mean)
-    if kernel.shape[-1:] == (channels,):
-        per_kernel: tuple[int, ...] = (channels,)
-    elif kernel.ndim > 2 and math.prod(kernel.shape[-2:]) == channels:
-        per_kernel = kernel.shape[-2:]
-    else:
+    per_kernel = kernel.shape[-1:] if kernel.shape[-1:] == (channels,) else kernel.shape[-2:]
+    if kernel.ndim <= len(per_kernel) or 0 in kernel.shape or math.prod(per_kernel) != channels:
         raise ValueError(
             f"kernel must be (…, {channels}), or depthwise with C * depth_multiplier = {channels}, "
             f"for statistics of {channels} channels, got {kernel.shape}"
