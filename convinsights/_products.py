@@ -73,16 +73,16 @@ def _gathered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: 
     # flipped kernel.
     halo, phases = geometry.phases()
     padded = pad(dy, halo, dtype)
+    if max(geometry.strides) == 1:
+        return correlate(
+            padded, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype
+        )
     dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
     for phase in phases:
-        taps = np.flip(kernel[phase.taps], tuple(range(kernel.ndim - 2)))
-        size, inputs, outputs = taps.shape[:-2], taps.shape[-2], taps.shape[-1] // groups
-        back = taps.reshape(*size, inputs, groups, outputs).swapaxes(-1, -3)
-        back = back.reshape(*size, outputs, groups * inputs)
-        part = correlate(padded, back, None, phase.geometry, groups, dtype)
-        if part.shape == dx.shape:
-            return part
-        dx[(slice(None), *phase.pixels)] = part
+        part = _backwards(kernel[phase.taps], groups)
+        dx[(slice(None), *phase.pixels)] = correlate(
+            padded, part, None, phase.geometry, groups, dtype
+        )
     return dx
 
 
@@ -194,6 +194,15 @@ def _by_group(kernel: Array, groups: int) -> Array:
     return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
+def _backwards(kernel: Array, groups: int) -> Array:
+    # The kernel with its taps flipped, from output channels to input channels:
+    # (*kernel_size, C_in // groups, C_out) -> (*kernel_size, C_out // groups, C_in)
+    *taps, inputs, outputs = kernel.shape
+    flipped = np.flip(kernel, tuple(range(len(taps))))
+    by_group = flipped.reshape(*taps, inputs, groups, outputs // groups).swapaxes(-1, -3)
+    return by_group.reshape(*taps, outputs // groups, groups * inputs)
+
+
 def _rows(pixels: Array, groups: int) -> Array:
     # (…, C) -> (groups, pixels, C // groups), a view
     return pixels.reshape(-1, groups, pixels.shape[-1] // groups).swapaxes(0, 1)
@@ -207,4 +216,4 @@ def _split(view: Array, groups: int) -> Array:
 def _as_windows(columns: Array, shape: tuple[int, ...], groups: int) -> Array:
     # (groups, windows, K) -> (*windows, groups, C // groups)
     by_group = columns.reshape(groups, *shape[:-1], shape[-1] // groups)
-    return np.moveaxis(by_group, 0, -2)
+    return by_group.transpose(*range(1, len(shape)), 0, len(shape))

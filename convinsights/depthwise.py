@@ -19,7 +19,7 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -134,7 +134,15 @@ def forward(
     bias = as_vector("bias", bias, channels)
     dtype = result_dtype(x, kernel, bias)
     compute = compute_dtype(dtype)
-    y = _correlate(_shown(x, kernel, geometry, compute), _taps(kernel, compute), geometry, bias)
+    padded, taps = pad(x, geometry, compute), _taps(kernel, compute)
+    y = np.empty((len(x), *geometry.output_size, channels), compute)
+    i, u = _letters(geometry)
+    for box in _blocks(y):
+        # Looking at the windows where they lie beats gathering them: every entry is used once.
+        view = _shown(padded, geometry, box, kernel.shape[-1])
+        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, taps, out=y[box])
+        if bias is not None:
+            y[box] += bias.astype(compute, copy=False)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -179,12 +187,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     channels = math.prod(kernel.shape[-2:])
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
-    dx = _image_gradient(dy, _taps(kernel, compute), geometry)
-    # The M appearances of a channel were one: their gradients add up.
-    dx = dx.reshape(*x.shape, kernel.shape[-1]).sum(axis=-1) if kernel.shape[-1] > 1 else dx
-    dkernel = _kernel_gradient(_shown(x, kernel, geometry, compute), dy, geometry)
+    dx = _image_gradient(dy, kernel.astype(compute, copy=False), geometry)
+    dkernel = _kernel_gradient(pad(x, geometry, compute), dy, geometry).reshape(kernel.shape)
     dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
-    dkernel = dkernel.reshape(kernel.shape)
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 
 
@@ -380,10 +385,19 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *kernel_size_of(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _shown(x: Array, kernel: Array, geometry: Geometry, dtype: DType) -> Array:
-    # The padded image with every channel shown M times: channel c M + m shows channel c.
-    padded = pad(x, geometry, dtype)
-    return padded.repeat(kernel.shape[-1], axis=-1) if kernel.shape[-1] > 1 else padded
+def _shown(padded: Array, geometry: Geometry, box: tuple[slice, ...], multiplier: int) -> Array:
+    # The windows of a box of output pixels, with every channel shown M times: channel c M + m shows
+    # channel c. It takes a copy of the patch of the image under the box.
+    view = windows(padded, geometry)[box]
+    if multiplier == 1:
+        return view
+    part = replace(geometry, output_size=view.shape[1 : 1 + len(geometry.strides)])
+    spans = zip(part.output_size, part.kernel_size, part.strides, part.dilation_rate, strict=True)
+    patch = [
+        slice((where.start or 0) * s, (where.start or 0) * s + (n - 1) * s + (k - 1) * d + 1)
+        for where, (n, k, s, d) in zip(box[1:], spans, strict=True)
+    ]
+    return windows(padded[(box[0], *patch)].repeat(multiplier, axis=-1), part)
 
 
 def _taps(kernel: Array, dtype: DType) -> Array:
@@ -397,38 +411,35 @@ def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
     return list(_products.blocks(pixels.shape[:-1], most))
 
 
-def _correlate(shown: Array, taps: Array, geometry: Geometry, bias: Array | None = None) -> Array:
-    view = windows(shown, geometry)
-    i, u = _letters(geometry)
-    y: Array = np.empty((len(shown), *geometry.output_size, taps.shape[-1]), taps.dtype)
-    for box in _blocks(y):
-        # Looking at the windows where they lie beats gathering them: every entry is used once.
-        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], taps, out=y[box])
-        if bias is not None:
-            y[box] += bias.astype(taps.dtype, copy=False)
-    return y
-
-
-def _image_gradient(dy: Array, taps: Array, geometry: Geometry) -> Array:
+def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
     # the flipped kernels, else one for each phase of the strides.
     halo, phases = geometry.phases()
-    padded = pad(dy, halo, taps.dtype)
-    dx = np.zeros((len(dy), *geometry.input_size, dy.shape[-1]), taps.dtype)
+    padded = pad(dy, halo, kernel.dtype)
+    *taps, channels, multiplier = kernel.shape
+    dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
+    i, u = _letters(geometry)
     for phase in phases:
-        flipped = np.flip(taps[phase.taps], tuple(range(taps.ndim - 1)))
-        part = _correlate(pad(padded, phase.geometry, taps.dtype), flipped, phase.geometry)
-        dx[(slice(None), *phase.pixels)] = part
+        flipped = np.flip(_taps(kernel[phase.taps], kernel.dtype), tuple(range(len(taps))))
+        view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)
+        target = dx[(slice(None), *phase.pixels)]
+        for box in _blocks(target):
+            part = target[box] if multiplier == 1 else None
+            part = np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], flipped, out=part)
+            if multiplier > 1:
+                # The M appearances of a channel were one: their gradients add up.
+                target[box] = part.reshape(*part.shape[:-1], channels, multiplier).sum(axis=-1)
     return dx
 
 
-def _kernel_gradient(shown: Array, dy: Array, geometry: Geometry) -> Array:
-    view = windows(shown, geometry)
+def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
     i, u = _letters(geometry)
-    dtaps = np.zeros((*geometry.kernel_size, dy.shape[-1]), shown.dtype)
+    channels = dy.shape[-1]
+    dtaps = np.zeros((*geometry.kernel_size, channels), padded.dtype)
     for box in _blocks(dy):
-        rows = dy[box].astype(shown.dtype, copy=False)
-        dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view[box], rows)
+        view = _shown(padded, geometry, box, channels // padded.shape[-1])
+        rows = dy[box].astype(padded.dtype, copy=False)
+        dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
     return dtaps
 
 
