@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -31,14 +33,17 @@ __all__ = [
     "check_groups",
     "check_pixels",
     "check_shape",
+    "check_size",
     "compute_dtype",
     "described",
     "is_sequence",
     "per_axis",
     "result_dtype",
     "shape_of",
+    "shown",
     "spatial_rank",
     "to_integer",
+    "to_integers",
 ]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -67,7 +72,7 @@ def as_array(name: str, value: object) -> Array:
     if array.dtype.kind not in "biu" and array.dtype.type not in FLOATS:
         raise TypeError(
             f"{name} must hold real numbers (float16, float32, float64, integers or bools), "
-            f"got dtype {array.dtype}"
+            f"got {shown(value) if array.dtype == object else f'dtype {array.dtype}'}"
         )
     return array
 
@@ -91,8 +96,8 @@ def as_float(dtype: FloatType) -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
         result = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be float16, float32 or float64, got {dtype!r}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
         raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
     return result.newbyteorder("=")
@@ -101,7 +106,7 @@ def as_float(dtype: FloatType) -> DType:
 def as_generator(rng: object) -> np.random.Generator:
     """Return `rng`, which must be a random generator."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+        raise TypeError(f"rng must be a numpy.random.Generator, got {shown(rng)}")
     return rng
 
 
@@ -128,7 +133,8 @@ def check_shape(name: str, value: object, shape: tuple[int, ...]) -> Array:
 def check_cache(cache: object, kind: type[T], name: str) -> T:
     """Return `cache`, which must be what the forward function of the same module made."""
     if not isinstance(cache, kind):
-        raise TypeError(f"cache must be what {name}.forward returned, got {type(cache).__name__}")
+        came = f"{type(cache).__module__}.{type(cache).__name__}"
+        raise TypeError(f"cache must be what convinsights.{name}.forward returned, got a {came}")
     return cache
 
 
@@ -140,63 +146,85 @@ def described(name: str, shape: tuple[int, ...]) -> str:
 # -- numbers and sizes --------------------------------------------------------------------------
 
 
-def is_sequence(value: object) -> bool:
+def shown(value: object) -> str:
+    """Write `value` for a message: as Python does, but cut short where it is long."""
+    return reprlib.repr(value)
+
+
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     """Tell whether `value` is one entry per axis rather than one for all."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
 def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
     """Return `value` as an int, of at least `minimum`; bools and fractions are no integers."""
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if minimum is not None and number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(value)}")
     return number
 
 
-def per_axis(name: str, value: object, rank: int, *, minimum: int | None = 1) -> tuple[int, ...]:
-    """Return one int per spatial axis: `value` itself, or the one int for all of them."""
+def to_integers(
+    name: str, entries: Sequence[object], *, minimum: int | None = 1
+) -> tuple[int, ...]:
+    """Return every entry as an int of at least `minimum`."""
+    return tuple(
+        to_integer(f"{name}[{index}]", entry, minimum=minimum)
+        for index, entry in enumerate(entries)
+    )
+
+
+def per_axis(
+    name: str, value: object, count: int, *, minimum: int | None = 1, axis: str = "spatial axis"
+) -> tuple[int, ...]:
+    """Return one int per axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
-        return (to_integer(name, value, minimum=minimum),) * rank
-    entries: Sequence[object] = value  # type: ignore[assignment]
-    if len(entries) != rank:
+        return (to_integer(name, value, minimum=minimum),) * count
+    if len(value) != count:
         raise ValueError(
-            f"{name} must be an int or have one entry per spatial axis ({rank}), got {value!r}"
+            f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
         )
-    return tuple(to_integer(name, entry, minimum=minimum) for entry in entries)
+    return to_integers(name, value, minimum=minimum)
 
 
 def check_flag(name: str, value: object) -> bool:
     """Return `value`, which must be a bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a bool, got {value!r}")
+        raise TypeError(f"{name} must be a bool, got {shown(value)}")
     return bool(value)
 
 
 def check_fraction(name: str, value: object, *, most: float = math.inf) -> float:
     """Return `value` as a float from 0 to `most`."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    if not 0 <= value <= most or value == math.inf:
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
+    if not 0 <= value <= min(most, sys.float_info.max):
         rule = "finite and at least 0" if most == math.inf else f"from 0 to {most}"
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
+        raise ValueError(f"{name} must be {rule}, got {shown(value)}")
     return float(value)
 
 
 def shape_of(name: str, value: object, *, minimum: int = 1) -> tuple[int, ...]:
     """Return a shape argument as a tuple of ints."""
     if not is_sequence(value):
-        raise TypeError(f"{name} must be a sequence of ints, got {value!r}")
-    entries: Sequence[object] = value  # type: ignore[assignment]
-    return tuple(to_integer(name, entry, minimum=minimum) for entry in entries)
+        raise TypeError(f"{name} must be a sequence of ints, got {shown(value)}")
+    return to_integers(name, value, minimum=minimum)
+
+
+def check_size(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return `shape`, unless no memory could hold an array of it."""
+    if math.prod(shape) > sys.maxsize // 8:
+        raise ValueError(f"{name} must make arrays that fit in memory, got one of shape {shape}")
+    return shape
 
 
 def spatial_rank(name: str, shape: tuple[int, ...], form: str) -> int:
@@ -227,5 +255,5 @@ def check_groups(groups: object, **channels: int) -> int:
     number = to_integer("groups", groups)
     for name, count in channels.items():
         if count % number:
-            raise ValueError(f"groups must divide {name} = {count}, got {groups!r}")
+            raise ValueError(f"groups must divide {name} = {count}, got {shown(groups)}")
     return number

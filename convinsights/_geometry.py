@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from convinsights._arguments import Ints, Pad, is_sequence, per_axis, to_integer
+from convinsights._arguments import Ints, Pad, check_size, is_sequence, per_axis, shown, to_integer
 
 __all__ = ["Geometry", "Phase", "effective_size", "resolve"]
 
@@ -60,6 +60,7 @@ class Geometry:
                 f"kernel does not fit its padded input: effective kernel size {effective}, "
                 f"padded input size {padded} (input {input_size}, padding {pairs})"
             )
+        check_size("padding", padded)
         output = tuple(
             (size - ke) // step + 1 for size, ke, step in zip(padded, effective, steps, strict=True)
         )
@@ -209,14 +210,13 @@ def resolve(
             if rank != 1:
                 raise ValueError(f'padding "causal" needs one spatial axis, got {rank}')
             return ((effective[0] - 1, 0),)
-        raise ValueError(f"{PADDING_RULE}, got {padding!r}")
+        raise ValueError(f"{PADDING_RULE}, got {shown(padding)}")
     if not is_sequence(padding):
-        zeros = to_integer("padding", padding, minimum=0)
+        zeros = _zeros(padding)
         return ((zeros, zeros),) * rank
-    entries = list(cast("list[object]", padding))
-    if len(entries) != rank:
-        raise ValueError(f"{PADDING_RULE}; there are {rank} spatial axes, got {padding!r}")
-    return tuple(_pair(entry) for entry in entries)
+    if len(padding) != rank:
+        raise ValueError(f"{PADDING_RULE}; there are {rank} spatial axes, got {shown(padding)}")
+    return tuple(map(_pair, padding))
 
 
 def _same(size: int, effective: int, stride: int) -> tuple[int, int]:
@@ -228,9 +228,15 @@ def _same(size: int, effective: int, stride: int) -> tuple[int, int]:
 
 def _pair(entry: object) -> tuple[int, int]:
     if not is_sequence(entry):
-        zeros = to_integer("padding", entry, minimum=0)
+        zeros = _zeros(entry)
         return zeros, zeros
-    pair = [to_integer("padding", zeros, minimum=0) for zeros in cast("list[object]", entry)]
-    if len(pair) != 2:
-        raise ValueError(f"{PADDING_RULE}, got the entry {entry!r}")
-    return pair[0], pair[1]
+    if len(entry) != 2:
+        raise ValueError(f"{PADDING_RULE}, got the entry {shown(entry)}")
+    return _zeros(entry[0]), _zeros(entry[1])
+
+
+def _zeros(entry: object) -> int:
+    try:
+        return to_integer("padding", entry, minimum=0)
+    except TypeError:
+        raise TypeError(f"{PADDING_RULE}, got {shown(entry)}") from None

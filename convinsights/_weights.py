@@ -15,9 +15,11 @@ from convinsights._arguments import (
     as_generator,
     check_flag,
     check_groups,
+    check_size,
     is_sequence,
-    shape_of,
+    shown,
     to_integer,
+    to_integers,
 )
 
 __all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "kernel_size_of"]
@@ -35,11 +37,13 @@ class ParameterCount(NamedTuple):
         return self.trainable + self.non_trainable
 
 
-def kernel_size_of(kernel_size: Ints) -> tuple[int, ...]:
+def kernel_size_of(kernel_size: Ints, name: str = "kernel_size") -> tuple[int, ...]:
     """Return a kernel size as one int per spatial axis; a single int is a single axis."""
-    size = shape_of("kernel_size", kernel_size if is_sequence(kernel_size) else (kernel_size,))
+    if not is_sequence(kernel_size):
+        return (to_integer(name, kernel_size),)
+    size = to_integers(name, kernel_size)
     if not 1 <= len(size) <= 3:
-        raise ValueError(f"kernel_size must be one, two or three ints, got {kernel_size!r}")
+        raise ValueError(f"{name} must be one, two or three ints, got {shown(kernel_size)}")
     return size
 
 
@@ -63,4 +67,5 @@ def he_normal(
 ) -> Array:
     """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs."""
     result = as_float(dtype)
+    check_size("kernel", shape)
     return (as_generator(rng).standard_normal(shape) * math.sqrt(2 / fan_in)).astype(result)

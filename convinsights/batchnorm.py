@@ -38,8 +38,10 @@ from convinsights._arguments import (
     check_cache,
     check_fraction,
     check_shape,
+    check_size,
     compute_dtype,
     result_dtype,
+    shown,
     to_integer,
 )
 from convinsights._products import blocks, channel_sum, rounded
@@ -157,7 +159,7 @@ def forward(
     compute = compute_dtype(dtype)
     training = statistics is None
     if statistics is not None:
-        used = Statistics(*(a.astype(compute) for a in _checked(statistics, channels)))
+        used = Statistics(*(a.astype(compute) for a in checked(statistics, channels)))
     elif len(x):
         used = _statistics(x, compute)
     else:
@@ -293,8 +295,8 @@ def update(
     >>> update(initial_statistics(1), batch, momentum=0.5, sample_size=2)
     Statistics(mean=array([5.]), variance=array([3.5]))
     """
-    old = _checked(moving, None, "moving")
-    new = _checked(batch, len(old.mean), "batch")
+    old = checked(moving, None, "moving")
+    new = checked(batch, len(old.mean), "batch")
     keep = check_fraction("momentum", momentum, most=1)
     correction = 1.0
     if sample_size is not None:
@@ -339,8 +341,8 @@ def initial_statistics(channels: int) -> Statistics:
     >>> batchnorm.initial_statistics(2)
     Statistics(mean=array([0., 0.]), variance=array([1., 1.]))
     """
-    channels = to_integer("channels", channels)
-    return Statistics(np.zeros(channels), np.ones(channels))
+    shape = check_size("channels", (to_integer("channels", channels),))
+    return Statistics(np.zeros(shape), np.ones(shape))
 
 
 def parameter_count(channels: int) -> ParameterCount:
@@ -428,7 +430,7 @@ def fold(
     >>> batchnorm.fold(np.array([[3.0]]), None, None, None, statistics, epsilon=0)
     (array([[1.5]]), array([-2.5]))
     """
-    kernel, used = as_array("kernel", kernel), _checked(statistics, None)
+    kernel, used = as_array("kernel", kernel), checked(statistics, None)
     channels = len(used.mean)
     per_kernel = kernel.shape[-1:] if kernel.shape[-1:] == (channels,) else kernel.shape[-2:]
     if kernel.ndim <= len(per_kernel) or 0 in kernel.shape or math.prod(per_kernel) != channels:
@@ -476,8 +478,8 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     >>> batchnorm.initialize(2)
     (array([1., 1.]), array([0., 0.]))
     """
-    channels, result = to_integer("channels", channels), as_float(dtype)
-    return np.ones(channels, result), np.zeros(channels, result)
+    shape, result = check_size("channels", (to_integer("channels", channels),)), as_float(dtype)
+    return np.ones(shape, result), np.zeros(shape, result)
 
 
 def _rows(x: Array) -> Array:
@@ -517,18 +519,22 @@ def _scale(variance: Array, gamma: Array | None, epsilon: float) -> Array:
     return 1 / root if gamma is None else gamma.astype(variance.dtype, copy=False) / root
 
 
-def _checked(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
-    if not isinstance(statistics, (tuple, list)) or len(statistics) != 2:
-        raise TypeError(f"{name} must be a Statistics(mean, variance), got {statistics!r}")
+def checked(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
+    if not isinstance(statistics, (tuple, list)):
+        raise TypeError(f"{name} must be a Statistics(mean, variance), got {shown(statistics)}")
+    if len(statistics) != 2:
+        raise ValueError(
+            f"{name} must be a Statistics(mean, variance), got {len(statistics)} entries"
+        )
     pair = Statistics(
         *(
             as_array(f"{name}.{field}", a)
             for field, a in zip(Statistics._fields, statistics, strict=True)
         )
     )
-    channels = pair.mean.size if channels is None else channels
+    channels = max(1, pair.mean.size) if channels is None else channels
     for field, a in zip(Statistics._fields, pair, strict=True):
-        if a.shape != (channels,) or not channels:
+        if a.shape != (channels,):
             raise ValueError(
                 f"{name}.{field} must be ({channels},), one number per channel, got shape {a.shape}"
             )

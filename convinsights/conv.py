@@ -423,7 +423,13 @@ def matrix(
            [0., 0., 1., 2.]])
     """
     kernel = as_array("kernel", kernel)
+    rank = spatial_rank("kernel", kernel.shape, KERNEL)
     shape = (1, *shape_of("input_shape", input_shape))
+    if len(shape) != rank + 2:
+        raise ValueError(
+            f"input_shape must be (*spatial, C_in), of one image with the kernel's {rank} spatial "
+            f"axes, got {shape[1:]}"
+        )
     geometry, groups = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, MATRIX)
     inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
     # The columns of an image of pixel numbers say where every entry of a window was read from.
@@ -442,8 +448,9 @@ def matrix(
 
 # -- shared by the concepts that are convolutions ------------------------------------------------
 
+KERNEL = "(*kernel_size, C_in // groups, C_out)"
 SHAPES = ("input_shape", "kernel_shape")
-MATRIX = ("input_shape", "kernel")
+MATRIX = ("(1, *input_shape)", "kernel")
 
 
 def plan(
@@ -456,7 +463,7 @@ def plan(
     names: tuple[str, str] = ("x", "kernel"),
 ) -> tuple[Geometry, int]:
     """Check that an image and a kernel go together, and lay the windows."""
-    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C_in // groups, C_out)")
+    rank = spatial_rank(names[1], kernel_shape, KERNEL)
     check_pixels(names[0], x_shape, rank)
     channels, filters = x_shape[-1], kernel_shape[-1]
     groups = check_groups(groups, C_in=channels, C_out=filters)

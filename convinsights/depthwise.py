@@ -139,7 +139,7 @@ def forward(
     i, u = _letters(geometry)
     for box in _blocks(y):
         # Looking at the windows where they lie beats gathering them: every entry is used once.
-        view = _shown(padded, geometry, box, kernel.shape[-1])
+        view = _repeated(padded, geometry, box, kernel.shape[-1])
         np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, taps, out=y[box])
         if bias is not None:
             y[box] += bias.astype(compute, copy=False)
@@ -385,7 +385,7 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *kernel_size_of(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _shown(padded: Array, geometry: Geometry, box: tuple[slice, ...], multiplier: int) -> Array:
+def _repeated(padded: Array, geometry: Geometry, box: tuple[slice, ...], multiplier: int) -> Array:
     # The windows of a box of output pixels, with every channel shown M times: channel c M + m shows
     # channel c. It takes a copy of the patch of the image under the box.
     view = windows(padded, geometry)[box]
@@ -437,7 +437,7 @@ def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
     channels = dy.shape[-1]
     dtaps = np.zeros((*geometry.kernel_size, channels), padded.dtype)
     for box in _blocks(dy):
-        view = _shown(padded, geometry, box, channels // padded.shape[-1])
+        view = _repeated(padded, geometry, box, channels // padded.shape[-1])
         rows = dy[box].astype(padded.dtype, copy=False)
         dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
     return dtaps

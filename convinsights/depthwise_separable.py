@@ -39,6 +39,7 @@ from convinsights._arguments import (
     as_vector,
     check_cache,
     check_shape,
+    check_size,
     compute_dtype,
     described,
     result_dtype,
@@ -488,6 +489,7 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     left, sizes, right = np.linalg.svd(
         matrices.astype(compute_dtype(dtype), copy=False), full_matrices=False
     )
+    check_size("depth_multiplier", (channels, multiplier, filters))
     kept = min(multiplier, sizes.shape[-1])
     # Each factor takes the root of the singular value; what goes beyond the rank stays 0.
     root = np.sqrt(sizes[:, :kept])

@@ -14,7 +14,7 @@ References
 ----------
 Holschneider, Kronland-Martinet, Morlet and Tchamitchian, "A Real-Time Algorithm for Signal Analysis
 with the Help of the Wavelet Transform", 1989.
-Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016.
+Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from convinsights._arguments import (
     Ints,
     Pad,
     as_array,
+    check_cache,
+    check_size,
     is_sequence,
     per_axis,
     result_dtype,
@@ -94,7 +96,7 @@ def forward(
 
     References
     ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016, section 2.
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015, section 2.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
 
     References
     ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016.
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015.
 
     Examples
     --------
@@ -155,7 +157,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     >>> dilated.backward(dy, cache).x.ravel()
     array([0., 1., 0., 2., 0., 3., 0.])
     """
-    return conv.backward(dy, cache)
+    return conv.backward(dy, check_cache(cache, Cache, "dilated"))
 
 
 def output_shape(
@@ -231,7 +233,7 @@ def parameter_count(
 
     References
     ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2016, section 2.
+    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015, section 2.
 
     Examples
     --------
@@ -408,6 +410,7 @@ def inflate(kernel: Array, dilation_rate: Ints) -> Array:
     rank = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in // groups, C_out)")
     rates = per_axis("dilation_rate", dilation_rate, rank)
     size = effective_size(kernel.shape[:-2], rates)
-    inflated = np.zeros((*size, *kernel.shape[-2:]), result_dtype(kernel))
+    shape = check_size("dilation_rate", (*size, *kernel.shape[-2:]))
+    inflated = np.zeros(shape, result_dtype(kernel))
     inflated[tuple(slice(None, None, rate) for rate in rates)] = kernel
     return inflated

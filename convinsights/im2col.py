@@ -36,6 +36,7 @@ from convinsights._arguments import (
     per_axis,
     result_dtype,
     shape_of,
+    shown,
 )
 from convinsights._geometry import Geometry
 
@@ -207,7 +208,7 @@ def resolve_padding(
     """
     sizes = shape_of("input_size", input_size if is_sequence(input_size) else (input_size,))
     if not 1 <= len(sizes) <= 3:
-        raise ValueError(f"input_size must be one, two or three ints, got {input_size!r}")
+        raise ValueError(f"input_size must be one, two or three ints, got {shown(input_size)}")
     kernel = per_axis("kernel_size", kernel_size, len(sizes))
     return Geometry.of(sizes, kernel, strides, padding, dilation_rate).padding
 

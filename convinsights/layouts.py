@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convinsights._arguments import Array, as_array, check_pixels, result_dtype, to_integer
+from convinsights._arguments import Array, as_array, check_pixels, result_dtype, shown, to_integer
 
 __all__ = [
     "depthwise_kernel_from_torch",
@@ -254,7 +254,7 @@ def depthwise_kernel_from_torch(weight: Array, *, depth_multiplier: int = 1) -> 
     if weight.shape[0] % multiplier:
         raise ValueError(
             f"depth_multiplier must divide the {weight.shape[0]} channels of weight, "
-            f"got {depth_multiplier!r}"
+            f"got {shown(depth_multiplier)}"
         )
     by_channel = weight.reshape(-1, multiplier, *weight.shape[2:])
     return _moved(by_channel, (0, 1), (-2, -1))
@@ -331,7 +331,10 @@ def transposed_kernel_from_torch(weight: Array) -> Array:
 def _kernel(name: str, value: object, form: str, *, least: int = 2) -> Array:
     array = as_array(name, value)
     if not least <= array.ndim <= 5 or 0 in array.shape:
-        raise ValueError(f"{name} must be {form} with no size of 0, got shape {array.shape}")
+        raise ValueError(
+            f"{name} must be {form} with one, two or three spatial axes and no size of 0, "
+            f"got shape {array.shape}"
+        )
     return array
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from convinsights._arguments import to_integer
+from convinsights._arguments import shown, to_integer
 
 __all__ = ["Layer", "ReceptiveField", "receptive_field"]
 
@@ -78,13 +78,15 @@ def receptive_field(layers: Iterable[Layer]) -> ReceptiveField:
     >>> receptive_field([Layer(3, dilation_rate=d, padding=d) for d in (1, 2, 4)])
     ReceptiveField(size=15, stride=1, start=-7)
     """
-    if not isinstance(layers, Iterable):
-        raise TypeError(f"layers must be an iterable of Layer, got {layers!r}")
+    try:
+        stack = list(layers)
+    except TypeError:
+        raise TypeError(f"layers must be an iterable of Layer, got {shown(layers)}") from None
     size, jump, start = 1, 1, 0
-    for index, layer in enumerate(layers):
+    for index, layer in enumerate(stack):
         name = f"layers[{index}]"
         if not isinstance(layer, tuple) or not 1 <= len(layer) <= len(Layer._fields):
-            raise TypeError(f"{name} must be a Layer, got {layer!r}")
+            raise TypeError(f"{name} must be a Layer, got {shown(layer)}")
         kernel_size, strides, dilation_rate, padding = (
             to_integer(f"{name}.{field}", value, minimum=0 if field == "padding" else 1)
             for field, value in zip(Layer._fields, Layer(*layer), strict=True)

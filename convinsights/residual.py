@@ -4,8 +4,9 @@ A residual block adds what a branch of convolutions F computes to what came in, 
 
     y = x + F(x)        dx = dy + (the gradient through F)
 
-so the identity is what the block computes where F is 0, and the gradient reaches x undiminished
-whatever F does. Where normalization and activation stand is the variant:
+so the identity is what the sum computes where F is 0, and the gradient of the sum reaches x
+undiminished whatever F does. (What stands behind the sum, the gradient has to pass first; with
+"preactivation" nothing does.) Where normalization and activation stand is the variant:
 
     variant            branch F                                   after x + F(x)
     "original"         conv, bn, relu, …, conv, bn                relu
@@ -45,6 +46,8 @@ from convinsights._arguments import (
     is_sequence,
     per_axis,
     result_dtype,
+    shown,
+    spatial_rank,
     to_integer,
 )
 from convinsights._products import rounded
@@ -168,12 +171,12 @@ def forward(
     steps = _fitted(x.shape, parameters, strides, variant)
     count = len(_norms(parameters))
     if statistics is not None:
-        _check_length("statistics", statistics, count)
+        statistics = _as_statistics("statistics", statistics, _norms(parameters))
     dtype = result_dtype(x, *_arrays(parameters))
     # Everything in the dtype to compute in, so that float16 is rounded once, at the end.
     compute = compute_dtype(dtype)
     x, p = x.astype(compute, copy=False), _rounded(parameters, compute)
-    used: list[Any] = [None] * count if statistics is None else list(statistics)
+    used: list[Any] = list(statistics or [None] * count)
 
     def run(a: Array, path: tuple[Step, ...]) -> tuple[Array, tuple[tuple[Step, Any], ...]]:
         taken: list[tuple[Step, Any]] = []
@@ -303,12 +306,11 @@ def update(moving: AllStatistics, batch: AllStatistics, *, momentum: float = 0.9
     >>> residual.update((Statistics(np.zeros(1), np.ones(1)),), batch, momentum=0.5)
     (Statistics(mean=array([5.]), variance=array([2.])),)
     """
-    if not is_sequence(moving):
-        raise TypeError(f"moving must be a sequence of Statistics, got {moving!r}")
-    _check_length("batch", batch, len(moving))
+    averages = _as_statistics("moving", moving)
+    news = _as_statistics("batch", batch, averages)
     return tuple(
         batchnorm.update(old, new, momentum=momentum)
-        for old, new in zip(moving, batch, strict=True)
+        for old, new in zip(averages, news, strict=True)
     )
 
 
@@ -366,13 +368,17 @@ def initialize(
     >>> [kernel.shape for kernel in block.kernels], block.projection
     ([(1, 1, 256, 64), (3, 3, 64, 64), (1, 1, 64, 256)], None)
     """
-    if not is_sequence(kernel_sizes) or not len(kernel_sizes):
-        raise TypeError(f"kernel_sizes must be a sequence of kernel sizes, got {kernel_sizes!r}")
-    sizes = [kernel_size_of(size) for size in kernel_sizes]
+    if not is_sequence(kernel_sizes):
+        raise TypeError(
+            f"kernel_sizes must be a sequence of kernel sizes, got {shown(kernel_sizes)}"
+        )
+    if not len(kernel_sizes):
+        raise ValueError("kernel_sizes must not be empty")
+    sizes = [kernel_size_of(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
     rank = len(sizes[0])
     if any(len(size) != rank for size in sizes):
-        raise ValueError(f"kernel_sizes must all have as many axes, got {kernel_sizes!r}")
-    outputs = per_axis("filters", filters, len(sizes))
+        raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")
+    outputs = per_axis("filters", filters, len(sizes), axis="convolution")
     channels = (to_integer("in_channels", in_channels), *outputs)
     kernels = tuple(
         conv.initialize(rng, size, before, after, dtype=dtype)
@@ -481,30 +487,34 @@ def _paths(parameters: Parameters, variant: str) -> tuple[tuple[Step, ...], ...]
 def _norm_channels(channels: tuple[int, ...], variant: object) -> tuple[int, ...]:
     # The channels of the normalizations in `norms`, where the kernels lead from one entry of
     # `channels` to the next.
+    if not isinstance(variant, str):
+        raise TypeError(f"variant must be a string, one of {VARIANTS}, got {shown(variant)}")
     if variant == "original":
         return channels[1:]
     if variant == "preactivation":
         return channels[:-1]
     if variant == "normalized_sum":
         return *channels[1:], channels[-1]
-    if not isinstance(variant, str):
-        raise TypeError(f"variant must be a string, one of {VARIANTS}, got {variant!r}")
-    raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
+    raise ValueError(f"variant must be one of {VARIANTS}, got {shown(variant)}")
 
 
 def _as_parameters(parameters: object) -> Parameters:
-    # Parameters of arrays, whatever of lists and tuples they were given as.
-    if not isinstance(parameters, (tuple, list)) or not 2 <= len(parameters) <= 4:
-        raise TypeError(f"parameters must be a Parameters, got {parameters!r}")
+    # Parameters of arrays, whatever lists and tuples they were given as; kernels that follow each
+    # other, and a projection from the first one's input channels to the last one's output channels.
+    if not isinstance(parameters, (tuple, list)):
+        raise TypeError(f"parameters must be a Parameters, got {shown(parameters)}")
+    if not 2 <= len(parameters) <= 4:
+        raise ValueError(
+            f"parameters must be a Parameters(kernels, norms, projection, projection_norm), "
+            f"got {len(parameters)} entries"
+        )
     kernels, norms, projection, projection_norm = Parameters(*parameters)
     for name, value in (("kernels", kernels), ("norms", norms)):
-        if not is_sequence(value):
-            raise TypeError(f"parameters.{name} must be a tuple, got {value!r}")
-        if not len(value):
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"parameters.{name} must be a tuple, got {shown(value)}")
+        if not value:
             raise ValueError(f"parameters.{name} must not be empty")
-    if projection is None and projection_norm is not None:
-        raise ValueError("parameters.projection_norm must be None where there is no projection")
-    return Parameters(
+    checked = Parameters(
         tuple(as_array(f"parameters.kernels[{i}]", kernel) for i, kernel in enumerate(kernels)),
         tuple(_as_norm(f"parameters.norms[{i}]", norm) for i, norm in enumerate(norms)),
         None if projection is None else as_array("parameters.projection", projection),
@@ -512,13 +522,44 @@ def _as_parameters(parameters: object) -> Parameters:
         if projection_norm is None
         else _as_norm("parameters.projection_norm", projection_norm),
     )
+    first = checked.kernels[0].shape
+    rank = spatial_rank("parameters.kernels[0]", first, "(*kernel_size, C_in, C_out)")
+    channels = first[-2]
+    for index, kernel in enumerate(checked.kernels):
+        if kernel.ndim != rank + 2 or kernel.shape[-2] != channels or 0 in kernel.shape:
+            raise ValueError(
+                f"parameters.kernels[{index}] must be (*kernel_size, {channels}, C_out) with "
+                f"{rank} spatial axes and no size of 0, got {kernel.shape}"
+            )
+        channels = kernel.shape[-1]
+    _check_projection(checked, rank, (first[-2], channels))
+    return checked
+
+
+def _check_projection(parameters: Parameters, rank: int, ends: tuple[int, int]) -> None:
+    projection, norm = parameters.projection, parameters.projection_norm
+    if projection is None:
+        if norm is not None:
+            raise ValueError("parameters.projection_norm must be None where there is no projection")
+        return
+    if projection.shape not in (ends, (*(1,) * rank, *ends)):
+        raise ValueError(
+            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
+            f"got {projection.shape}"
+        )
+    if norm is not None and norm[0].shape != ends[1:]:
+        raise ValueError(
+            f"parameters.projection_norm must be for {ends[1]} channels, got {norm[0].shape}"
+        )
 
 
 def _as_norm(name: str, norm: object) -> Norm:
-    if not is_sequence(norm) or len(cast("Sequence[Array]", norm)) != 2:
-        raise TypeError(f"{name} must be a pair (gamma, beta), got {norm!r}")
-    gamma, beta = (as_array(f"{name}: gamma or beta", a) for a in cast("Sequence[Array]", norm))
-    if gamma.ndim != 1 or gamma.shape != beta.shape:
+    if not is_sequence(norm):
+        raise TypeError(f"{name} must be a pair (gamma, beta), got {shown(norm)}")
+    if len(norm) != 2:
+        raise ValueError(f"{name} must be a pair (gamma, beta), got {len(norm)} entries")
+    gamma, beta = as_array(f"gamma of {name}", norm[0]), as_array(f"beta of {name}", norm[1])
+    if gamma.ndim != 1 or gamma.shape != beta.shape or not gamma.size:
         raise ValueError(
             f"{name} must be a pair (gamma, beta), each (C,), "
             f"got shapes {gamma.shape} and {beta.shape}"
@@ -526,57 +567,59 @@ def _as_norm(name: str, norm: object) -> Norm:
     return gamma, beta
 
 
+def _as_statistics(
+    name: str, statistics: object, per_channel: Sequence[Sequence[Array]] | None = None
+) -> AllStatistics:
+    # Statistics as many and for as many channels as there are entries of per_channel.
+    if not isinstance(statistics, (tuple, list)):
+        raise TypeError(
+            f"{name} must be a sequence of Statistics, one per normalization, "
+            f"got {shown(statistics)}"
+        )
+    if per_channel is not None:
+        _check_length(name, statistics, len(per_channel))
+    return tuple(
+        batchnorm.checked(
+            entry, None if per_channel is None else len(per_channel[index][0]), f"{name}[{index}]"
+        )
+        for index, entry in enumerate(statistics)
+    )
+
+
+def _check_length(name: str, value: Sequence[object], count: int) -> None:
+    if len(value) != count:
+        raise ValueError(f"{name} must be {count}, one per normalization, got {len(value)}")
+
+
 def _fitted(
     x_shape: tuple[int, ...], parameters: Parameters, strides: Ints, variant: str
 ) -> list[tuple[int, ...]]:
-    # The strides of every kernel, if everything fits together.
-    kernels, norms, projection, projection_norm = parameters
-    check_pixels("x", x_shape)
-    rank = len(x_shape) - 2
-    channels = x_shape[-1:]
-    for index, kernel in enumerate(kernels):
-        if kernel.ndim != rank + 2 or kernel.shape[-2] != channels[-1] or 0 in kernel.shape:
-            raise ValueError(
-                f"parameters.kernels[{index}] must be (*kernel_size, {channels[-1]}, C_out) with "
-                f"{rank} spatial axes and no size of 0, got {kernel.shape}"
-            )
-        channels = *channels, kernel.shape[-1]
+    # The strides of every kernel, if parameters fit the image and the variant.
+    kernels = parameters.kernels
+    rank = kernels[0].ndim - 2
+    check_pixels("x", x_shape, rank)
+    if kernels[0].shape[-2] != x_shape[-1]:
+        raise ValueError(
+            f"parameters.kernels[0] must be (*kernel_size, {x_shape[-1]}, C_out) for x of shape "
+            f"{x_shape}, got {kernels[0].shape}"
+        )
+    channels = (x_shape[-1], *(kernel.shape[-1] for kernel in kernels))
     expected = _norm_channels(channels, variant)
-    _check_length("parameters.norms", norms, len(expected))
-    for index, (norm, count) in enumerate(zip(norms, expected, strict=True)):
+    _check_length("parameters.norms", parameters.norms, len(expected))
+    for index, (norm, count) in enumerate(zip(parameters.norms, expected, strict=True)):
         if norm[0].shape != (count,):
             raise ValueError(
                 f"parameters.norms[{index}] must be for {count} channels, got {norm[0].shape}"
             )
     whole = per_axis("strides", strides, rank)
-    ends = (channels[0], channels[-1])
-    if projection is None:
-        if whole != (1,) * rank or ends[0] != ends[1]:
-            raise ValueError(
-                f"parameters.projection must be given where strides ({whole}) are not 1 or the "
-                f"channels change ({ends[0]} to {ends[1]})"
-            )
-    elif projection.shape not in (ends, (*(1,) * rank, *ends)):
+    if parameters.projection is None and (max(whole) > 1 or channels[0] != channels[-1]):
         raise ValueError(
-            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
-            f"got {projection.shape}"
-        )
-    if projection_norm is not None and projection_norm[0].shape != ends[1:]:
-        raise ValueError(
-            f"parameters.projection_norm must be for {ends[1]} channels, "
-            f"got {projection_norm[0].shape}"
+            f"parameters.projection must be given where strides {whole} are not 1 or the channels "
+            f"change ({channels[0]} to {channels[-1]})"
         )
     large = [index for index, kernel in enumerate(kernels) if math.prod(kernel.shape[:-2]) > 1]
     striding = large[0] if large else 0
     return [whole if index == striding else (1,) * rank for index in range(len(kernels))]
-
-
-def _check_length(name: str, value: object, count: int) -> None:
-    if not is_sequence(value):
-        raise TypeError(f"{name} must be a sequence of {count}, got {value!r}")
-    length = len(cast("Sequence[object]", value))
-    if length != count:
-        raise ValueError(f"{name} must be {count}, one per normalization, got {length}")
 
 
 def _norms(parameters: Parameters) -> tuple[Norm, ...]:

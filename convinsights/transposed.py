@@ -39,11 +39,13 @@ from convinsights._arguments import (
     check_groups,
     check_pixels,
     check_shape,
+    check_size,
     compute_dtype,
     described,
     per_axis,
     result_dtype,
     shape_of,
+    shown,
     spatial_rank,
 )
 from convinsights._geometry import Geometry, effective_size, resolve
@@ -433,7 +435,8 @@ def inflate(x: Array, strides: Ints) -> Array:
     check_pixels("x", x.shape)
     steps = per_axis("strides", strides, x.ndim - 2)
     size = effective_size(x.shape[1:-1], steps)
-    inflated = np.zeros((len(x), *size, x.shape[-1]), result_dtype(x))
+    shape = check_size("strides", (len(x), *size, x.shape[-1]))
+    inflated = np.zeros(shape, result_dtype(x))
     inflated[(slice(None), *(slice(None, None, step) for step in steps))] = x
     return inflated
 
@@ -472,8 +475,11 @@ def _least_size(
     size: tuple[int, ...], effective: tuple[int, ...], strides: tuple[int, ...], padding: Pad
 ) -> tuple[int, ...]:
     # The least input size that the convolution takes to this output size.
-    if isinstance(padding, str) and padding == "causal":
-        raise ValueError('padding must not be "causal" in a transposed convolution')
+    if isinstance(padding, str) and padding not in ("valid", "same"):
+        raise ValueError(
+            f'padding must be "valid", "same", an int or one entry per spatial axis (a transposed '
+            f'convolution has no "causal"), got {shown(padding)}'
+        )
     if isinstance(padding, str) and padding == "same":
         return tuple((n - 1) * s + 1 for n, s in zip(size, strides, strict=True))
     pairs = resolve(padding, size, effective, strides)
@@ -496,11 +502,13 @@ def _chosen_size(
     sizes = ", ".join(f"{low} … {high}" for low, high in legal)
     if output_padding is not None and output_size is not None:
         raise ValueError(
-            f"output_padding and output_size must not be given both, got {output_padding!r} and "
-            f"{output_size!r}; legal sizes are {sizes}"
+            f"output_padding and output_size must not be given both, got {shown(output_padding)} "
+            f"and {shown(output_size)}; legal sizes are {sizes}"
         )
     if min(most) < 1:
-        raise ValueError(f"padding {padding!r} leaves no output: its size would be {most} at most")
+        raise ValueError(
+            f"padding must leave an output, got {shown(padding)}, with which it is {most} at most"
+        )
     if output_size is not None:
         chosen = per_axis("output_size", output_size, rank, minimum=None)
     else:
@@ -513,13 +521,13 @@ def _chosen_size(
     if all(low <= size <= high for size, (low, high) in zip(chosen, legal, strict=True)):
         return chosen
     if output_size is not None:
-        raise ValueError(f"output_size must be {sizes} per spatial axis, got {output_size!r}")
+        raise ValueError(f"output_size must be {sizes} per spatial axis, got {shown(output_size)}")
     paddings = ", ".join(
         f"{low - size} … {high - size}" for size, (low, high) in zip(least, legal, strict=True)
     )
     raise ValueError(
         f"output_padding must be {paddings} per spatial axis (output sizes {sizes}), "
-        f"got {output_padding!r}"
+        f"got {extra if output_padding is None else shown(output_padding)}"
     )
 
 

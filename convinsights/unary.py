@@ -306,7 +306,8 @@ def _with_taps(
     # The shape (1, …, 1, C_in, C_out) of a kernel for conv, whichever way it was given.
     check_pixels(names[0], x_shape)
     ones = (1,) * (len(x_shape) - 2)
-    if kernel_shape[-2:-1] != x_shape[-1:] or kernel_shape[:-2] not in ((), ones):
+    fits = kernel_shape[-2:-1] == x_shape[-1:] and kernel_shape[:-2] in ((), ones)
+    if not fits or kernel_shape[-1] == 0:
         raise ValueError(
             f"{names[1]} must be ({x_shape[-1]}, C_out), or that behind a 1 for each spatial axis, "
             f"for {described(names[0], x_shape)}, got {kernel_shape}"
