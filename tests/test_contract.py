@@ -1,0 +1,271 @@
+"""The public face: every name, every signature, every docstring, and the examples in them."""
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+
+import numpy as np
+import pytest
+
+import convinsights
+from convinsights import batchnorm, receptive_field, residual
+
+GEOMETRY = "strides=1, padding='valid', dilation_rate=1"
+SIGNATURES = {
+    "im2col": {
+        "im2col": f"(x, kernel_size, *, {GEOMETRY})",
+        "col2im": f"(columns, input_shape, kernel_size, *, {GEOMETRY})",
+        "resolve_padding": f"(input_size, kernel_size, *, {GEOMETRY})",
+    },
+    "conv": {
+        "forward": f"(x, kernel, bias=None, *, {GEOMETRY}, groups=1)",
+        "backward": "(dy, cache)",
+        "output_shape": f"(input_shape, kernel_shape, *, {GEOMETRY}, groups=1)",
+        "parameter_count": "(kernel_size, in_channels, filters, *, groups=1, use_bias=False)",
+        "multiply_adds": f"(input_shape, kernel_shape, *, {GEOMETRY}, groups=1)",
+        "initialize": "(rng, kernel_size, in_channels, filters, *, groups=1, dtype=np.float64)",
+        "matrix": f"(kernel, input_shape, *, {GEOMETRY}, groups=1)",
+    },
+    "unary": {
+        "forward": "(x, kernel, bias=None, *, strides=1)",
+        "backward": "(dy, cache)",
+        "output_shape": "(input_shape, kernel_shape, *, strides=1)",
+        "parameter_count": "(in_channels, filters, *, use_bias=False)",
+        "multiply_adds": "(input_shape, kernel_shape, *, strides=1)",
+        "initialize": "(rng, in_channels, filters, *, dtype=np.float64)",
+    },
+    "depthwise": {
+        "forward": f"(x, kernel, bias=None, *, {GEOMETRY})",
+        "backward": "(dy, cache)",
+        "output_shape": f"(input_shape, kernel_shape, *, {GEOMETRY})",
+        "parameter_count": "(kernel_size, in_channels, *, depth_multiplier=1, use_bias=False)",
+        "multiply_adds": f"(input_shape, kernel_shape, *, {GEOMETRY})",
+        "initialize": "(rng, kernel_size, in_channels, *, depth_multiplier=1, dtype=np.float64)",
+    },
+    "depthwise_separable": {
+        "forward": f"(x, depthwise_kernel, pointwise_kernel, bias=None, *, {GEOMETRY})",
+        "backward": "(dy, cache)",
+        "output_shape": (
+            f"(input_shape, depthwise_kernel_shape, pointwise_kernel_shape, *, {GEOMETRY})"
+        ),
+        "parameter_count": (
+            "(kernel_size, in_channels, filters, *, depth_multiplier=1, use_bias=False)"
+        ),
+        "multiply_adds": (
+            f"(input_shape, depthwise_kernel_shape, pointwise_kernel_shape, *, {GEOMETRY})"
+        ),
+        "initialize": (
+            "(rng, kernel_size, in_channels, filters, *, depth_multiplier=1, dtype=np.float64)"
+        ),
+        "as_conv_kernel": "(depthwise_kernel, pointwise_kernel)",
+        "from_conv_kernel": "(kernel, *, depth_multiplier=1)",
+    },
+    "batchnorm": {
+        "forward": "(x, gamma=None, beta=None, statistics=None, *, epsilon=0.001)",
+        "backward": "(dy, cache)",
+        "update": "(moving, batch, *, momentum=0.99, sample_size=None)",
+        "initial_statistics": "(channels)",
+        "parameter_count": "(channels)",
+        "fold": "(kernel, bias, gamma, beta, statistics, *, epsilon=0.001)",
+        "initialize": "(channels, *, dtype=np.float64)",
+    },
+    "relu": {"forward": "(x)", "backward": "(dy, cache)"},
+    "residual": {
+        "forward": (
+            "(x, parameters, statistics=None, *, strides=1, variant='original', epsilon=0.001)"
+        ),
+        "backward": "(dy, cache)",
+        "update": "(moving, batch, *, momentum=0.99)",
+        "initialize": (
+            "(rng, kernel_sizes, in_channels, filters, *, strides=1, variant='original', "
+            "dtype=np.float64)"
+        ),
+        "initial_statistics": "(parameters)",
+        "parameter_count": "(parameters)",
+    },
+    "transposed": {
+        "forward": (
+            "(x, kernel, bias=None, *, strides=1, padding='valid', output_padding=None, "
+            "output_size=None, dilation_rate=1, groups=1)"
+        ),
+        "backward": "(dy, cache)",
+        "output_shape": (
+            "(input_shape, kernel_shape, *, strides=1, padding='valid', output_padding=None, "
+            "output_size=None, dilation_rate=1, groups=1)"
+        ),
+        "parameter_count": "(kernel_size, in_channels, filters, *, groups=1, use_bias=False)",
+        "multiply_adds": (
+            "(input_shape, kernel_shape, *, strides=1, padding='valid', output_padding=None, "
+            "output_size=None, dilation_rate=1, groups=1)"
+        ),
+        "initialize": "(rng, kernel_size, in_channels, filters, *, groups=1, dtype=np.float64)",
+        "inflate": "(x, strides)",
+    },
+    "dilated": {
+        "forward": (
+            "(x, kernel, bias=None, *, dilation_rate=2, strides=1, padding='same', groups=1)"
+        ),
+        "backward": "(dy, cache)",
+        "output_shape": (
+            "(input_shape, kernel_shape, *, dilation_rate=2, strides=1, padding='same', groups=1)"
+        ),
+        "parameter_count": "(kernel_size, in_channels, filters, *, groups=1, use_bias=False)",
+        "multiply_adds": (
+            "(input_shape, kernel_shape, *, dilation_rate=2, strides=1, padding='same', groups=1)"
+        ),
+        "initialize": "(rng, kernel_size, in_channels, filters, *, groups=1, dtype=np.float64)",
+        "effective_kernel_size": "(kernel_size, dilation_rate)",
+        "inflate": "(kernel, dilation_rate)",
+    },
+    "receptive_field": {"receptive_field": "(layers)"},
+    "layouts": {
+        "to_channels_first": "(x)",
+        "to_channels_last": "(x)",
+        "kernel_to_torch": "(kernel)",
+        "kernel_from_torch": "(weight)",
+        "depthwise_kernel_to_torch": "(kernel)",
+        "depthwise_kernel_from_torch": "(weight, *, depth_multiplier=1)",
+        "transposed_kernel_to_torch": "(kernel)",
+        "transposed_kernel_from_torch": "(weight)",
+    },
+}
+GRADIENTS = {
+    "conv": "(x, kernel, bias)",
+    "unary": "(x, kernel, bias)",
+    "depthwise": "(x, kernel, bias)",
+    "depthwise_separable": "(x, depthwise_kernel, pointwise_kernel, bias)",
+    "batchnorm": "(x, gamma, beta, statistics)",
+    "relu": "(x)",
+    "residual": "(x, parameters)",
+    "transposed": "(x, kernel, bias)",
+    "dilated": "(x, kernel, bias)",
+}
+TUPLES = [
+    *((module, "Gradients", fields) for module, fields in GRADIENTS.items()),
+    ("batchnorm", "Statistics", "(mean, variance)"),
+    ("batchnorm", "ParameterCount", "(trainable, non_trainable)"),
+    ("residual", "ParameterCount", "(trainable, non_trainable)"),
+    ("residual", "Parameters", "(kernels, norms, projection=None, projection_norm=None)"),
+    ("receptive_field", "Layer", "(kernel_size, strides=1, dilation_rate=1, padding=0)"),
+    ("receptive_field", "ReceptiveField", "(size, stride, start)"),
+]
+FUNCTIONS = [(module, name) for module, table in SIGNATURES.items() for name in table]
+SECTIONS = ("Parameters", "Returns", "Raises", "References", "Examples")
+
+
+def module_of(name):
+    """A public module; `convinsights.im2col` is one too, not the function."""
+    return importlib.import_module(f"convinsights.{name}")
+
+
+def as_string(function):
+    """The names, order, kinds and defaults of the arguments, without their types."""
+    signature = inspect.signature(function)
+    bare = [
+        parameter.replace(
+            annotation=inspect.Parameter.empty,
+            default=_Named("np.float64") if parameter.default is np.float64 else parameter.default,
+        )
+        for parameter in signature.parameters.values()
+        if parameter.name != "self"
+    ]
+    return str(inspect.Signature(bare))
+
+
+class _Named(str):
+    """A default that is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def test_the_package_hands_on_every_module_and_nothing_else():
+    public = [module.name for module in pkgutil.iter_modules(convinsights.__path__)]
+    assert convinsights.__all__ == sorted(name for name in public if not name.startswith("_"))
+    assert set(SIGNATURES) <= set(convinsights.__all__)
+    for name in convinsights.__all__:
+        assert inspect.ismodule(getattr(convinsights, name))
+    assert re.fullmatch(r"\d+\.\d+\.\d+", convinsights.__version__)
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_every_function_has_exactly_its_signature(module, name):
+    assert as_string(getattr(module_of(module), name)) == SIGNATURES[module][name]
+
+
+@pytest.mark.parametrize(("module", "name", "fields"), TUPLES)
+def test_every_named_tuple_has_exactly_its_fields(module, name, fields):
+    kind = getattr(module_of(module), name)
+    assert issubclass(kind, tuple)
+    assert as_string(kind) == fields
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_all_names_what_is_public_and_nothing_else(module):
+    tuples = {name for owner, name, _ in TUPLES if owner == module}
+    caches = {"Cache"} if "forward" in SIGNATURES[module] else set()
+    exported = module_of(module).__all__
+    assert sorted(exported) == sorted({*SIGNATURES[module], *tuples, *caches})
+    assert len(set(exported)) == len(exported)
+
+
+@pytest.mark.parametrize("module", GRADIENTS)
+def test_caches_are_frozen_dataclasses(module):
+    cache = module_of(module).Cache
+    assert dataclasses.is_dataclass(cache)
+    assert cache.__dataclass_params__.frozen
+
+
+def test_what_counts_parameters_is_one_type():
+    assert batchnorm.ParameterCount is residual.ParameterCount
+    assert isinstance(batchnorm.parameter_count(3), batchnorm.ParameterCount)
+    block = residual.initialize(np.random.default_rng(0), [3], 1, 1)
+    assert isinstance(residual.parameter_count(block), residual.ParameterCount)
+
+
+def test_named_tuples_come_back():
+    assert isinstance(batchnorm.initial_statistics(3), batchnorm.Statistics)
+    assert isinstance(receptive_field.receptive_field([]), receptive_field.ReceptiveField)
+    block = residual.initialize(np.random.default_rng(0), [3], 1, 1)
+    assert isinstance(block, residual.Parameters)
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_every_function_says_what_it_does_takes_returns_and_raises(module, name):
+    text = inspect.getdoc(getattr(module_of(module), name))
+    first, blank, *_ = text.split("\n")
+    assert first.endswith(".")
+    assert not blank
+    titles = re.findall(r"^(\w+)\n-+$", text, flags=re.MULTILINE)
+    assert tuple(titles) == SECTIONS
+
+
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS)
+def test_every_argument_is_described(module, name):
+    function = getattr(module_of(module), name)
+    section = inspect.getdoc(function).split("Parameters\n----------\n")[1].split("\n\n")[0]
+    described = re.findall(r"\w+", " ".join(re.findall(r"^\S.*", section, flags=re.MULTILINE)))
+    assert set(inspect.signature(function).parameters) <= set(described)
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_every_module_and_type_is_described(module):
+    owner = module_of(module)
+    assert re.search(r"^References\n-+$", owner.__doc__, flags=re.MULTILINE)
+    for name in owner.__all__:
+        assert getattr(owner, name).__doc__
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_the_examples_in_the_docstrings_run(module):
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    examples = {test.name: test for test in finder.find(module_of(module)) if test.examples}
+    for name in SIGNATURES[module]:
+        assert f"convinsights.{module}.{name}" in examples
+    report = []
+    for test in examples.values():
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)

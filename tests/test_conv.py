@@ -1,0 +1,756 @@
+"""conv: the classic convolution, forward, backward, shapes, counts, weights and its matrix."""
+
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import (
+    LAYOUTS,
+    close,
+    conv_cases,
+    dot,
+    integers,
+    loop_conv,
+    loop_conv_gradients,
+    same_values,
+    says,
+    untouched,
+    variants,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from convinsights import _products, conv
+from convinsights.im2col import im2col
+
+rng = np.random.default_rng(11)
+
+
+def line(*values):
+    """One image of one row and one channel, or the kernel of one filter."""
+    return np.array(values, float).reshape(1, -1, 1)
+
+
+def taps(*values):
+    """A kernel of one axis, one input channel, one filter."""
+    return np.array(values, float).reshape(-1, 1, 1)
+
+
+def both_ways(case):
+    """(y, dy, gradients) of a drawn case."""
+    y, cache = conv.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    return y, dy, conv.backward(dy, cache)
+
+
+# ---- by hand
+
+
+def test_the_kernel_is_not_flipped():
+    y, _ = conv.forward(line(1, 10, 100), taps(2, 3))
+    assert_array_equal(y, line(1 * 2 + 10 * 3, 10 * 2 + 100 * 3))
+
+
+def test_defaults_are_stride_1_valid_rate_1_one_group():
+    y, _ = conv.forward(np.ones((1, 5, 4, 6)), np.ones((2, 3, 6, 2)))
+    same_values(y, np.full((1, 4, 2, 2), 36.0))
+
+
+def test_strides_and_rate_in_one_row():
+    y, _ = conv.forward(line(1, 2, 3, 4, 5, 6), taps(1, 10), strides=3, dilation_rate=2)
+    assert_array_equal(y, line(1 + 30, 4 + 60))
+
+
+def test_every_kind_of_padding_in_one_row():
+    x, kernel = line(1, 2, 3), taps(1, 10)
+    assert_array_equal(conv.forward(x, kernel, padding="valid")[0], line(21, 32))
+    assert_array_equal(conv.forward(x, kernel, padding="same")[0], line(21, 32, 3))
+    assert_array_equal(conv.forward(x, kernel, padding="causal")[0], line(10, 21, 32))
+    assert_array_equal(conv.forward(x, kernel, padding=1)[0], line(10, 21, 32, 3))
+    assert_array_equal(conv.forward(x, kernel, padding=((0, 2),))[0], line(21, 32, 3, 0))
+
+
+def test_channels_are_summed_and_the_bias_added_to_every_pixel():
+    x = np.array([[[1, 2], [3, 4]]])
+    kernel = np.array([[[1, 0, 1], [0, 1, 1]]])
+    y, _ = conv.forward(x, kernel, np.array([100, 200, 300]))
+    assert_array_equal(y, [[[101, 202, 303], [103, 204, 307]]])
+
+
+def test_a_group_sees_only_its_own_channels():
+    x = np.array([[[1, 10, 100, 1000]]])
+    kernel = np.array([[[1, 2], [3, 4]]])  # filter 0 reads channels 0 and 1, filter 1 the others
+    y, _ = conv.forward(x, kernel, groups=2)
+    assert_array_equal(y, [[[1 * 1 + 10 * 3, 100 * 2 + 1000 * 4]]])
+
+
+def test_gradients_in_one_row():
+    _, cache = conv.forward(line(5, 6, 7), taps(2, 3), np.array([0.0]))
+    gradients = conv.backward(line(10, 100), cache)
+    assert_array_equal(gradients.x, line(10 * 2, 10 * 3 + 100 * 2, 100 * 3))
+    assert_array_equal(gradients.kernel, taps(10 * 5 + 100 * 6, 10 * 6 + 100 * 7))
+    assert_array_equal(gradients.bias, [110])
+
+
+def test_a_pixel_that_no_window_reads_has_gradient_0():
+    _, cache = conv.forward(line(1, 2, 3, 4, 5), taps(7), strides=3)
+    assert_array_equal(conv.backward(line(10, 100), cache).x, line(70, 0, 0, 700, 0))
+
+
+def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
+    _, cache = conv.forward(line(1, 2), taps(1))
+    gradients = conv.backward(line(1, 2), cache)
+    assert gradients._fields == ("x", "kernel", "bias")
+    assert gradients.bias is None
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (6, 5)),
+        ({"padding": "same"}, (8, 7)),
+        ({"padding": "same", "strides": (3, 2)}, (3, 4)),
+        ({"padding": "same", "strides": (8, 7)}, (1, 1)),
+        ({"padding": 1, "strides": 2}, (4, 4)),
+        ({"padding": ((0, 1), 2), "dilation_rate": (3, 2)}, (3, 7)),
+    ],
+)
+def test_output_shape_by_hand(options, size):
+    assert conv.output_shape((9, 8, 7, 4), (3, 3, 4, 6), **options) == (9, *size, 6)
+
+
+def test_counts_by_hand():
+    assert conv.parameter_count((3, 5), 4, 6) == 3 * 5 * 4 * 6
+    assert conv.parameter_count((3, 5), 4, 6, use_bias=True) == 3 * 5 * 4 * 6 + 6
+    assert conv.parameter_count((3, 5), 4, 6, groups=2) == 3 * 5 * 2 * 6
+    assert conv.parameter_count(3, 4, 6, groups=np.int64(2), use_bias=True) == 3 * 2 * 6 + 6
+    shapes = (2, 8, 7, 4), (3, 3, 2, 6)
+    assert conv.multiply_adds(*shapes, groups=2) == (2 * 6 * 5) * (3 * 3) * 2 * 6
+    assert conv.multiply_adds(*shapes, groups=2, padding="same") == (2 * 8 * 7) * (3 * 3) * 2 * 6
+
+
+def test_matrix_by_hand():
+    assert_array_equal(
+        conv.matrix(taps(1, 2), (4, 1), padding=((1, 0),), strides=2), [[2, 0, 0, 0], [0, 1, 2, 0]]
+    )
+
+
+def test_matrix_of_two_channels_and_groups_by_hand():
+    kernel = np.array([[[1, 2]], [[3, 4]]])  # two taps, one channel of each group, two filters
+    assert_array_equal(conv.matrix(kernel, (2, 2), groups=2), [[1, 0, 3, 0], [0, 2, 0, 4]])
+
+
+# ---- against the definition
+
+
+@given(conv_cases())
+def test_forward_is_its_definition(case):
+    y, _ = conv.forward(*case.arrays, **case.hyperparameters)
+    same_values(y, loop_conv(*case.arrays, **case.hyperparameters))
+
+
+@given(conv_cases())
+def test_gradients_are_their_definition(case):
+    _, dy, gradients = both_ways(case)
+    dx, dkernel, dbias = loop_conv_gradients(dy, case.x, case.kernel, **case.hyperparameters)
+    same_values(gradients.x, dx)
+    same_values(gradients.kernel, dkernel)
+    assert gradients.bias is None if case.bias is None else same_values(gradients.bias, dbias)
+
+
+@given(conv_cases())
+def test_output_shape_and_multiply_adds_foretell_the_forward(case):
+    y, _ = conv.forward(*case.arrays, **case.hyperparameters)
+    shapes = case.x.shape, case.kernel.shape
+    assert conv.output_shape(*shapes, **case.hyperparameters) == y.shape
+    products = y.size * case.kernel[..., 0].size
+    assert conv.multiply_adds(*shapes, **case.hyperparameters) == products
+
+
+# ---- against a second derivation
+
+
+@given(conv_cases())
+def test_it_is_the_product_with_its_matrix(case):
+    y, dy, gradients = both_ways(case)
+    matrix = conv.matrix(case.kernel, case.x.shape[1:], **case.hyperparameters)
+    images, rows = case.x.reshape(len(y), matrix.shape[1]), dy.reshape(len(y), matrix.shape[0])
+    product = (images @ matrix.T).reshape(y.shape)
+    same_values(y, product if case.bias is None else product + case.bias)
+    same_values(gradients.x, (rows @ matrix).reshape(case.x.shape))
+
+
+@given(conv_cases())
+def test_columns_of_the_matrix_are_the_responses_to_single_pixels(case):
+    shape = case.x.shape[1:]
+    pixels = np.eye(np.prod(shape)).reshape(-1, *shape)
+    responses, _ = conv.forward(pixels, case.kernel, **case.hyperparameters)
+    matrix = conv.matrix(case.kernel, shape, **case.hyperparameters)
+    same_values(matrix.T, responses.reshape(len(pixels), -1))
+
+
+@given(conv_cases())
+def test_groups_are_separate_convolutions_side_by_side(case):
+    y, dy, gradients = both_ways(case)
+    options = {**case.hyperparameters, "groups": 1}
+    groups = case.hyperparameters["groups"]
+    images, kernels, cotangents = (np.split(a, groups, axis=-1) for a in (case.x, case.kernel, dy))
+    parts = [conv.forward(x, k, **options) for x, k in zip(images, kernels, strict=True)]
+    backs = [conv.backward(d, cache) for d, (_, cache) in zip(cotangents, parts, strict=True)]
+    shift = 0 if case.bias is None else case.bias
+    same_values(y - shift, np.concatenate([part for part, _ in parts], axis=-1))
+    same_values(gradients.x, np.concatenate([back.x for back in backs], axis=-1))
+    same_values(gradients.kernel, np.concatenate([back.kernel for back in backs], axis=-1))
+
+
+def test_it_is_im2col_and_one_product():
+    x, kernel = integers(rng, (2, 7, 6, 3)), integers(rng, (3, 2, 3, 5))
+    options = {"strides": (2, 1), "padding": "same", "dilation_rate": (1, 2)}
+    y, _ = conv.forward(x, kernel, **options)
+    rows = im2col(x, (3, 2), **options) @ kernel.reshape(-1, 5)
+    same_values(y, rows.reshape(y.shape))
+
+
+def test_two_strided_convolutions_are_one():
+    x, first, second = integers(rng, (2, 40, 3)), integers(rng, (3, 3, 4)), integers(rng, (2, 4, 2))
+    y, _ = conv.forward(conv.forward(x, first, strides=2)[0], second, strides=3)
+    both = np.zeros((5, 3, 2))  # the second kernel's taps lie 2 pixels apart
+    for u, v in np.ndindex(3, 2):
+        both[u + 2 * v] += first[u] @ second[v]
+    same_values(y, conv.forward(x, both, strides=6)[0])
+
+
+def tap_by_tap(dy_or_x, kernel, shape):
+    """A valid stride-1 convolution as one product per tap of the kernel, over whole images."""
+    size = [a - b + 1 for a, b in zip(shape[1:-1], kernel.shape[:-2], strict=True)]
+    places = [
+        (tap, (slice(None), *(slice(t, t + n) for t, n in zip(tap, size, strict=True))))
+        for tap in np.ndindex(*kernel.shape[:-2])
+    ]
+    return sum(dy_or_x[place] @ kernel[tap] for tap, place in places), places
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape"),
+    [
+        ((7, 40, 40, 8), (5, 5, 8, 3)),  # several images to a block of windows
+        ((2, 110, 100, 4), (7, 7, 4, 2)),  # several blocks to an image
+        ((2, 40000, 3), (9, 3, 2)),  # several blocks to a row
+        ((1, 40, 8192), (9, 8192, 8)),  # a kernel larger than a block
+    ],
+)
+def test_large_images_go_through_the_workspace_block_by_block(x_shape, kernel_shape):
+    x, kernel, bias = (integers(rng, shape) for shape in (x_shape, kernel_shape, kernel_shape[-1:]))
+    y, cache = conv.forward(x, kernel, bias)
+    expected, places = tap_by_tap(x, kernel, x_shape)
+    same_values(y, expected + bias)
+    dy = integers(rng, y.shape)
+    dx, dkernel, dbias = np.zeros(x_shape), np.zeros(kernel_shape), dy.reshape(-1, len(bias)).sum(0)
+    for tap, place in places:
+        dx[place] += dy @ kernel[tap].T
+        dkernel[tap] = np.tensordot(x[place], dy, (range(x.ndim - 1), range(x.ndim - 1)))
+    for actual, wanted in zip(conv.backward(dy, cache), (dx, dkernel, dbias), strict=True):
+        same_values(actual, wanted)
+
+
+@given(conv_cases(), st.sampled_from([1, 100, 400, 1600]))
+def test_the_size_of_the_workspace_changes_nothing(case, size):
+    y, _, gradients = both_ways(case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_products, "WORKSPACE", size)
+        again, _, same_gradients = both_ways(case)
+    same_values(again, y)
+    for actual, expected in zip(same_gradients, gradients, strict=True):
+        assert actual is expected is None or same_values(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("windows", "channels", "filters", "groups", "way"),
+    [
+        (13, 1, 2, 1, "_gathered"),
+        (12, 1, 2, 1, "_scattered"),
+        (13, 1, 3, 1, "_scattered"),
+        (25, 2, 4, 2, "_gathered"),
+        (24, 2, 4, 2, "_scattered"),
+        (25, 2, 6, 2, "_scattered"),
+    ],
+)
+def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
+    monkeypatch, windows, channels, filters, groups, way
+):
+    taken = []
+    for name in ("_gathered", "_scattered"):
+        function = getattr(_products, name)
+        monkeypatch.setattr(
+            _products, name, lambda *a, n=name, f=function: (taken.append(n), f(*a))[1]
+        )
+    kernel = np.ones((1, channels // groups, filters))
+    y, cache = conv.forward(np.ones((1, windows, channels)), kernel, groups=groups)
+    conv.backward(y, cache)
+    assert taken == [way]
+
+
+def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
+    monkeypatch.setattr(_products, "WORKSPACE", 2**18)  # all columns would take 7 MB
+    x, kernel = np.ones((1, 100, 100, 4)), np.ones((5, 5, 4, 4))
+    tracemalloc.start()
+    y, _ = conv.forward(x, kernel)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < y.nbytes + 2**18 + 2**16
+
+
+@pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
+def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
+    monkeypatch, filters, size
+):
+    sizes = []
+
+    class Workspace(_products._Workspace):
+        def __init__(self, view, size, groups):
+            sizes.append(size)
+            super().__init__(view, size, groups)
+
+    y, cache = conv.forward(line(1, 2, 3, 4), np.ones((3, 1, filters)))
+    monkeypatch.setattr(_products, "WORKSPACE", 1000)
+    monkeypatch.setattr(_products, "_Workspace", Workspace)
+    conv.backward(y, cache)
+    assert sizes == [size, 1000]  # the kernel's gradient, the image's
+
+
+# ---- adjoint
+
+
+@given(conv_cases())
+def test_adjoint_identities_hold_exactly(case):
+    y, dy, gradients = both_ways(case)
+    linear = y if case.bias is None else y - case.bias
+    assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
+    if case.bias is not None:
+        assert dot(gradients.bias, case.bias) == dot(dy, np.broadcast_to(case.bias, y.shape))
+
+
+@given(conv_cases())
+def test_a_step_along_the_kernel_changes_the_loss_by_its_gradient(case):
+    y, dy, gradients = both_ways(case)
+    step = integers(np.random.default_rng(5), case.kernel.shape)
+    moved, _ = conv.forward(case.x, case.kernel + step, case.bias, **case.hyperparameters)
+    assert dot(dy, moved - y) == dot(gradients.kernel, step)
+
+
+# ---- manners
+
+X, KERNEL, BIAS = integers(rng, (8, 6, 5, 4)), integers(rng, (3, 2, 2, 6)), integers(rng, 6)
+OPTIONS = {"strides": (1, 2), "padding": ((1, 0), 1), "dilation_rate": (2, 1), "groups": 2}
+DY = integers(rng, (8, 3, 3, 6))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """(y, cache, gradients) of X, KERNEL, BIAS and DY, as they are."""
+    y, cache = conv.forward(X, KERNEL, BIAS, **OPTIONS)
+    return y, cache, conv.backward(DY, cache)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_memory_layout_works(layout, plain):
+    x, kernel, bias, dy = (variants(array)[layout] for array in (X, KERNEL, BIAS, DY))
+    y, cache = conv.forward(x, kernel, bias, **OPTIONS)
+    same_values(y, plain[0])
+    for actual, expected in zip(conv.backward(dy, cache), plain[2], strict=True):
+        same_values(actual, expected)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {"groups": 2}, {"padding": "same", "groups": 2}])
+def test_nothing_is_modified_and_nothing_shared(options):
+    with untouched(X, KERNEL, BIAS) as results:
+        y, cache = conv.forward(X, KERNEL, BIAS, **options)
+        dy = integers(rng, y.shape)
+        with untouched(dy) as gradients:
+            gradients.append(conv.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_nothing_is_shared_by_a_kernel_of_one_tap():
+    x, kernel = integers(rng, (2, 3, 4)), np.eye(4)[None]
+    with untouched(x, kernel) as results:
+        y, cache = conv.forward(x, kernel)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(conv.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_the_cache_serves_twice_whatever_became_of_the_results(plain):
+    y, cache = conv.forward(X, KERNEL, BIAS, **OPTIONS)
+    for array in (y, *conv.backward(DY, cache)):
+        array[...] = np.nan
+    for actual, expected in zip(conv.backward(DY, cache), plain[2], strict=True):
+        same_values(actual, expected)
+
+
+DTYPES = ["float16", "float32", "float64", "int16", "uint8", "bool"]
+
+
+@pytest.mark.parametrize("image", DTYPES)
+@pytest.mark.parametrize("weights", DTYPES)
+def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+    x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
+    floats = [np.dtype(d) if d.startswith("float") else np.dtype(float) for d in (image, weights)]
+    y, cache = conv.forward(x, kernel, **OPTIONS)
+    exact, exact_cache = conv.forward(x.astype(float), kernel.astype(float), **OPTIONS)
+    same_values(y, exact.astype(max(floats)))
+    for actual, expected in zip(
+        conv.backward(dy, cache)[:2], conv.backward(dy, exact_cache)[:2], strict=True
+    ):
+        same_values(actual, expected.astype(max(floats)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bias_counts_in_the_type(dtype, plain):
+    x, kernel, bias = X.astype("f2"), KERNEL.astype("f2"), np.abs(BIAS).astype(dtype)
+    y, cache = conv.forward(x, kernel, bias, **OPTIONS)
+    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    same_values(y, (plain[0] - BIAS + bias).astype(wanted))
+    gradients = conv.backward(DY.astype("f2"), cache)
+    assert [gradient.dtype for gradient in gradients] == [wanted] * 3
+    same_values(gradients.bias, plain[2].bias.astype(wanted))
+
+
+def test_float16_is_summed_in_float32_and_rounded_once():
+    terms = np.array([2048, 1, 1], np.float16)  # 2048 + 1 is 2048 in float16
+    y, _ = conv.forward(terms.reshape(1, 1, 3), np.ones((1, 3, 1), "f2"), np.float16([-2050]))
+    same_values(y, np.zeros((1, 1, 1), np.float16))
+    _, cache = conv.forward(np.zeros((1, 3, 1), "f2"), np.ones((1, 1, 1), "f2"), np.float16([0]))
+    same_values(conv.backward(terms.reshape(1, 3, 1), cache).bias, np.float16([2050]))
+    _, cache = conv.forward(terms.reshape(1, 3, 1), np.ones((1, 1, 3), "f2"))
+    dkernel = conv.backward(np.ones((1, 3, 3)), cache).kernel
+    same_values(dkernel, np.full((1, 1, 3), 2050, np.float16))
+    _, cache = conv.forward(np.zeros((1, 1, 1), "f2"), np.ones((1, 1, 3), "f2"))
+    dx = conv.backward(terms.reshape(1, 1, 3), cache).x
+    same_values(dx, np.full((1, 1, 1), 2050, np.float16))
+
+
+def test_float16_overflows_only_where_the_result_does():
+    x = np.full((1, 1, 3), 60000, np.float16)
+    y, cache = conv.forward(x, np.float16([1, 1, -1]).reshape(1, 3, 1))
+    same_values(y, np.full((1, 1, 1), 60000, np.float16))
+    gradients = conv.backward(np.ones((1, 1, 1)), cache)
+    same_values(gradients.kernel, np.full((1, 3, 1), 60000, np.float16))
+
+
+def test_float32_errs_by_a_few_roundings_of_the_terms_summed():
+    x, kernel = rng.normal(size=(2, 12, 10, 32)), rng.normal(size=(5, 5, 32, 8))
+    rounded = x.astype(np.float32), kernel.astype(np.float32)
+    y, _ = conv.forward(*rounded)
+    exact, _ = conv.forward(*(array.astype(float) for array in rounded))
+    scale, _ = conv.forward(np.abs(x), np.abs(kernel))
+    assert y.dtype == np.float32
+    close(y.astype(float), exact, scale=scale, tolerance=4 * np.sqrt(800) * 2**-24)
+
+
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients():
+    y, cache = conv.forward(X[:0], KERNEL, BIAS, **OPTIONS)
+    same_values(y, np.zeros((0, 3, 3, 6)))
+    gradients = conv.backward(DY[:0], cache)
+    same_values(gradients.x, X[:0])
+    same_values(gradients.kernel, 0 * np.abs(KERNEL))
+    same_values(gradients.bias, np.zeros(6))
+    assert conv.output_shape((0, 6, 5, 4), KERNEL.shape, **OPTIONS) == (0, 3, 3, 6)
+    assert conv.multiply_adds((0, 6, 5, 4), KERNEL.shape, **OPTIONS) == 0
+
+
+def test_nested_lists_work():
+    y, cache = conv.forward([[[1], [2], [3]]], [[[1]], [[10]]], [100])
+    same_values(y, line(121, 132))
+    gradients = conv.backward([[[1], [2]]], cache)
+    same_values(gradients.x, line(1, 12, 20))
+    same_values(gradients.bias, np.array([3.0]))
+    same_values(conv.matrix([[[1]], [[10]]], [3, 1]), np.array([[1.0, 10, 0], [0, 1, 10]]))
+
+
+@given(conv_cases())
+def test_a_batch_is_its_first_image_and_the_others(case):
+    y, dy, gradients = both_ways(case)
+    dkernel = np.zeros(case.kernel.shape)
+    for part in (slice(1), slice(1, None)):
+        y_part, cache = conv.forward(case.x[part], case.kernel, case.bias, **case.hyperparameters)
+        same_values(y_part, y[part])
+        back = conv.backward(dy[part], cache)
+        same_values(back.x, gradients.x[part])
+        dkernel += back.kernel
+    same_values(gradients.kernel, dkernel)
+
+
+def test_threads_do_not_meet():
+    def gradients_of(image):
+        y, cache = conv.forward(image, KERNEL, BIAS, **OPTIONS)
+        return y, *conv.backward(DY, cache)
+
+    images = [X + i for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(gradients_of, images))
+    for image, results in zip(images, threaded, strict=True):
+        for actual, expected in zip(results, gradients_of(image), strict=True):
+            same_values(actual, expected)
+
+
+def test_matrix_keeps_floats_and_makes_integers_float64():
+    assert conv.matrix(KERNEL.astype("f2"), (6, 5, 4), groups=2).dtype == np.float16
+    assert conv.matrix(KERNEL.astype(">f4"), (6, 5, 4), groups=2).dtype == np.dtype("f4")
+    assert conv.matrix(KERNEL.astype("i4"), (6, 5, 4), groups=2).dtype == np.float64
+    with untouched(KERNEL) as results:
+        results.append(conv.matrix(KERNEL, (6, 5, 4), groups=2))
+
+
+def test_counts_and_shapes_are_plain_ints():
+    shapes = np.array([2, 6, 5, 4]), np.array([3, 2, 2, 6])
+    shape = conv.output_shape(*shapes, groups=np.int8(2))
+    assert {type(size) for size in shape} == {int}
+    assert type(shape) is tuple
+    assert type(conv.multiply_adds(*shapes, groups=np.int8(2))) is int
+    assert (
+        type(conv.parameter_count(np.array([3, 2]), np.int8(4), np.int8(6), use_bias=True)) is int
+    )
+
+
+# ---- initial values
+
+
+def test_initialize_draws_he_normal_weights():
+    kernel = conv.initialize(np.random.default_rng(0), (3, 3), 64, 128)
+    assert kernel.shape == (3, 3, 64, 128)
+    assert kernel.dtype == np.float64
+    assert abs(kernel.mean()) < 4 * kernel.std() / np.sqrt(kernel.size)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 3 * 64)), rel=0.01)
+    assert np.mean(np.abs(kernel) > 2 * kernel.std()) == pytest.approx(0.0455, rel=0.05)
+
+
+def test_initialize_counts_only_the_inputs_of_a_group():
+    kernel = conv.initialize(np.random.default_rng(0), 5, 64, 128, groups=4)
+    assert kernel.shape == (5, 16, 128)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (5 * 16)), rel=0.03)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+def test_initialize_takes_a_type(dtype):
+    kernel = conv.initialize(np.random.default_rng(0), (3, 2), 4, 6, dtype=dtype)
+    assert kernel.dtype == np.dtype(dtype).newbyteorder("=")
+    close(kernel.astype(float), conv.initialize(np.random.default_rng(0), (3, 2), 4, 6), scale=1e7)
+
+
+def test_initialize_repeats_with_the_seed_and_not_with_the_generator():
+    generator = np.random.default_rng(0)
+    first, second = (conv.initialize(generator, (3, 2), 4, 6) for _ in range(2))
+    same_values(conv.initialize(np.random.default_rng(0), (3, 2), 4, 6), first)
+    assert not np.isin(first, second).any()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
+def test_parameter_count_is_the_size_of_the_kernel(kernel_size, groups):
+    kernel = conv.initialize(rng, kernel_size, 4, 6, groups=groups)
+    assert conv.parameter_count(kernel_size, 4, 6, groups=groups) == kernel.size
+
+
+# ---- refusals
+
+GOOD = {"x": np.zeros((2, 6, 5, 4)), "kernel": np.zeros((3, 2, 4, 6))}
+FORM = "kernel must be (*kernel_size, C_in // groups, C_out) with one, two or three spatial axes "
+REFUSED = [
+    ({"kernel": np.zeros((4, 6))}, ValueError, FORM + "and no size of 0, got shape (4, 6)"),
+    ({"kernel": np.zeros((1, 1, 1, 1, 4, 6))}, ValueError, FORM),
+    ({"kernel": np.zeros((0, 2, 4, 6))}, ValueError, FORM + "and no size of 0, got shape (0, 2"),
+    ({"kernel": np.zeros((3, 2, 4, 0))}, ValueError, FORM),
+    (
+        {"kernel": np.zeros((3, 2, 3, 6))},
+        ValueError,
+        "kernel must be (*kernel_size, 4, C_out) for x of shape (2, 6, 5, 4), got ",
+    ),
+    (
+        {"groups": 2},
+        ValueError,
+        "kernel must be (*kernel_size, 2, C_out) for x of shape (2, 6, 5, 4) and groups = 2, got ",
+    ),
+    ({"kernel": np.zeros((3, 2, 4, 6), complex)}, TypeError, "kernel must hold real numbers"),
+    ({"kernel": [[1], [2, 3]]}, ValueError, "kernel must be a rectangular array of numbers"),
+    (
+        {"x": np.zeros((2, 6, 4))},
+        ValueError,
+        "x must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2, 6, 4)",
+    ),
+    (
+        {"x": np.zeros((2, 6, 5, 1, 4))},
+        ValueError,
+        "x must be (N, *spatial, C) with the kernel's 2",
+    ),
+    ({"x": np.zeros((2, 0, 5, 4))}, ValueError, "x must have no spatial size and no channel count"),
+    ({"x": np.zeros((2, 6, 5, 0))}, ValueError, "x must have no spatial size and no channel count"),
+    ({"x": np.zeros((2, 6, 5, 4), object)}, TypeError, "x must hold real numbers"),
+    ({"x": "image"}, TypeError, "x must hold real numbers"),
+    (
+        {"bias": np.zeros(4)},
+        ValueError,
+        "bias must be (6,), one number per channel, got shape (4,)",
+    ),
+    ({"bias": 0.0}, ValueError, "bias must be (6,), one number per channel, got shape ()"),
+    ({"bias": np.zeros((1, 6))}, ValueError, "bias must be (6,), one number per channel, got sha"),
+    ({"bias": np.zeros(6, complex)}, TypeError, "bias must hold real numbers"),
+    ({"groups": 3}, ValueError, "groups must divide C_in = 4, got 3"),
+    (
+        {"groups": 4, "kernel": np.zeros((3, 2, 1, 6))},
+        ValueError,
+        "groups must divide C_out = 6, got 4",
+    ),
+    ({"groups": 0}, ValueError, "groups must be at least 1, got 0"),
+    ({"groups": -1}, ValueError, "groups must be at least 1, got -1"),
+    ({"groups": 1.0}, TypeError, "groups must be an integer, got 1.0"),
+    ({"groups": True}, TypeError, "groups must be an integer, got True"),
+    ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+    ({"strides": (1, 1, 1)}, ValueError, "strides must be an int or have one entry per spatial"),
+    ({"padding": "full"}, ValueError, 'padding must be "valid", "same", "causal", an int, or one'),
+    ({"padding": "causal"}, ValueError, 'padding "causal" needs one spatial axis, got 2'),
+    ({"padding": -1}, ValueError, "padding must be at least 0, got -1"),
+    ({"dilation_rate": 0}, ValueError, "dilation_rate must be at least 1, got 0"),
+    (
+        {"dilation_rate": (3, 1)},
+        ValueError,
+        "kernel does not fit its padded input: effective kernel size (7, 2), padded input si",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "exception", "message"), REFUSED)
+def test_forward_refuses(bad, exception, message):
+    assert conv.forward(**GOOD)[0].shape == (2, 4, 4, 6)
+    with pytest.raises(exception, match=says(message)):
+        conv.forward(**{**GOOD, **bad})
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 5), (2, 4, 4), (1, 4, 4, 6), (2, 4, 4, 1), ()])
+def test_backward_refuses_a_dy_of_another_shape(shape):
+    _, cache = conv.forward(**GOOD)
+    message = f"dy must be of the output's shape (2, 4, 4, 6), got shape {shape}"
+    with pytest.raises(ValueError, match=says(message)):
+        conv.backward(np.zeros(shape), cache)
+
+
+def test_backward_refuses_what_is_no_number_and_no_cache():
+    y, cache = conv.forward(**GOOD)
+    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
+        conv.backward(y.astype(complex), cache)
+    with pytest.raises(
+        TypeError,
+        match=says("cache must be what convinsights.conv.forward returned, got a builtins.tuple"),
+    ):
+        conv.backward(y, (y, cache))
+
+
+SHAPES = {"input_shape": (2, 6, 5, 4), "kernel_shape": (3, 2, 4, 6)}
+
+
+@pytest.mark.parametrize("function", [conv.output_shape, conv.multiply_adds])
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"input_shape": 6}, TypeError, "input_shape must be a sequence of ints, got 6"),
+        ({"input_shape": (-2, 6, 5, 4)}, ValueError, "input_shape[0] must be at least 0, got -2"),
+        ({"input_shape": (2, 6, 0, 4)}, ValueError, "input_shape must have no spatial size and no"),
+        ({"input_shape": (2, 6.0, 5, 4)}, TypeError, "input_shape[1] must be an integer, got 6.0"),
+        (
+            {"input_shape": (2, 6, 4)},
+            ValueError,
+            "input_shape must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2",
+        ),
+        (
+            {"kernel_shape": "3246"},
+            TypeError,
+            "kernel_shape must be a sequence of ints, got '3246'",
+        ),
+        ({"kernel_shape": (3, 0, 4, 6)}, ValueError, "kernel_shape[1] must be at least 1, got 0"),
+        (
+            {"kernel_shape": (4, 6)},
+            ValueError,
+            "kernel_shape must be (*kernel_size, C_in // groups,",
+        ),
+        (
+            {"kernel_shape": (3, 2, 3, 6)},
+            ValueError,
+            "kernel_shape must be (*kernel_size, 4, C_out) for input_shape (2, 6, 5, 4), got (3, 2",
+        ),
+        ({"kernel_shape": (7, 2, 4, 6)}, ValueError, "kernel does not fit its padded input"),
+        ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+        ({"padding": "full"}, ValueError, "padding must be"),
+        ({"dilation_rate": 0}, ValueError, "dilation_rate must be at least 1, got 0"),
+        ({"groups": 3}, ValueError, "groups must divide C_in = 4, got 3"),
+    ],
+)
+def test_shapes_refuse_what_the_forward_refuses(function, bad, exception, message):
+    with pytest.raises(exception, match=says(message)):
+        function(**{**SHAPES, **bad})
+
+
+WEIGHTS = {"kernel_size": (3, 2), "in_channels": 4, "filters": 6}
+NO_WEIGHTS = [
+    ({"kernel_size": 0}, ValueError, "kernel_size must be at least 1, got 0"),
+    ({"kernel_size": (3, 2.0)}, TypeError, "kernel_size[1] must be an integer, got 2.0"),
+    ({"kernel_size": ()}, ValueError, "kernel_size must be one, two or three ints, got ()"),
+    ({"kernel_size": (1,) * 4}, ValueError, "kernel_size must be one, two or three ints, got (1,"),
+    ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
+    ({"in_channels": 4.0}, TypeError, "in_channels must be an integer, got 4.0"),
+    ({"filters": -1}, ValueError, "filters must be at least 1, got -1"),
+    ({"filters": True}, TypeError, "filters must be an integer, got True"),
+    ({"groups": 3}, ValueError, "groups must divide in_channels = 4, got 3"),
+    ({"groups": 4}, ValueError, "groups must divide filters = 6, got 4"),
+    ({"groups": 0}, ValueError, "groups must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("bad", "exception", "message"), NO_WEIGHTS)
+def test_parameter_count_and_initialize_refuse(bad, exception, message):
+    with pytest.raises(exception, match=says(message)):
+        conv.parameter_count(**{**WEIGHTS, **bad})
+    with pytest.raises(exception, match=says(message)):
+        conv.initialize(rng, **{**WEIGHTS, **bad})
+
+
+def test_parameter_count_refuses_a_use_bias_that_is_no_bool():
+    with pytest.raises(TypeError, match=says("use_bias must be a bool, got 6")):
+        conv.parameter_count(**WEIGHTS, use_bias=6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64", "float128", "no type"])
+def test_initialize_refuses_a_type_that_is_no_float(dtype):
+    with pytest.raises(
+        TypeError, match=says("dtype must be float16, float32 or float64, got ..." + dtype)
+    ):
+        conv.initialize(rng, **WEIGHTS, dtype=dtype)
+
+
+def test_initialize_refuses_what_is_no_generator():
+    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 0")):
+        conv.initialize(0, **WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"kernel": np.zeros((4, 6))}, ValueError, FORM),
+        ({"kernel": np.zeros((3, 2, 4, 6), object)}, TypeError, "kernel must hold real numbers"),
+        ({"kernel": np.zeros((3, 2, 3, 6))}, ValueError, "kernel must be (*kernel_size, 4, C_out)"),
+        (
+            {"input_shape": (6, 4)},
+            ValueError,
+            "input_shape must be ...with the kernel's 2 spatial axes, got",
+        ),
+        ({"input_shape": 6}, TypeError, "input_shape must be a sequence of ints, got 6"),
+        ({"input_shape": (6, 0, 4)}, ValueError, "input_shape[1] must be at least 1, got 0"),
+        ({"input_shape": (2, 5, 4)}, ValueError, "kernel does not fit its padded input"),
+        ({"groups": 3}, ValueError, "groups must divide C_in = 4, got 3"),
+    ],
+)
+def test_matrix_refuses(bad, exception, message):
+    good = {"kernel": np.zeros((3, 2, 4, 6)), "input_shape": (6, 5, 4)}
+    with pytest.raises(exception, match=says(message)):
+        conv.matrix(**{**good, **bad})

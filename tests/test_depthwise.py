@@ -1,0 +1,632 @@
+"""depthwise: windows and kernels for every channel by itself."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import (
+    LAYOUTS,
+    close,
+    depthwise_cases,
+    dot,
+    integers,
+    loop_depthwise,
+    loop_depthwise_gradients,
+    same_values,
+    says,
+    untouched,
+    variants,
+)
+from hypothesis import given, settings
+from numpy.testing import assert_array_equal
+
+from convinsights import conv, depthwise
+
+rng = np.random.default_rng(41)
+
+
+def line(*values):
+    """One image of one row and one channel."""
+    return np.array(values, float).reshape(1, -1, 1)
+
+
+def taps(*values):
+    """A kernel of one axis for one channel, with a multiplier of one."""
+    return np.array(values, float).reshape(-1, 1, 1)
+
+
+def both_ways(case):
+    """(y, dy, gradients) of a drawn case."""
+    y, cache = depthwise.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    return y, dy, depthwise.backward(dy, cache)
+
+
+# ---- by hand
+
+
+def test_every_channel_has_a_kernel_of_its_own():
+    x = np.array([[[1, 10], [2, 20], [4, 40]]])
+    y, _ = depthwise.forward(x, np.array([[[-1], [1]], [[1], [2]]]))
+    assert_array_equal(y, [[[2 - 1, 10 + 2 * 20], [4 - 2, 20 + 2 * 40]]])
+
+
+def test_the_outputs_of_a_channel_lie_side_by_side():
+    y, _ = depthwise.forward(np.array([[[1, 10]]]), np.array([[[2, 3], [4, 5]]]), np.arange(4))
+    assert_array_equal(y, [[[2 + 0, 3 + 1, 40 + 2, 50 + 3]]])
+
+
+def test_the_kernel_is_not_flipped():
+    y, _ = depthwise.forward(line(1, 10, 100), taps(1, 2))
+    assert_array_equal(y, line(1 + 2 * 10, 10 + 2 * 100))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (21, 210, 2100)),
+        ({"strides": 2}, (21, 2100)),
+        ({"dilation_rate": 3}, (2001,)),
+        ({"padding": "same"}, (21, 210, 2100, 1000)),
+        ({"padding": "same", "strides": 3}, (21, 1000)),
+        ({"padding": "causal"}, (2, 21, 210, 2100)),
+        ({"padding": 1, "strides": 2}, (2, 210, 1000)),
+        ({"padding": ((0, 2),), "dilation_rate": 2}, (201, 2010, 100, 1000)),
+    ],
+)
+def test_strides_rates_and_paddings_in_one_row(options, expected):
+    y, _ = depthwise.forward(line(1, 10, 100, 1000), taps(1, 2), **options)
+    assert_array_equal(y, line(*expected))
+
+
+def test_gradients_by_hand():
+    x, kernel = np.array([[[1, 10], [2, 20]]]), np.array([[[3, 4], [5, 6]]])
+    _, cache = depthwise.forward(x, kernel, np.zeros(4))
+    gradients = depthwise.backward(np.array([[[1, 2, 3, 4], [5, 6, 7, 8]]]), cache)
+    assert_array_equal(gradients.x, [[[3 + 8, 15 + 24], [15 + 24, 35 + 48]]])
+    assert_array_equal(gradients.kernel, [[[1 + 10, 2 + 12], [30 + 140, 40 + 160]]])
+    assert_array_equal(gradients.bias, [6, 8, 10, 12])
+
+
+def test_a_pixel_that_no_window_reads_has_gradient_0():
+    _, cache = depthwise.forward(line(1, 2, 3, 4, 5), taps(7), strides=3)
+    assert_array_equal(depthwise.backward(line(1, 10), cache).x, line(7, 0, 0, 70, 0))
+
+
+def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
+    _, cache = depthwise.forward(line(1, 2), taps(1))
+    gradients = depthwise.backward(line(3, 4), cache)
+    assert gradients._fields == ("x", "kernel", "bias")
+    assert gradients.bias is None
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (5, 5)),
+        ({"strides": (2, 3)}, (3, 2)),
+        ({"padding": "same"}, (7, 6)),
+        ({"padding": "same", "strides": 2}, (4, 3)),
+        ({"padding": (1, (0, 2))}, (7, 7)),
+        ({"dilation_rate": (3, 5)}, (1, 1)),
+    ],
+)
+def test_output_shape_by_hand(options, size):
+    assert depthwise.output_shape((8, 7, 6, 3), (3, 2, 3, 2), **options) == (8, *size, 6)
+
+
+def test_counts_by_hand():
+    assert depthwise.parameter_count((3, 5), 6) == 3 * 5 * 6
+    assert depthwise.parameter_count((3, 5), 6, depth_multiplier=2) == 3 * 5 * 6 * 2
+    count = depthwise.parameter_count(3, 6, depth_multiplier=2, use_bias=True)
+    assert count == 3 * 6 * 2 + 6 * 2
+    assert depthwise.multiply_adds((2, 7, 6, 3), (3, 2, 3, 2)) == (2 * 5 * 5 * 6) * (3 * 2)
+    options = {"strides": 2, "padding": "same", "dilation_rate": 2}
+    assert depthwise.multiply_adds((2, 7, 6, 3), (3, 2, 3, 2), **options) == (2 * 4 * 3 * 6) * 6
+
+
+# ---- against the definition
+
+
+@given(depthwise_cases())
+def test_forward_is_its_definition(case):
+    y, _ = depthwise.forward(*case.arrays, **case.hyperparameters)
+    same_values(y, loop_depthwise(*case.arrays, **case.hyperparameters))
+
+
+@given(depthwise_cases())
+def test_gradients_are_their_definition(case):
+    _, dy, gradients = both_ways(case)
+    dx, dkernel, dbias = loop_depthwise_gradients(dy, case.x, case.kernel, **case.hyperparameters)
+    same_values(gradients.x, dx)
+    same_values(gradients.kernel, dkernel)
+    assert gradients.bias is None if case.bias is None else same_values(gradients.bias, dbias)
+
+
+@settings(max_examples=30)
+@given(depthwise_cases())
+def test_output_shape_and_multiply_adds_foretell_the_forward(case):
+    y, _ = depthwise.forward(*case.arrays, **case.hyperparameters)
+    shapes = case.x.shape, case.kernel.shape
+    assert depthwise.output_shape(*shapes, **case.hyperparameters) == y.shape
+    products = y.size * case.kernel[..., 0, 0].size
+    assert depthwise.multiply_adds(*shapes, **case.hyperparameters) == products
+
+
+# ---- against a second derivation
+
+
+def as_groups(kernel):
+    """The kernel of the convolution with as many groups as channels."""
+    return kernel.reshape(*kernel.shape[:-2], 1, -1)
+
+
+@given(depthwise_cases())
+def test_it_is_the_convolution_with_as_many_groups_as_channels(case):
+    y, dy, gradients = both_ways(case)
+    grouped, cache = conv.forward(
+        case.x,
+        as_groups(case.kernel),
+        case.bias,
+        **case.hyperparameters,
+        groups=case.x.shape[-1],
+    )
+    same_values(y, grouped)
+    expected = conv.backward(dy, cache)
+    same_values(gradients.x, expected.x)
+    same_values(as_groups(gradients.kernel), expected.kernel)
+
+
+@settings(max_examples=30)
+@given(depthwise_cases())
+def test_every_output_is_a_convolution_of_one_channel(case):
+    y, _ = depthwise.forward(*case.arrays, **case.hyperparameters)
+    multiplier = case.kernel.shape[-1]
+    for channel in range(y.shape[-1]):
+        c, m = divmod(channel, multiplier)
+        one, _ = conv.forward(
+            case.x[..., [c]], case.kernel[..., [c], :][..., [m]], **case.hyperparameters
+        )
+        shift = 0 if case.bias is None else case.bias[channel]
+        same_values(y[..., [channel]], one + shift)
+
+
+def under(tap, size, strides, rates):
+    """The pixels under one tap of a valid convolution."""
+    steps = zip(tap, size, strides, rates, strict=True)
+    return (slice(None), *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in steps))
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "strides", "rates"),
+    [
+        ((40, 20, 30, 2), (3, 2, 2, 2), (1, 1), (1, 2)),  # several images to a block
+        ((2, 300, 140, 2), (2, 3, 2, 2), (2, 1), (3, 2)),  # several blocks to an image
+        ((2, 80000, 3), (3, 3, 2), (2,), (5,)),  # several blocks to a row
+        ((2, 80000, 3), (2, 3, 1), (2,), (1,)),
+        ((3, 2, 2, 40000), (2, 2, 40000, 1), (1, 1), (1, 1)),  # a pixel larger than a block
+    ],
+)
+def test_large_images_are_done_block_by_block(x_shape, kernel_shape, strides, rates):
+    *taps_size, channels, multiplier = kernel_shape
+    x, kernel = integers(rng, x_shape), integers(rng, kernel_shape)
+    bias = integers(rng, channels * multiplier)
+    y, cache = depthwise.forward(x, kernel, bias, strides=strides, dilation_rate=rates)
+    dy = integers(rng, y.shape)
+    expected, dx, dkernel = np.zeros(y.shape), np.zeros(x_shape), np.zeros(kernel_shape)
+    by_channel = dy.reshape(*dy.shape[:-1], channels, multiplier)
+    for tap in np.ndindex(*taps_size):
+        pixels = under(tap, y.shape[1:-1], strides, rates)
+        image = x[pixels][..., np.newaxis]
+        expected += (image * kernel[tap]).reshape(y.shape)
+        dx[pixels] += (by_channel * kernel[tap]).sum(axis=-1)
+        dkernel[tap] = (by_channel * image).sum(axis=tuple(range(y.ndim - 1)))
+    same_values(y, expected + bias)
+    wanted = dx, dkernel, dy.reshape(-1, len(bias)).sum(axis=0)
+    for actual, array in zip(depthwise.backward(dy, cache), wanted, strict=True):
+        same_values(actual, array)
+
+
+# ---- adjoint
+
+
+@settings(max_examples=30)
+@given(depthwise_cases())
+def test_adjoint_identities_hold_exactly(case):
+    y, dy, gradients = both_ways(case)
+    linear = y if case.bias is None else y - case.bias
+    assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
+    if case.bias is not None:
+        assert dot(gradients.bias, case.bias) == dot(dy, np.broadcast_to(case.bias, y.shape))
+
+
+# ---- manners
+
+X, KERNEL, BIAS = integers(rng, (2, 6, 5, 3)), integers(rng, (3, 2, 3, 2)), integers(rng, 6)
+OPTIONS = {"strides": (1, 2), "padding": ((1, 0), 1), "dilation_rate": (2, 1)}
+DY = integers(rng, (2, 3, 3, 6))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """(y, gradients) of X, KERNEL, BIAS and DY, as they are."""
+    y, cache = depthwise.forward(X, KERNEL, BIAS, **OPTIONS)
+    return y, depthwise.backward(DY, cache)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_memory_layout_works(layout, plain):
+    x, kernel, bias, dy = (variants(array)[layout] for array in (X, KERNEL, BIAS, DY))
+    y, cache = depthwise.forward(x, kernel, bias, **OPTIONS)
+    same_values(y, plain[0])
+    for actual, expected in zip(depthwise.backward(dy, cache), plain[1], strict=True):
+        same_values(actual, expected)
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("options", [OPTIONS, {}, {"padding": "same"}])
+def test_nothing_is_modified_and_nothing_shared(multiplier, options):
+    kernel, bias = KERNEL[..., :multiplier], BIAS[: 3 * multiplier]
+    with untouched(X, kernel, bias) as results:
+        y, cache = depthwise.forward(X, kernel, bias, **options)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(depthwise.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_nothing_is_shared_by_a_kernel_of_one_tap():
+    x, kernel = integers(rng, (2, 3, 4)), np.ones((1, 4, 1))
+    with untouched(x, kernel) as results:
+        y, cache = depthwise.forward(x, kernel)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(depthwise.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_the_cache_serves_twice_whatever_became_of_the_results(plain):
+    y, cache = depthwise.forward(X, KERNEL, BIAS, **OPTIONS)
+    for array in (y, *depthwise.backward(DY, cache)):
+        array[...] = np.nan
+    for actual, expected in zip(depthwise.backward(DY, cache), plain[1], strict=True):
+        same_values(actual, expected)
+
+
+DTYPES = ["float16", "float32", "float64", "int16", "bool"]
+
+
+@pytest.mark.parametrize("image", DTYPES)
+@pytest.mark.parametrize("weights", DTYPES)
+def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+    x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
+    wanted = max(np.dtype(d if d.startswith("float") else float) for d in (image, weights))
+    y, cache = depthwise.forward(x, kernel, **OPTIONS)
+    exact, exact_cache = depthwise.forward(x.astype(float), kernel.astype(float), **OPTIONS)
+    same_values(y, exact.astype(wanted))
+    for actual, expected in zip(
+        depthwise.backward(dy, cache)[:2], depthwise.backward(dy, exact_cache)[:2], strict=True
+    ):
+        same_values(actual, expected.astype(wanted))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bias_counts_in_the_type(dtype, plain):
+    bias = np.abs(BIAS).astype(dtype)
+    y, cache = depthwise.forward(X.astype("f2"), KERNEL.astype("f2"), bias, **OPTIONS)
+    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    same_values(y, (plain[0] - BIAS + bias).astype(wanted))
+    gradients = depthwise.backward(DY.astype("f2"), cache)
+    assert [gradient.dtype for gradient in gradients] == [wanted] * 3
+    same_values(gradients.bias, plain[1].bias.astype(wanted))
+
+
+def test_float16_is_summed_in_float32_and_rounded_once():
+    x = np.float16([2048, 1, 1])  # 2048 + 1 is 2048 in float16
+    y, _ = depthwise.forward(
+        x.reshape(1, 3, 1), np.ones((3, 1, 1), np.float16), -np.float16([2050])
+    )
+    same_values(y, np.zeros((1, 1, 1), np.float16))
+    image, one = x.reshape(1, 3, 1), np.ones((1, 1, 1), np.float16)
+    _, cache = depthwise.forward(image, one)
+    same_values(depthwise.backward(np.ones((1, 3, 1)), cache).kernel, np.float16([[[2050]]]))
+    _, cache = depthwise.forward(image * 0, one, np.float16([0]))
+    same_values(depthwise.backward(image, cache).bias, np.float16([2050]))
+
+
+def test_the_gradients_of_a_channel_shown_often_are_added_in_float32():
+    x = np.float16([2048, 1, 1])
+    _, cache = depthwise.forward(np.ones((1, 1, 1), "f2"), np.ones((1, 1, 3), "f2"))
+    same_values(depthwise.backward(x.reshape(1, 1, 3), cache).x, np.float16([[[2050]]]))
+
+
+def test_float32_errs_by_a_few_roundings_of_the_terms_summed():
+    x, kernel = rng.normal(size=(2, 40, 30, 3)), rng.normal(size=(9, 9, 3, 2))
+    rounded = x.astype(np.float32), kernel.astype(np.float32)
+    y, _ = depthwise.forward(*rounded)
+    exact, _ = depthwise.forward(*(array.astype(float) for array in rounded))
+    scale, _ = depthwise.forward(np.abs(x), np.abs(kernel))
+    assert y.dtype == np.float32
+    close(y.astype(float), exact, scale=scale, tolerance=4 * np.sqrt(81) * 2**-24)
+
+
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients():
+    y, cache = depthwise.forward(X[:0], KERNEL, BIAS, **OPTIONS)
+    same_values(y, DY[:0])
+    gradients = depthwise.backward(DY[:0], cache)
+    same_values(gradients.x, X[:0])
+    same_values(gradients.kernel, np.zeros(KERNEL.shape))
+    same_values(gradients.bias, np.zeros(6))
+    assert depthwise.output_shape((0, 6, 5, 3), KERNEL.shape, **OPTIONS) == (0, 3, 3, 6)
+    assert depthwise.multiply_adds((0, 6, 5, 3), KERNEL.shape, **OPTIONS) == 0
+
+
+def test_nested_lists_work():
+    y, cache = depthwise.forward([[[1], [2], [3]]], [[[1]], [[10]]], [100])
+    same_values(y, line(121, 132))
+    gradients = depthwise.backward([[[1], [2]]], cache)
+    same_values(gradients.x, line(1, 12, 20))
+    same_values(gradients.bias, np.array([3.0]))
+
+
+@settings(max_examples=30)
+@given(depthwise_cases())
+def test_a_batch_is_its_images_one_by_one(case):
+    y, dy, gradients = both_ways(case)
+    dkernel = np.zeros(case.kernel.shape)
+    for n in range(len(y)):
+        one = slice(n, n + 1)
+        y_n, cache = depthwise.forward(case.x[one], case.kernel, case.bias, **case.hyperparameters)
+        same_values(y_n, y[one])
+        back = depthwise.backward(dy[one], cache)
+        same_values(back.x, gradients.x[one])
+        dkernel += back.kernel
+    same_values(gradients.kernel, dkernel)
+
+
+def test_threads_do_not_meet():
+    def results_of(image):
+        y, cache = depthwise.forward(image, KERNEL, BIAS, **OPTIONS)
+        return y, *depthwise.backward(DY, cache)
+
+    images = [X + i for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(results_of, images))
+    for image, results in zip(images, threaded, strict=True):
+        for actual, expected in zip(results, results_of(image), strict=True):
+            same_values(actual, expected)
+
+
+def test_counts_and_shapes_are_plain_ints():
+    shapes = np.array([2, 6, 5, 30], np.int8), np.array([3, 2, 30, 20], np.int8)
+    shape = depthwise.output_shape(*shapes)
+    assert shape == (2, 4, 4, 600)
+    assert {type(size) for size in shape} == {int}
+    products = depthwise.multiply_adds(*shapes)
+    assert (products, type(products)) == (2 * 4 * 4 * 600 * 6, int)
+    count = depthwise.parameter_count(
+        np.int8(9), np.int8(30), depth_multiplier=np.int8(20), use_bias=np.True_
+    )
+    assert (count, type(count)) == (10 * 600, int)
+
+
+# ---- initial values
+
+
+@pytest.mark.parametrize("kernel_size", [(15,), (3, 5), (3, 1, 5)])
+def test_initialize_draws_he_normal_weights_for_sums_over_one_channel(kernel_size):
+    kernel = depthwise.initialize(np.random.default_rng(0), kernel_size, 300, depth_multiplier=8)
+    assert kernel.shape == (*kernel_size, 300, 8)
+    assert kernel.dtype == np.float64
+    assert abs(kernel.mean()) < 4 * kernel.std() / np.sqrt(kernel.size)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 5)), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_initialize_takes_a_type_and_repeats_with_the_seed(dtype):
+    kernel, again = (
+        depthwise.initialize(np.random.default_rng(0), 3, 4, dtype=dtype) for _ in "12"
+    )
+    assert (kernel.shape, kernel.dtype) == ((3, 4, 1), dtype)
+    same_values(kernel, again)
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
+def test_parameter_count_is_the_size_of_the_kernel(kernel_size, multiplier):
+    kernel = depthwise.initialize(rng, kernel_size, 4, depth_multiplier=multiplier)
+    count = depthwise.parameter_count(kernel_size, 4, depth_multiplier=multiplier)
+    assert count == kernel.size
+
+
+# ---- refusals
+
+GOOD = {"x": np.zeros((2, 4, 5, 3)), "kernel": np.zeros((2, 3, 3, 2)), "padding": (1, 0)}
+FORM = (
+    "kernel must be (*kernel_size, C, depth_multiplier) with one, two or three spatial axes "
+    "and no size of 0, got shape "
+)
+REFUSED = [
+    ({"kernel": np.zeros((3, 2))}, ValueError, FORM + "(3, 2)"),
+    ({"kernel": np.zeros((1, 1, 1, 1, 3, 2))}, ValueError, FORM + "(1, 1, 1, 1, 3, 2)"),
+    ({"kernel": np.zeros((2, 0, 3, 2))}, ValueError, FORM + "(2, 0, 3, 2)"),
+    ({"kernel": np.zeros((2, 3, 3, 0))}, ValueError, FORM + "(2, 3, 3, 0)"),
+    (
+        {"kernel": np.zeros((2, 3, 2, 3))},
+        ValueError,
+        (
+            "kernel must be (*kernel_size, 3, depth_multiplier) for x of shape (2, 4, 5, 3), "
+            "got (2, 3, 2, 3)"
+        ),
+    ),
+    (
+        {"kernel": np.zeros((2, 3, 1, 6))},
+        ValueError,
+        "kernel must be (*kernel_size, 3, depth_multiplier) for x of shape (2, 4, 5, 3)",
+    ),
+    (
+        {"kernel": np.zeros((7, 3, 3, 2))},
+        ValueError,
+        (
+            "kernel does not fit its padded input: effective kernel size (7, 3), "
+            "padded input size (6, 5) (input (4, 5), padding ((1, 1), (0, 0)))"
+        ),
+    ),
+    (
+        {"kernel": np.zeros((2, 3, 3, 2), complex)},
+        TypeError,
+        (
+            "kernel must hold real numbers (float16, float32, float64, integers or bools), "
+            "got dtype complex128"
+        ),
+    ),
+    (
+        {"x": np.zeros((2, 4, 3))},
+        ValueError,
+        "x must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2, 4, 3)",
+    ),
+    (
+        {"x": np.zeros((2, 4, 0, 3))},
+        ValueError,
+        "x must have no spatial size and no channel count of 0, got shape (2, 4, 0, 3)",
+    ),
+    ({"x": np.full((2, 4, 5, 3), "a")}, TypeError, "x must hold real numbers"),
+    ({"x": [[[1], [2, 3]]]}, ValueError, "x must be a rectangular array of numbers"),
+    (
+        {"x": np.ma.zeros((2, 4, 5, 3))},
+        TypeError,
+        "x must be a plain array, got a masked one: its mask would be lost",
+    ),
+    (
+        {"bias": np.zeros(3)},
+        ValueError,
+        "bias must be (6,), one number per channel, got shape (3,)",
+    ),
+    ({"bias": 1.0}, ValueError, "bias must be (6,), one number per channel, got shape ()"),
+    ({"bias": np.zeros(6, object)}, TypeError, "bias must hold real numbers"),
+    ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+    ({"strides": (1, 1.5)}, TypeError, "strides[1] must be an integer, got 1.5"),
+    (
+        {"strides": (1, 1, 1)},
+        ValueError,
+        "strides must be an int or have one entry per spatial axis (2), got (1, 1, 1)",
+    ),
+    ({"dilation_rate": -1}, ValueError, "dilation_rate must be at least 1, got -1"),
+    ({"dilation_rate": True}, TypeError, "dilation_rate must be an integer, got True"),
+    (
+        {"dilation_rate": (1, 3)},
+        ValueError,
+        "kernel does not fit ...: effective kernel size (2, 7)",
+    ),
+    ({"padding": "full"}, ValueError, 'padding must be "valid", "same", "causal", an int, or one'),
+    ({"padding": "causal"}, ValueError, 'padding "causal" needs one spatial axis, got 2'),
+    ({"padding": (1, -1)}, ValueError, "padding must be at least 0, got -1"),
+]
+
+
+@pytest.mark.parametrize(("bad", "exception", "message"), REFUSED)
+def test_forward_refuses(bad, exception, message):
+    assert depthwise.forward(**GOOD)[0].shape == (2, 5, 3, 6)
+    with pytest.raises(exception, match=says(message)):
+        depthwise.forward(**{**GOOD, **bad})
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 3), (2, 5, 3), (1, 5, 3, 6), (2, 5, 3, 1), ()])
+def test_backward_refuses_a_dy_of_another_shape(shape):
+    _, cache = depthwise.forward(**GOOD)
+    message = f"dy must be of the output's shape (2, 5, 3, 6), got shape {shape}"
+    with pytest.raises(ValueError, match=says(message)):
+        depthwise.backward(np.zeros(shape), cache)
+
+
+def test_backward_refuses_what_is_no_number_and_no_cache():
+    y, cache = depthwise.forward(**GOOD)
+    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
+        depthwise.backward(y.astype(complex), cache)
+    with pytest.raises(
+        TypeError,
+        match=says(
+            "cache must be what convinsights.depthwise.forward returned, got a convinsights.conv."
+        ),
+    ):
+        depthwise.backward(y, conv.forward(np.zeros((2, 5, 4)), np.zeros((2, 4, 3)))[1])
+
+
+@pytest.mark.parametrize("function", [depthwise.output_shape, depthwise.multiply_adds])
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"input_shape": 5}, TypeError, "input_shape must be a sequence of ints, got 5"),
+        (
+            {"input_shape": (2, 5, 3)},
+            ValueError,
+            "input_shape must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2,",
+        ),
+        (
+            {"input_shape": (2, 0, 4, 3)},
+            ValueError,
+            "input_shape must have no spatial size and no channel count of 0, got shape (2, 0, 4",
+        ),
+        ({"input_shape": (-1, 5, 4, 3)}, ValueError, "input_shape[0] must be at least 0, got -1"),
+        ({"input_shape": (1.0, 5, 4, 3)}, TypeError, "input_shape[0] must be an integer, got 1.0"),
+        ({"kernel_shape": 3}, TypeError, "kernel_shape must be a sequence of ints, got 3"),
+        ({"kernel_shape": (2, 3, 3, 0)}, ValueError, "kernel_shape[3] must be at least 1, got 0"),
+        (
+            {"kernel_shape": (3, 2)},
+            ValueError,
+            "kernel_shape must be (*kernel_size, C, depth_multiplier) with one, two or three",
+        ),
+        (
+            {"kernel_shape": (2, 3, 4, 2)},
+            ValueError,
+            (
+                "kernel_shape must be (*kernel_size, 3, depth_multiplier) for "
+                "input_shape (2, 5, 4, 3), got (2, 3, 4, 2)"
+            ),
+        ),
+        ({"kernel_shape": (6, 3, 3, 2)}, ValueError, "kernel does not fit its padded input"),
+        ({"strides": -1}, ValueError, "strides must be at least 1, got -1"),
+        ({"padding": "full"}, ValueError, 'padding must be "valid", "same", "causal", an int'),
+        ({"dilation_rate": 0}, ValueError, "dilation_rate must be at least 1, got 0"),
+    ],
+)
+def test_shapes_refuse_what_the_forward_refuses(function, bad, exception, message):
+    good = {"input_shape": (2, 5, 4, 3), "kernel_shape": (2, 3, 3, 2)}
+    with pytest.raises(exception, match=says(message)):
+        function(**{**good, **bad})
+
+
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"kernel_size": 0}, ValueError, "kernel_size must be at least 1, got 0"),
+        ({"kernel_size": ()}, ValueError, "kernel_size must be one, two or three ints, got ()"),
+        ({"kernel_size": (1,) * 4}, ValueError, "kernel_size must be one, two or three ints, got"),
+        ({"kernel_size": [3, True]}, TypeError, "kernel_size[1] must be an integer, got True"),
+        ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
+        ({"in_channels": 4.0}, TypeError, "in_channels must be an integer, got 4.0"),
+        ({"depth_multiplier": 0}, ValueError, "depth_multiplier must be at least 1, got 0"),
+        ({"depth_multiplier": True}, TypeError, "depth_multiplier must be an integer, got True"),
+    ],
+)
+def test_parameter_count_and_initialize_refuse(bad, exception, message):
+    good = {"kernel_size": (3, 2), "in_channels": 4}
+    with pytest.raises(exception, match=says(message)):
+        depthwise.parameter_count(**{**good, **bad})
+    with pytest.raises(exception, match=says(message)):
+        depthwise.initialize(rng, **{**good, **bad})
+
+
+def test_a_kernel_that_no_memory_holds_is_refused():
+    message = "kernel must make arrays that fit in memory, got one of shape (3, 1099511627776, 2097"
+    with pytest.raises(ValueError, match=says(message)):
+        depthwise.initialize(rng, 3, 2**40, depth_multiplier=2**21)
+
+
+def test_use_bias_dtype_and_rng_are_checked():
+    with pytest.raises(TypeError, match=says("use_bias must be a bool, got 1")):
+        depthwise.parameter_count(3, 4, use_bias=1)
+    with pytest.raises(
+        TypeError, match=says("dtype must be float16, float32 or float64, got int64")
+    ):
+        depthwise.initialize(rng, 3, 4, dtype=int)
+    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 7")):
+        depthwise.initialize(7, 3, 4)

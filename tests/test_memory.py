@@ -1,0 +1,41 @@
+"""What a convolution takes beyond its inputs and results: bounded, whatever the kernel."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from helpers import arrays_in
+
+from convinsights import conv, depthwise, transposed
+
+MIB = 2**20
+rng = np.random.default_rng(101)
+LAYERS = {
+    "7×7": (conv, (4, 224, 224, 16), (7, 7, 16, 4), {"padding": "same"}),
+    "5×5": (conv, (1, 1024, 1024, 8), (5, 5, 8, 2), {}),
+    "transposed 4×4": (transposed, (16, 56, 56, 64), (4, 4, 8, 64), {"strides": 2}),
+    "depthwise 5×5": (depthwise, (4, 224, 224, 16), (5, 5, 16, 1), {"padding": "same"}),
+}
+
+
+def traced(call, *arguments, **options):
+    """What a call returns, and the bytes at its peak and at its end beyond those before."""
+    tracemalloc.start()
+    try:
+        result = call(*arguments, **options)
+        end, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return result, peak, end
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_forward_and_backward_take_two_copies_of_the_larger_image_and_32_mib(name):
+    layer, shape, kernel_shape, options = LAYERS[name]
+    x, kernel = (rng.standard_normal(size, np.float32) for size in (shape, kernel_shape))
+    (y, cache), peak, end = traced(layer.forward, x, kernel, **options)
+    most = 2 * max(x.nbytes, y.nbytes) + 32 * MIB
+    assert peak - y.nbytes <= most
+    assert end - y.nbytes < MIB, "the cache holds more than references to the inputs"
+    gradients, peak, _ = traced(layer.backward, y, cache)
+    assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most

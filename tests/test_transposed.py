@@ -1,0 +1,771 @@
+"""transposed: a convolution run backwards, its output size, and the inflated input."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import (
+    LAYOUTS,
+    dot,
+    foldings,
+    integers,
+    loop_padding,
+    loop_transposed,
+    loop_transposed_gradients,
+    per_axis,
+    same_values,
+    says,
+    transposed_cases,
+    untouched,
+    variants,
+)
+from hypothesis import given
+from numpy.testing import assert_array_equal
+
+from convinsights import conv, transposed
+
+rng = np.random.default_rng(31)
+
+
+def line(*values):
+    """One image of one row and one channel."""
+    return np.array(values, float).reshape(1, -1, 1)
+
+
+def taps(*values):
+    """A kernel of one axis between one channel and one."""
+    return np.array(values, float).reshape(-1, 1, 1)
+
+
+def both_ways(case):
+    """(y, dy, gradients) of a drawn case."""
+    y, cache = transposed.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    return y, dy, transposed.backward(dy, cache)
+
+
+def of_the_convolution(case):
+    """The hyperparameters that a convolution has too."""
+    names = ("strides", "padding", "dilation_rate", "groups")
+    return {name: case.hyperparameters[name] for name in names}
+
+
+# ---- by hand
+
+
+def test_stamps_add_up_where_they_overlap():
+    y, _ = transposed.forward(line(1, 10), taps(1, 2, 3), strides=2)
+    assert_array_equal(y, line(1, 2, 3 + 10, 20, 30))
+
+
+def test_defaults_are_stride_1_valid_rate_1_one_group():
+    y, _ = transposed.forward(line(1, 10), taps(1, 2, 3))
+    assert_array_equal(y, line(1, 2 + 10, 3 + 20, 30))
+
+
+def test_dilation_spreads_the_stamp():
+    y, _ = transposed.forward(line(1, 10), taps(1, 2), strides=3, dilation_rate=2)
+    assert_array_equal(y, line(1, 0, 2, 10, 0, 20))
+
+
+def test_padding_is_cut_off():
+    y, _ = transposed.forward(line(1, 10), taps(1, 2, 3), strides=2, padding=((1, 2),))
+    assert_array_equal(y, line(2, 13))
+
+
+def test_output_padding_reaches_further_and_adds_no_zeros_of_its_own():
+    x, kernel = line(1, 10), taps(1, 2, 3)
+    y, _ = transposed.forward(x, kernel, strides=2, padding=1, output_padding=1)
+    assert_array_equal(y, line(2, 13, 20, 30))
+    beyond, _ = transposed.forward(x, kernel, strides=2, output_padding=1)
+    assert_array_equal(beyond, line(1, 2, 13, 20, 30, 0))
+
+
+def test_same_multiplies_the_size_by_the_stride():
+    y, _ = transposed.forward(line(1, 10), taps(1, 2, 3), strides=2, padding="same")
+    assert_array_equal(y, line(1, 2, 13, 20))  # of size 4: no zero before, one behind
+    shorter, _ = transposed.forward(
+        line(1, 10), taps(1, 2, 3), strides=2, padding="same", output_padding=0
+    )
+    assert_array_equal(shorter, line(2, 13, 20))  # of size 3: one before, one behind
+
+
+def test_output_size_says_the_size_itself():
+    y, _ = transposed.forward(line(1, 10), taps(5), strides=3, output_size=6)
+    assert_array_equal(y, line(5, 0, 0, 50, 0, 0))
+
+
+def test_a_kernel_smaller_than_the_stride_leaves_gaps():
+    y, _ = transposed.forward(line(1, 10), taps(3, 4), strides=3)
+    assert_array_equal(y, line(3, 4, 0, 30, 40))
+
+
+def test_the_kernel_is_that_of_the_convolution_from_outputs_to_inputs():
+    kernel = np.array([[[1, 2], [3, 4], [5, 6]]])  # one tap, three outputs, two inputs
+    y, _ = transposed.forward(np.array([[[1, 10]]]), kernel, np.array([100, 200, 300]))
+    assert_array_equal(y, [[[121, 243, 365]]])
+
+
+def test_a_group_stamps_only_its_own_channels():
+    kernel = np.array([[[2, 3, 4, 5]]])  # inputs 0 and 1 make output 0, 2 and 3 make output 1
+    y, _ = transposed.forward(np.array([[[1, 10, 100, 1000]]]), kernel, groups=2)
+    assert_array_equal(y, [[[32, 5400]]])
+
+
+def test_gradients_by_hand():
+    _, cache = transposed.forward(line(1, 10), taps(1, 2, 3), np.zeros(1), strides=2)
+    gradients = transposed.backward(line(1, 0, 2, 0, 3), cache)
+    assert_array_equal(gradients.x, line(1 * 1 + 3 * 2, 1 * 2 + 3 * 3))
+    assert_array_equal(gradients.kernel, taps(1 * 1 + 10 * 2, 0, 1 * 2 + 10 * 3))
+    assert_array_equal(gradients.bias, [6])
+
+
+def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
+    _, cache = transposed.forward(line(1, 2), taps(1))
+    gradients = transposed.backward(line(1, 2), cache)
+    assert gradients._fields == ("x", "kernel", "bias")
+    assert gradients.bias is None
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (7, 6)),
+        ({"strides": 2}, (11, 9)),
+        ({"strides": (2, 3)}, (11, 12)),
+        ({"strides": 2, "output_padding": 1}, (12, 10)),
+        ({"strides": 2, "output_padding": (0, 1)}, (11, 10)),
+        ({"strides": 2, "output_size": (12, 9)}, (12, 9)),
+        ({"strides": (2, 3), "padding": "same"}, (10, 12)),
+        ({"strides": (2, 3), "padding": "same", "output_padding": 0}, (9, 10)),
+        ({"padding": "same"}, (5, 4)),
+        ({"strides": 2, "padding": 1}, (9, 7)),
+        ({"strides": 2, "padding": ((0, 1), 2)}, (10, 5)),
+        ({"strides": 2, "dilation_rate": (1, 3)}, (11, 13)),
+    ],
+)
+def test_output_shape_by_hand(options, size):
+    assert transposed.output_shape((8, 5, 4, 6), (3, 3, 2, 6), **options) == (8, *size, 2)
+
+
+def test_output_channels_are_those_of_all_groups():
+    assert transposed.output_shape((8, 5, 6), (3, 2, 6), groups=3) == (8, 7, 6)
+
+
+def test_counts_by_hand():
+    assert transposed.parameter_count((3, 5), 6, 4) == 3 * 5 * 6 * 4
+    assert transposed.parameter_count((3, 5), 6, 4, use_bias=True) == 3 * 5 * 6 * 4 + 4
+    assert transposed.parameter_count((3, 5), 6, 4, groups=2, use_bias=True) == 3 * 5 * 6 * 2 + 4
+    assert transposed.multiply_adds((2, 5, 4, 6), (3, 3, 2, 6)) == (2 * 5 * 4) * (3 * 3) * 2 * 6
+
+
+def test_inflate_sets_zeros_between_neighbours():
+    assert_array_equal(transposed.inflate(line(1, 2, 3), 3), line(1, 0, 0, 2, 0, 0, 3))
+
+
+def test_inflate_takes_a_stride_per_axis():
+    x = np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    inflated = transposed.inflate(x, (1, 3))
+    assert_array_equal(inflated[0, ..., 0], [[1, 0, 0, 2], [3, 0, 0, 4]])
+
+
+# ---- against the definition
+
+
+@given(transposed_cases())
+def test_forward_is_its_definition(case):
+    y, _ = transposed.forward(*case.arrays, **case.hyperparameters)
+    same_values(y, loop_transposed(*case.arrays, **case.hyperparameters))
+
+
+@given(transposed_cases())
+def test_gradients_are_their_definition(case):
+    _, dy, gradients = both_ways(case)
+    dx, dkernel, dbias = loop_transposed_gradients(dy, case.x, case.kernel, **case.hyperparameters)
+    same_values(gradients.x, dx)
+    same_values(gradients.kernel, dkernel)
+    assert gradients.bias is None if case.bias is None else same_values(gradients.bias, dbias)
+
+
+@given(transposed_cases())
+def test_output_shape_and_multiply_adds_foretell_the_forward(case):
+    y, _ = transposed.forward(*case.arrays, **case.hyperparameters)
+    shapes = case.x.shape, case.kernel.shape
+    assert transposed.output_shape(*shapes, **case.hyperparameters) == y.shape
+    stamps = case.x[..., 0].size * case.kernel.size
+    assert transposed.multiply_adds(*shapes, **case.hyperparameters) == stamps
+    back = conv.multiply_adds(y.shape, case.kernel.shape, **of_the_convolution(case))
+    assert back == stamps
+
+
+# ---- against a second derivation
+
+
+@given(transposed_cases())
+def test_it_is_the_transpose_of_the_matrix_of_the_convolution(case):
+    y, dy, gradients = both_ways(case)
+    matrix = conv.matrix(case.kernel, y.shape[1:], **of_the_convolution(case))
+    x, rows = case.x.reshape(len(y), matrix.shape[0]), dy.reshape(len(y), matrix.shape[1])
+    shift = 0 if case.bias is None else case.bias
+    same_values(y, (x @ matrix).reshape(y.shape) + shift)
+    same_values(gradients.x, (rows @ matrix.T).reshape(case.x.shape))
+
+
+def flipped(kernel, groups):
+    """The kernel turned around along its spatial axes, its channels swapped within each group."""
+    rank = kernel.ndim - 2
+    turned = kernel[(slice(None, None, -1),) * rank]
+    parts = turned.reshape(*turned.shape[:-1], groups, -1)  # (*k, outputs, groups, inputs)
+    swapped = np.moveaxis(parts, -1, rank)  # (*k, inputs, outputs, groups)
+    swapped = np.swapaxes(swapped, -1, -2)  # (*k, inputs, groups, outputs)
+    return swapped.reshape(*swapped.shape[: rank + 1], -1)
+
+
+@given(transposed_cases())
+def test_it_is_a_convolution_of_the_inflated_input_with_the_flipped_kernel(case):
+    options, size = case.hyperparameters, case.x.ndim - 2
+    y, _ = transposed.forward(*case.arrays, **options)
+    rates = per_axis(options["dilation_rate"], size)
+    reach = [d * (k - 1) for d, k in zip(rates, case.kernel.shape[:-2], strict=True)]
+    full, _ = conv.forward(
+        transposed.inflate(case.x, options["strides"]),
+        flipped(case.kernel, options["groups"]),
+        padding=tuple((r, r) for r in reach),
+        dilation_rate=rates,
+        groups=options["groups"],
+    )
+    convolution = {n: v for n, v in of_the_convolution(case).items() if n != "groups"}
+    zeros = loop_padding(y.shape[1:-1], case.kernel.shape[:-2], **convolution)
+    wide = np.pad(full, ((0, 0), *((0, max(n, 1)) for n in y.shape[1:-1]), (0, 0)))
+    crop = [slice(before, before + n) for n, (before, _) in zip(y.shape[1:-1], zeros, strict=True)]
+    shift = 0 if case.bias is None else case.bias
+    same_values(y, wide[(slice(None), *crop)] + shift)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_it_is_as_many_convolutions_as_the_stride_interleaved(kernel_size, stride):
+    x, kernel = integers(rng, (2, 5, 3)), integers(rng, (kernel_size, 2, 3))
+    y, _ = transposed.forward(x, kernel, strides=stride)
+    for r in range(min(stride, kernel_size)):
+        part = kernel[r::stride]
+        phase, _ = conv.forward(x, part[::-1].swapaxes(1, 2), padding=len(part) - 1)
+        same_values(y[:, r::stride], phase)
+    assert not any(y[:, r::stride].any() for r in range(kernel_size, stride))
+
+
+@given(transposed_cases())
+def test_groups_are_separate_convolutions_side_by_side(case):
+    groups = case.hyperparameters["groups"]
+    y, _ = transposed.forward(*case.arrays, **case.hyperparameters)
+    images, kernels = (np.split(array, groups, axis=-1) for array in (case.x, case.kernel))
+    options = {**case.hyperparameters, "groups": 1}
+    parts = [transposed.forward(*pair, **options)[0] for pair in zip(images, kernels, strict=True)]
+    shift = 0 if case.bias is None else case.bias
+    same_values(y, np.concatenate(parts, axis=-1) + shift)
+
+
+def test_equal_sums_of_the_sub_kernels_and_only_they_keep_a_constant_image_constant():
+    x = np.full((1, 6, 1), 5.0)
+    even, _ = transposed.forward(x, taps(1, 2, 6, 5), strides=2)  # 1 + 6 = 2 + 5
+    assert_array_equal(even[0, 2:-2], np.full((10, 1), 35))
+    odd, _ = transposed.forward(x, taps(1, 2, 6, 4), strides=2)
+    assert_array_equal(odd[0, 2:6], [[35], [30], [35], [30]])
+
+
+def test_large_images_are_stamped_block_by_block():
+    x, kernel, bias = integers(rng, (2, 60, 50, 8)), integers(rng, (6, 5, 3, 8)), integers(rng, 3)
+    y, cache = transposed.forward(x, kernel, bias, strides=(2, 3))
+    dy = integers(rng, y.shape)
+    expected, dx, dkernel = np.zeros(y.shape), np.zeros(x.shape), np.zeros(kernel.shape)
+    for u, v in np.ndindex(6, 5):
+        under = (slice(None), slice(u, u + 119, 2), slice(v, v + 148, 3))
+        expected[under] += x @ kernel[u, v].T
+        dx += dy[under] @ kernel[u, v]
+        dkernel[u, v] = np.tensordot(dy[under], x, ((0, 1, 2), (0, 1, 2)))
+    same_values(y, expected + bias)
+    gradients = transposed.backward(dy, cache)
+    for actual, wanted in zip(gradients, (dx, dkernel, dy.sum(axis=(0, 1, 2))), strict=True):
+        same_values(actual, wanted)
+
+
+# ---- adjoint
+
+
+@given(transposed_cases())
+def test_it_is_the_adjoint_of_the_convolution(case):
+    y, _ = transposed.forward(case.x, case.kernel, **case.hyperparameters)
+    image = case.cotangent(y)
+    folded, _ = conv.forward(image, case.kernel, **of_the_convolution(case))
+    assert folded.shape == case.x.shape
+    assert dot(folded, case.x) == dot(image, y)
+
+
+@given(transposed_cases())
+def test_it_is_the_gradient_of_the_convolution_in_its_image(case):
+    y, _ = transposed.forward(case.x, case.kernel, **case.hyperparameters)
+    _, cache = conv.forward(case.cotangent(y), case.kernel, **of_the_convolution(case))
+    same_values(y, conv.backward(case.x, cache).x)
+
+
+@given(transposed_cases())
+def test_adjoint_identities_hold_exactly(case):
+    y, dy, gradients = both_ways(case)
+    linear = y if case.bias is None else y - case.bias
+    assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
+    if case.bias is not None:
+        assert dot(gradients.bias, case.bias) == dot(dy, np.broadcast_to(case.bias, y.shape))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1, ((2, 1),)])
+@pytest.mark.parametrize(("stride", "kernel", "rate"), [(1, 3, 1), (2, 4, 1), (3, 2, 1), (4, 3, 2)])
+def test_the_legal_sizes_are_all_that_the_convolution_folds_onto_the_input(
+    padding, stride, kernel, rate
+):
+    options = {"strides": stride, "padding": padding, "dilation_rate": rate}
+    legal = foldings(3, kernel, stride, per_axis(padding, 1)[0], rate)
+    assert len(legal) == stride
+    for length in range(1, 25):
+        shapes = (1, 3, 1), (kernel, 1, 1)
+        if length in legal:
+            same = transposed.output_shape(*shapes, **options, output_size=length)
+            extra = transposed.output_shape(*shapes, **options, output_padding=legal.index(length))
+            assert same == extra == (1, length, 1)
+            assert conv.output_shape(same, (kernel, 1, 1), **options) == (1, 3, 1)
+        else:
+            with pytest.raises(
+                ValueError,
+                match=says(
+                    f"output_size must be {legal[0]} … {legal[-1]} per spatial axis, got {length}"
+                ),
+            ):
+                transposed.output_shape(*shapes, **options, output_size=length)
+
+
+# ---- manners
+
+X, KERNEL, BIAS = integers(rng, (2, 4, 3, 6)), integers(rng, (3, 2, 2, 6)), integers(rng, 4)
+DY = integers(rng, (2, 11, 5, 4))
+OPTIONS = {
+    "strides": (2, 3),
+    "padding": ((0, 1), 2),
+    "dilation_rate": (2, 1),
+    "groups": 2,
+    "output_padding": (1, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """(y, gradients) of X, KERNEL, BIAS and DY, as they are."""
+    y, cache = transposed.forward(X, KERNEL, BIAS, **OPTIONS)
+    return y, transposed.backward(DY, cache)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_memory_layout_works(layout, plain):
+    x, kernel, bias, dy = (variants(array)[layout] for array in (X, KERNEL, BIAS, DY))
+    y, cache = transposed.forward(x, kernel, bias, **OPTIONS)
+    same_values(y, plain[0])
+    for actual, expected in zip(transposed.backward(dy, cache), plain[1], strict=True):
+        same_values(actual, expected)
+    same_values(transposed.inflate(x, (2, 1)), transposed.inflate(X, (2, 1)))
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {"groups": 2}, {"padding": "same", "groups": 2}])
+def test_nothing_is_modified_and_nothing_shared(options):
+    with untouched(X, KERNEL, BIAS) as results:
+        y, cache = transposed.forward(X, KERNEL, BIAS, **options)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(transposed.backward(dy, cache))
+        results += [y, gradients, transposed.inflate(X, 1), transposed.inflate(X, 2)]
+
+
+def test_nothing_is_shared_by_a_kernel_of_one_tap():
+    x, kernel = integers(rng, (2, 3, 4)), np.eye(4)[None]
+    with untouched(x, kernel) as results:
+        y, cache = transposed.forward(x, kernel)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(transposed.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_the_cache_serves_twice_whatever_became_of_the_results(plain):
+    y, cache = transposed.forward(X, KERNEL, BIAS, **OPTIONS)
+    for array in (y, *transposed.backward(DY, cache)):
+        array[...] = np.nan
+    for actual, expected in zip(transposed.backward(DY, cache), plain[1], strict=True):
+        same_values(actual, expected)
+
+
+DTYPES = ["float16", "float32", "float64", "int16", "bool"]
+
+
+@pytest.mark.parametrize("image", DTYPES)
+@pytest.mark.parametrize("weights", DTYPES)
+def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+    x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
+    floats = [np.dtype(d) if d.startswith("float") else np.dtype(float) for d in (image, weights)]
+    y, cache = transposed.forward(x, kernel, **OPTIONS)
+    exact, exact_cache = transposed.forward(x.astype(float), kernel.astype(float), **OPTIONS)
+    same_values(y, exact.astype(max(floats)))
+    for actual, expected in zip(
+        transposed.backward(dy, cache)[:2], transposed.backward(dy, exact_cache)[:2], strict=True
+    ):
+        same_values(actual, expected.astype(max(floats)))
+    assert transposed.inflate(x, 2).dtype == floats[0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bias_counts_in_the_type(dtype, plain):
+    bias = np.abs(BIAS).astype(dtype)
+    y, cache = transposed.forward(X.astype("f2"), KERNEL.astype("f2"), bias, **OPTIONS)
+    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    same_values(y, (plain[0] - BIAS + bias).astype(wanted))
+    gradients = transposed.backward(DY.astype("f2"), cache)
+    assert [gradient.dtype for gradient in gradients] == [wanted] * 3
+    same_values(gradients.bias, plain[1].bias.astype(wanted))
+
+
+def test_float16_is_summed_in_float32_and_rounded_once():
+    x, ones = line(2048, 1, 1).astype("f2"), np.ones((3, 1, 1), "f2")  # 2048 + 1 is 2048 there
+    y, cache = transposed.forward(x, ones, np.float16([-2050]))
+    same_values(y, line(-2, -1, 0, -2048, -2049).astype(np.float16))
+    dkernel = transposed.backward(np.ones((1, 5, 1)), cache).kernel
+    same_values(dkernel, np.full((3, 1, 1), 2050, np.float16))
+    _, cache = transposed.forward(np.zeros((1, 3, 1), "f2"), ones, np.float16([0]))
+    gradients = transposed.backward(line(0, 0, 2048, 1, 1), cache)
+    same_values(gradients.x, line(2048, 2049, 2050).astype(np.float16))
+    same_values(gradients.bias, np.float16([2050]))
+
+
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients():
+    y, cache = transposed.forward(X[:0], KERNEL, BIAS, **OPTIONS)
+    same_values(y, DY[:0])
+    gradients = transposed.backward(DY[:0], cache)
+    same_values(gradients.x, X[:0])
+    same_values(gradients.kernel, np.zeros(KERNEL.shape))
+    same_values(gradients.bias, np.zeros(4))
+    same_values(transposed.inflate(X[:0], 2), np.zeros((0, 7, 5, 6)))
+    assert transposed.multiply_adds((0, 4, 3, 6), KERNEL.shape, **OPTIONS) == 0
+
+
+def test_nested_lists_work():
+    y, cache = transposed.forward([[[1], [10]]], [[[1]], [[2]]], [100])
+    same_values(y, line(101, 112, 120))
+    same_values(transposed.backward([[[1], [2], [3]]], cache).x, line(5, 8))
+    same_values(transposed.inflate([[[1], [2]]], 2), line(1, 0, 2))
+
+
+@given(transposed_cases())
+def test_a_batch_is_its_first_image_and_the_others(case):
+    y, dy, gradients = both_ways(case)
+    dkernel = np.zeros(case.kernel.shape)
+    for part in (slice(1), slice(1, None)):
+        y_part, cache = transposed.forward(
+            case.x[part], case.kernel, case.bias, **case.hyperparameters
+        )
+        same_values(y_part, y[part])
+        back = transposed.backward(dy[part], cache)
+        same_values(back.x, gradients.x[part])
+        dkernel += back.kernel
+    same_values(gradients.kernel, dkernel)
+
+
+def test_threads_do_not_meet():
+    def results_of(image):
+        y, cache = transposed.forward(image, KERNEL, BIAS, **OPTIONS)
+        return y, *transposed.backward(DY, cache)
+
+    images = [X + i for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(results_of, images))
+    for image, results in zip(images, threaded, strict=True):
+        for actual, expected in zip(results, results_of(image), strict=True):
+            same_values(actual, expected)
+
+
+def test_counts_and_shapes_are_plain_ints():
+    shapes = np.array([2, 4, 3, 6], np.int8), np.array([3, 2, 20, 6], np.int8)
+    options = {"groups": np.int8(2), "output_size": np.array([10, 6]), "strides": np.int8(2)}
+    shape = transposed.output_shape(*shapes, **options)
+    assert shape == (2, 10, 6, 40)
+    assert {type(size) for size in shape} == {int}
+    assert transposed.multiply_adds(*shapes, **options) == 24 * 6 * 20 * 6
+    assert type(transposed.multiply_adds(*shapes, **options)) is int
+    count = transposed.parameter_count(np.int8(3), np.int8(60), np.int8(60), use_bias=True)
+    assert (count, type(count)) == (3 * 60 * 60 + 60, int)
+
+
+# ---- initial values
+
+
+def test_initialize_draws_he_normal_weights():
+    kernel = transposed.initialize(np.random.default_rng(0), (3, 3), 64, 128)
+    assert kernel.shape == (3, 3, 128, 64)
+    assert kernel.dtype == np.float64
+    assert abs(kernel.mean()) < 4 * kernel.std() / np.sqrt(kernel.size)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 3 * 64)), rel=0.01)
+
+
+def test_initialize_counts_only_the_inputs_of_a_group():
+    kernel = transposed.initialize(np.random.default_rng(0), 5, 64, 128, groups=np.int8(4))
+    assert kernel.shape == (5, 32, 64)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (5 * 16)), rel=0.03)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_initialize_takes_a_type_and_repeats_with_the_seed(dtype):
+    kernel, again = (
+        transposed.initialize(np.random.default_rng(0), (3, 2), 4, 6, dtype=dtype) for _ in "12"
+    )
+    assert kernel.dtype == dtype
+    same_values(kernel, again)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
+def test_parameter_count_is_the_size_of_the_kernel(kernel_size, groups):
+    kernel = transposed.initialize(rng, kernel_size, 4, 6, groups=groups)
+    assert transposed.parameter_count(kernel_size, 4, 6, groups=groups) == kernel.size
+
+
+# ---- refusals
+
+GOOD = {"x": np.zeros((2, 5, 4, 6)), "kernel": np.zeros((3, 2, 3, 6)), "strides": (2, 3)}
+FORM = "kernel must be (*kernel_size, C_out // groups, C_in) with one, two or three spatial axes "
+CAUSAL = (
+    'padding must be "valid", "same", an int or one entry per spatial axis '
+    '(a transposed convolution has no "causal"), got '
+)
+REFUSED = [
+    ({"kernel": np.zeros((3, 6))}, ValueError, FORM + "and no size of 0, got shape (3, 6)"),
+    ({"kernel": np.zeros((1, 1, 1, 1, 3, 6))}, ValueError, FORM),
+    ({"kernel": np.zeros((3, 2, 0, 6))}, ValueError, FORM),
+    (
+        {"kernel": np.zeros((3, 2, 6, 3))},
+        ValueError,
+        "kernel must be (*kernel_size, C_out // groups, 6) for x of shape (2, 5, 4, 6), got ",
+    ),
+    ({"kernel": np.zeros((3, 2, 3, 6), complex)}, TypeError, "kernel must hold real numbers"),
+    (
+        {"x": np.zeros((2, 5, 6))},
+        ValueError,
+        "x must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2, 5, 6)",
+    ),
+    ({"x": np.zeros((2, 5, 0, 6))}, ValueError, "x must have no spatial size and no channel count"),
+    ({"x": np.zeros((2, 5, 4, 6), object)}, TypeError, "x must hold real numbers"),
+    (
+        {"bias": np.zeros(6)},
+        ValueError,
+        "bias must be (3,), one number per channel, got shape (6,)",
+    ),
+    ({"bias": np.zeros(3), "groups": 2}, ValueError, "bias must be (6,), one number per channel"),
+    ({"groups": 4}, ValueError, "groups must divide C_in = 6, got 4"),
+    ({"groups": 0}, ValueError, "groups must be at least 1, got 0"),
+    ({"groups": 1.5}, TypeError, "groups must be an integer, got 1.5"),
+    ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+    (
+        {"strides": (1,)},
+        ValueError,
+        "strides must be an int or have one entry per spatial axis (2)",
+    ),
+    ({"strides": 2.0}, TypeError, "strides must be an integer, got 2.0"),
+    ({"dilation_rate": 0}, ValueError, "dilation_rate must be at least 1, got 0"),
+    ({"dilation_rate": True}, TypeError, "dilation_rate must be an integer, got True"),
+    ({"padding": "causal"}, ValueError, CAUSAL + "'causal'"),
+    ({"padding": "full"}, ValueError, CAUSAL + "'full'"),
+    ({"padding": -1}, ValueError, "padding must be at least 0, got -1"),
+    (
+        {"padding": (1, 1, 1)},
+        ValueError,
+        "padding must be ...there are 2 spatial axes, got (1, 1, 1)",
+    ),
+    ({"output_padding": 2}, ValueError, "output_padding must be 0 … 1, 0 … 2 per spatial axis "),
+    ({"output_padding": 2}, ValueError, "...(output sizes 11 … 12, 11 … 13), got 2"),
+    (
+        {"output_padding": (0, 3)},
+        ValueError,
+        "output_padding must be 0 … 1, 0 … 2 per spatial axis",
+    ),
+    ({"output_padding": -1}, ValueError, "output_padding must be 0 … 1, 0 … 2 per spatial axis"),
+    ({"output_padding": 0.5}, TypeError, "output_padding must be an integer, got 0.5"),
+    ({"output_padding": True}, TypeError, "output_padding must be an integer, got True"),
+    ({"output_padding": (1,)}, ValueError, "output_padding must be an int or have one entry per"),
+    ({"output_padding": (1, 1, 1)}, ValueError, "output_padding must be an int or have one entry"),
+    (
+        {"output_size": (11, 14)},
+        ValueError,
+        "output_size must be 11 … 12, 11 … 13 per spatial axis, got (11, 14)",
+    ),
+    ({"output_size": 10}, ValueError, "output_size must be 11 … 12, 11 … 13 per spatial axis"),
+    (
+        {"output_size": 0},
+        ValueError,
+        "output_size must be 11 … 12, 11 … 13 per spatial axis, got 0",
+    ),
+    ({"output_size": 11.0}, TypeError, "output_size must be an integer, got 11.0"),
+    (
+        {"output_size": (11,)},
+        ValueError,
+        "output_size must be an int or have one entry per spatial",
+    ),
+    (
+        {"output_size": 11, "output_padding": 0},
+        ValueError,
+        (
+            "output_padding and output_size must not be given both, got 0 and 11; "
+            "legal sizes are 11 … 12, 11 … 13"
+        ),
+    ),
+    (
+        {"output_size": (10, 13), "padding": "same"},
+        ValueError,
+        "output_size must be 9 … 10, 10 … 12 per spatial axis, got (10, 13)",
+    ),
+    (
+        {"padding": ((6, 6), 0)},
+        ValueError,
+        "padding must leave an output, got ((6, 6), 0), with which it is (0, 13) at most",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "exception", "message"), REFUSED)
+def test_forward_refuses(bad, exception, message):
+    assert transposed.forward(**GOOD)[0].shape == (2, 11, 11, 3)
+    with pytest.raises(exception, match=says(message)):
+        transposed.forward(**{**GOOD, **bad})
+
+
+def test_where_padding_takes_the_shorter_sizes_only_the_others_are_legal():
+    x, kernel, options = line(7), taps(1, 2), {"strides": 3, "padding": 1}  # sizes 0, 1 and 2
+    with pytest.raises(
+        ValueError, match=says("output_padding must be 1 … 2 per spatial axis (output sizes 1 … 2)")
+    ):
+        transposed.forward(x, kernel, **options)
+    with pytest.raises(
+        ValueError, match=says("output_padding must be 1 … 2 per spatial axis (output sizes 1 … 2)")
+    ):
+        transposed.forward(x, kernel, **options, output_padding=0)
+    assert_array_equal(transposed.forward(x, kernel, **options, output_padding=1)[0], line(14))
+    assert_array_equal(transposed.forward(x, kernel, **options, output_size=2)[0], line(14, 0))
+    with pytest.raises(ValueError, match=says("output_size must be 1 … 2 per spatial axis")):
+        transposed.forward(x, kernel, **options, output_size=3)
+
+
+@pytest.mark.parametrize("shape", [(2, 11, 11, 6), (2, 11, 11), (1, 11, 11, 3), (2, 5, 4, 6), ()])
+def test_backward_refuses_a_dy_of_another_shape(shape):
+    _, cache = transposed.forward(**GOOD)
+    message = f"dy must be of the output's shape (2, 11, 11, 3), got shape {shape}"
+    with pytest.raises(ValueError, match=says(message)):
+        transposed.backward(np.zeros(shape), cache)
+
+
+def test_backward_refuses_what_is_no_number_and_no_cache():
+    y, cache = transposed.forward(**GOOD)
+    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
+        transposed.backward(y.astype(complex), cache)
+    with pytest.raises(
+        TypeError,
+        match=says(
+            "cache must be what convinsights.transposed.forward returned, got a convinsights.conv"
+        ),
+    ):
+        transposed.backward(y, conv.forward(np.zeros((2, 5, 4)), np.zeros((2, 4, 3)))[1])
+
+
+@pytest.mark.parametrize("function", [transposed.output_shape, transposed.multiply_adds])
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"input_shape": 5}, TypeError, "input_shape must be a sequence of ints, got 5"),
+        (
+            {"input_shape": (2, 5, 6)},
+            ValueError,
+            "input_shape must be (N, *spatial, C) with the ker",
+        ),
+        ({"input_shape": (2, 0, 4, 6)}, ValueError, "input_shape must have no spatial size and no"),
+        ({"input_shape": (-1, 5, 4, 6)}, ValueError, "input_shape[0] must be at least 0, got -1"),
+        ({"kernel_shape": 3}, TypeError, "kernel_shape must be a sequence of ints, got 3"),
+        ({"kernel_shape": (3, 2, 0, 6)}, ValueError, "kernel_shape[2] must be at least 1, got 0"),
+        (
+            {"kernel_shape": (3, 2, 6, 3)},
+            ValueError,
+            "kernel_shape must be (*kernel_size, C_out // groups, 6) for input_shape (2, 5, 4, 6)",
+        ),
+        ({"strides": -1}, ValueError, "strides must be at least 1, got -1"),
+        ({"padding": "causal"}, ValueError, CAUSAL + "'causal'"),
+        ({"output_padding": 1}, ValueError, "output_padding must be 0 … 0, 0 … 0 per spatial axis"),
+        (
+            {"output_size": 9},
+            ValueError,
+            "output_size must be 7 … 7, 5 … 5 per spatial axis, got 9",
+        ),
+        ({"dilation_rate": 0}, ValueError, "dilation_rate must be at least 1, got 0"),
+        ({"groups": 4}, ValueError, "groups must divide C_in = 6, got 4"),
+    ],
+)
+def test_shapes_refuse_what_the_forward_refuses(function, bad, exception, message):
+    good = {"input_shape": (2, 5, 4, 6), "kernel_shape": (3, 2, 3, 6)}
+    with pytest.raises(exception, match=says(message)):
+        function(**{**good, **bad})
+
+
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"kernel_size": 0}, ValueError, "kernel_size must be at least 1, got 0"),
+        ({"kernel_size": ()}, ValueError, "kernel_size must be one, two or three ints, got ()"),
+        ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
+        ({"in_channels": 4.0}, TypeError, "in_channels must be an integer, got 4.0"),
+        ({"filters": -1}, ValueError, "filters must be at least 1, got -1"),
+        ({"filters": True}, TypeError, "filters must be an integer, got True"),
+        ({"groups": 3}, ValueError, "groups must divide in_channels = 4, got 3"),
+        ({"groups": 4}, ValueError, "groups must divide filters = 6, got 4"),
+        ({"groups": 0}, ValueError, "groups must be at least 1, got 0"),
+    ],
+)
+def test_parameter_count_and_initialize_refuse(bad, exception, message):
+    good = {"kernel_size": (3, 2), "in_channels": 4, "filters": 6}
+    with pytest.raises(exception, match=says(message)):
+        transposed.parameter_count(**{**good, **bad})
+    with pytest.raises(exception, match=says(message)):
+        transposed.initialize(rng, **{**good, **bad})
+
+
+def test_use_bias_dtype_and_rng_are_checked():
+    with pytest.raises(TypeError, match=says("use_bias must be a bool, got None")):
+        transposed.parameter_count(3, 4, 6, use_bias=None)
+    with pytest.raises(
+        TypeError, match=says("dtype must be float16, float32 or float64, got int64")
+    ):
+        transposed.initialize(rng, 3, 4, 6, dtype=int)
+    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 7")):
+        transposed.initialize(7, 3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("x", "strides", "exception", "message"),
+    [
+        (np.zeros((2, 3)), 2, ValueError, "x must be (N, *spatial, C) with one, two or three spat"),
+        (
+            np.zeros((2, 0, 3)),
+            2,
+            ValueError,
+            "x must have no spatial size and no channel count of 0",
+        ),
+        (np.zeros((2, 3, 1), complex), 2, TypeError, "x must hold real numbers"),
+        (np.zeros((2, 3, 1)), 0, ValueError, "strides must be at least 1, got 0"),
+        (np.zeros((2, 3, 1)), 2.0, TypeError, "strides must be an integer, got 2.0"),
+        (
+            np.zeros((2, 3, 1)),
+            (2, 2),
+            ValueError,
+            "strides must be an int or have one entry per sp",
+        ),
+    ],
+)
+def test_inflate_refuses(x, strides, exception, message):
+    with pytest.raises(exception, match=says(message)):
+        transposed.inflate(x, strides)

@@ -1,0 +1,408 @@
+"""unary: the 1×1 convolution, the same matrix at every pixel."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import (
+    LAYOUTS,
+    dot,
+    integers,
+    loop_conv,
+    loop_conv_gradients,
+    same_values,
+    says,
+    unary_cases,
+    untouched,
+    variants,
+)
+from hypothesis import given
+from numpy.testing import assert_array_equal
+
+from convinsights import conv, unary
+
+rng = np.random.default_rng(21)
+
+
+def both_ways(case):
+    """(y, dy, gradients) of a drawn case."""
+    y, cache = unary.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    return y, dy, unary.backward(dy, cache)
+
+
+def with_taps(kernel, x):
+    """The kernel with an axis of length 1 for each spatial axis of x."""
+    return kernel.reshape((1,) * (x.ndim - 2) + kernel.shape[-2:])
+
+
+# ---- by hand
+
+
+def test_every_pixel_is_multiplied_by_the_matrix():
+    x = np.array([[[1, 10], [2, 20]]])
+    y, _ = unary.forward(x, np.array([[1, 3, 5], [2, 4, 6]]), np.array([100, 200, 300]))
+    assert_array_equal(y, [[[121, 243, 365], [142, 286, 430]]])
+
+
+def test_strides_read_the_first_pixel_of_every_step():
+    x = np.arange(1.0, 9).reshape(1, 2, 4, 1)
+    y, _ = unary.forward(x, np.array([[10]]), strides=(2, 3))
+    assert_array_equal(y, np.reshape([10, 40], (1, 1, 2, 1)))
+
+
+def test_gradients_by_hand():
+    _, cache = unary.forward(np.array([[[1, 10], [2, 20]]]), np.array([[3], [4]]), np.zeros(1))
+    gradients = unary.backward(np.array([[[5], [7]]]), cache)
+    assert_array_equal(gradients.x, [[[15, 20], [21, 28]]])
+    assert_array_equal(gradients.kernel, [[1 * 5 + 2 * 7], [10 * 5 + 20 * 7]])
+    assert_array_equal(gradients.bias, [12])
+
+
+def test_at_stride_2_three_quarters_of_the_pixels_have_gradient_0():
+    _, cache = unary.forward(np.ones((1, 4, 4, 1)), np.array([[7]]), strides=2)
+    dx = unary.backward(np.arange(1.0, 5).reshape(1, 2, 2, 1), cache).x
+    assert_array_equal(dx[0, ::2, ::2, 0], [[7, 14], [21, 28]])
+    assert np.count_nonzero(dx) == 4
+
+
+def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
+    _, cache = unary.forward(np.ones((1, 2, 3)), np.ones((3, 2)))
+    gradients = unary.backward(integers(rng, (1, 2, 2)), cache)
+    assert gradients._fields == ("x", "kernel", "bias")
+    assert gradients.bias is None
+
+
+@pytest.mark.parametrize("kernel_shape", [(5, 3), (1, 1, 5, 3)])
+def test_shapes_and_counts_by_hand(kernel_shape):
+    assert unary.output_shape((2, 7, 6, 5), kernel_shape) == (2, 7, 6, 3)
+    assert unary.output_shape((2, 7, 6, 5), kernel_shape, strides=(3, 2)) == (2, 3, 3, 3)
+    assert unary.multiply_adds((2, 7, 6, 5), kernel_shape) == (2 * 7 * 6) * 5 * 3
+    assert unary.multiply_adds((2, 7, 6, 5), kernel_shape, strides=(3, 2)) == (2 * 3 * 3) * 5 * 3
+
+
+def test_parameter_count_by_hand():
+    assert unary.parameter_count(5, 3) == 15
+    assert unary.parameter_count(5, 3, use_bias=True) == 18
+
+
+# ---- against the definition
+
+
+@given(unary_cases())
+def test_forward_is_its_definition(case):
+    y, _ = unary.forward(*case.arrays, **case.hyperparameters)
+    expected = loop_conv(case.x, with_taps(case.kernel, case.x), case.bias, **case.hyperparameters)
+    same_values(y, expected)
+
+
+@given(unary_cases())
+def test_gradients_are_their_definition(case):
+    _, dy, gradients = both_ways(case)
+    kernel = with_taps(case.kernel, case.x)
+    dx, dkernel, dbias = loop_conv_gradients(dy, case.x, kernel, **case.hyperparameters)
+    same_values(gradients.x, dx)
+    same_values(gradients.kernel, dkernel.reshape(case.kernel.shape))
+    assert gradients.bias is None if case.bias is None else same_values(gradients.bias, dbias)
+
+
+@given(unary_cases())
+def test_output_shape_and_multiply_adds_foretell_the_forward(case):
+    y, _ = unary.forward(*case.arrays, **case.hyperparameters)
+    shapes = case.x.shape, case.kernel.shape
+    assert unary.output_shape(*shapes, **case.hyperparameters) == y.shape
+    products = y.size * case.x.shape[-1]
+    assert unary.multiply_adds(*shapes, **case.hyperparameters) == products
+
+
+# ---- against a second derivation
+
+
+@given(unary_cases())
+def test_it_is_one_product_of_the_pixels_that_are_read(case):
+    y, dy, gradients = both_ways(case)
+    steps = np.broadcast_to(case.hyperparameters["strides"], case.x.ndim - 2)
+    read = (slice(None), *(slice(None, None, step) for step in steps))
+    matrix = case.kernel.reshape(case.kernel.shape[-2:])
+    same_values(y, case.x[read] @ matrix + (0 if case.bias is None else case.bias))
+    dx = np.zeros(case.x.shape)
+    dx[read] = dy @ matrix.T
+    same_values(gradients.x, dx)
+
+
+def test_it_commutes_with_every_shuffle_of_the_pixels():
+    x, kernel, order = integers(rng, (2, 12, 3)), integers(rng, (3, 4)), rng.permutation(12)
+    shuffled, _ = unary.forward(x[:, order], kernel)
+    same_values(shuffled, unary.forward(x, kernel)[0][:, order])
+
+
+def test_two_in_a_row_are_one():
+    x, first, second = integers(rng, (2, 3, 4, 3)), integers(rng, (3, 5)), integers(rng, (5, 2))
+    y, _ = unary.forward(unary.forward(x, first)[0], second)
+    same_values(y, unary.forward(x, first @ second)[0])
+
+
+def test_as_a_convolution_it_has_a_matrix_of_blocks():
+    kernel = integers(rng, (3, 2))
+    same_values(conv.matrix(kernel[None], (4, 3)), np.kron(np.eye(4), kernel.T))
+
+
+# ---- adjoint
+
+
+@given(unary_cases())
+def test_adjoint_identities_hold_exactly(case):
+    y, dy, gradients = both_ways(case)
+    linear = y if case.bias is None else y - case.bias
+    assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
+
+
+# ---- manners
+
+X, KERNEL, BIAS = integers(rng, (2, 5, 4, 3)), integers(rng, (3, 6)), integers(rng, 6)
+DY = integers(rng, (2, 3, 4, 6))
+OPTIONS = {"strides": (2, 1)}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """(y, gradients) of X, KERNEL, BIAS and DY, as they are."""
+    y, cache = unary.forward(X, KERNEL, BIAS, **OPTIONS)
+    return y, unary.backward(DY, cache)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_memory_layout_works(layout, plain):
+    x, kernel, bias, dy = (variants(array)[layout] for array in (X, KERNEL, BIAS, DY))
+    y, cache = unary.forward(x, kernel, bias, **OPTIONS)
+    same_values(y, plain[0])
+    for actual, expected in zip(unary.backward(dy, cache), plain[1], strict=True):
+        same_values(actual, expected)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("kernel", [np.eye(3), np.eye(3).reshape(1, 1, 3, 3)])
+def test_nothing_is_modified_and_nothing_shared(kernel, strides):
+    with untouched(X, kernel) as results:
+        y, cache = unary.forward(X, kernel, strides=strides)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(unary.backward(dy, cache))
+        results += [y, gradients]
+
+
+def test_the_cache_serves_twice_whatever_became_of_the_results(plain):
+    y, cache = unary.forward(X, KERNEL, BIAS, **OPTIONS)
+    for array in (y, *unary.backward(DY, cache)):
+        array[...] = np.nan
+    for actual, expected in zip(unary.backward(DY, cache), plain[1], strict=True):
+        same_values(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "bool"])
+def test_floats_keep_their_type_and_integers_become_float64(dtype):
+    x, kernel, bias = (np.abs(array).astype(dtype) for array in (X, KERNEL, BIAS))
+    wanted = dtype if dtype.startswith("float") else "float64"
+    y, cache = unary.forward(x, kernel, bias)
+    assert y.dtype == wanted
+    exact, exact_cache = unary.forward(x.astype(float), kernel.astype(float), bias.astype(float))
+    same_values(y, exact.astype(wanted))
+    for a, b in zip(unary.backward(y, cache), unary.backward(y, exact_cache), strict=True):
+        same_values(a, b.astype(wanted))
+
+
+def test_float16_is_summed_in_float32_and_rounded_once():
+    x = np.array([2048, 1, 1], np.float16).reshape(1, 1, 3)  # 2048 + 1 is 2048 in float16
+    y, cache = unary.forward(x, np.ones((3, 1), np.float16))
+    same_values(y, np.full((1, 1, 1), 2050, np.float16))
+    _, cache = unary.forward(np.ones((1, 3, 1), np.float16), np.ones((1, 1), np.float16))
+    dkernel = unary.backward(x.reshape(1, 3, 1), cache).kernel
+    same_values(dkernel, np.full((1, 1), 2050, np.float16))
+
+
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients():
+    y, cache = unary.forward(X[:0], KERNEL, BIAS, **OPTIONS)
+    same_values(y, DY[:0])
+    gradients = unary.backward(DY[:0], cache)
+    same_values(gradients.x, X[:0])
+    same_values(gradients.kernel, np.zeros((3, 6)))
+    same_values(gradients.bias, np.zeros(6))
+
+
+def test_nested_lists_work():
+    y, cache = unary.forward([[[1, 2]]], [[3], [4]], [5])
+    same_values(y, np.array([[[16.0]]]))
+    same_values(unary.backward([[[2]]], cache).x, np.array([[[6.0, 8.0]]]))
+
+
+@given(unary_cases())
+def test_a_batch_is_its_first_image_and_the_others(case):
+    y, dy, gradients = both_ways(case)
+    dkernel = np.zeros(case.kernel.shape)
+    for part in (slice(1), slice(1, None)):
+        y_part, cache = unary.forward(case.x[part], case.kernel, case.bias, **case.hyperparameters)
+        same_values(y_part, y[part])
+        back = unary.backward(dy[part], cache)
+        same_values(back.x, gradients.x[part])
+        dkernel += back.kernel
+    same_values(gradients.kernel, dkernel)
+
+
+def test_threads_do_not_meet():
+    def results_of(image):
+        y, cache = unary.forward(image, KERNEL, BIAS, **OPTIONS)
+        return y, *unary.backward(DY, cache)
+
+    images = [X + i for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(results_of, images))
+    for image, results in zip(images, threaded, strict=True):
+        for actual, expected in zip(results, results_of(image), strict=True):
+            same_values(actual, expected)
+
+
+def test_counts_and_shapes_are_plain_ints():
+    shapes = np.array([2, 5, 4, 3], np.int8), np.array([3, 60], np.int8)
+    assert {type(size) for size in unary.output_shape(*shapes)} == {int}
+    assert unary.multiply_adds(*shapes) == 40 * 3 * 60
+    assert type(unary.multiply_adds(*shapes)) is int
+    assert unary.parameter_count(np.int8(30), np.int8(60), use_bias=True) == 30 * 60 + 60
+    assert type(unary.parameter_count(np.int8(30), np.int8(60), use_bias=True)) is int
+
+
+# ---- initial values
+
+
+def test_initialize_draws_a_he_normal_matrix():
+    kernel = unary.initialize(np.random.default_rng(0), 200, 300)
+    assert kernel.shape == (200, 300)
+    assert kernel.dtype == np.float64
+    assert abs(kernel.mean()) < 4 * kernel.std() / np.sqrt(kernel.size)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / 200), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_initialize_takes_a_type_and_repeats_with_the_seed(dtype):
+    kernel, again = (
+        unary.initialize(np.random.default_rng(seed), 3, 4, dtype=dtype) for seed in (0, 0)
+    )
+    assert kernel.dtype == dtype
+    same_values(kernel, again)
+    assert not np.isin(kernel, unary.initialize(np.random.default_rng(1), 3, 4)).any()
+
+
+# ---- refusals
+
+GOOD = {"x": np.zeros((2, 5, 4, 3)), "kernel": np.zeros((3, 6))}
+RULE = (
+    "kernel must be (3, C_out), or that behind a 1 for each spatial axis, "
+    "for x of shape (2, 5, 4, 3), got "
+)
+REFUSED = [
+    ({"kernel": np.zeros((4, 6))}, ValueError, RULE + "(4, 6)"),
+    ({"kernel": np.zeros((1, 1, 2, 6))}, ValueError, RULE + "(1, 1, 2, 6)"),
+    ({"kernel": np.zeros((1, 3, 6))}, ValueError, RULE + "(1, 3, 6)"),
+    ({"kernel": np.zeros((1, 1, 1, 3, 6))}, ValueError, RULE + "(1, 1, 1, 3, 6)"),
+    ({"kernel": np.zeros((1, 2, 3, 6))}, ValueError, RULE + "(1, 2, 3, 6)"),
+    ({"kernel": np.zeros((3, 3, 3, 6))}, ValueError, RULE + "(3, 3, 3, 6)"),
+    ({"kernel": np.zeros(3)}, ValueError, RULE + "(3,)"),
+    ({"kernel": np.zeros(())}, ValueError, RULE + "()"),
+    ({"kernel": np.zeros((3, 0))}, ValueError, "kernel must be"),
+    ({"kernel": np.zeros((3, 6), complex)}, TypeError, "kernel must hold real numbers"),
+    ({"x": np.zeros((2, 3))}, ValueError, "x must be (N, *spatial, C) with one, two or three spat"),
+    ({"x": np.zeros((1, 1, 1, 1, 1, 3))}, ValueError, "x must be (N, *spatial, C) with one, two"),
+    ({"x": np.zeros((2, 0, 4, 3))}, ValueError, "x must have no spatial size and no channel count"),
+    ({"x": np.zeros((2, 5, 4, 0))}, ValueError, "x must have no spatial size and no channel count"),
+    ({"x": np.zeros((2, 5, 4, 3), object)}, TypeError, "x must hold real numbers"),
+    (
+        {"bias": np.zeros(3)},
+        ValueError,
+        "bias must be (6,), one number per channel, got shape (3,)",
+    ),
+    ({"strides": 0}, ValueError, "strides must be at least 1, got 0"),
+    ({"strides": 1.0}, TypeError, "strides must be an integer, got 1.0"),
+    (
+        {"strides": (1,)},
+        ValueError,
+        "strides must be an int or have one entry per spatial axis (2)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "exception", "message"), REFUSED)
+def test_forward_refuses(bad, exception, message):
+    assert unary.forward(**GOOD)[0].shape == (2, 5, 4, 6)
+    with pytest.raises(exception, match=says(message)):
+        unary.forward(**{**GOOD, **bad})
+
+
+def test_backward_refuses():
+    y, cache = unary.forward(**GOOD)
+    shapes = "dy must be of the output's shape (2, 5, 4, 6), got shape (2, 5, 4, 3)"
+    with pytest.raises(ValueError, match=says(shapes)):
+        unary.backward(GOOD["x"], cache)
+    with pytest.raises(TypeError, match=says("dy must hold real numbers")):
+        unary.backward(y.astype(complex), cache)
+    with pytest.raises(
+        TypeError,
+        match=says(
+            "cache must be what convinsights.unary.forward returned, got a convinsights.conv.Cache"
+        ),
+    ):
+        unary.backward(y, conv.forward(np.zeros((2, 5, 4, 3)), np.zeros((1, 1, 3, 6)))[1])
+
+
+@pytest.mark.parametrize("function", [unary.output_shape, unary.multiply_adds])
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"input_shape": 5}, TypeError, "input_shape must be a sequence of ints, got 5"),
+        ({"input_shape": (2, 3)}, ValueError, "input_shape must be (N, *spatial, C) with one, two"),
+        ({"input_shape": (2, 0, 4, 3)}, ValueError, "input_shape must have no spatial size and no"),
+        ({"input_shape": (-1, 5, 4, 3)}, ValueError, "input_shape[0] must be at least 0, got -1"),
+        ({"kernel_shape": 3}, TypeError, "kernel_shape must be a sequence of ints, got 3"),
+        ({"kernel_shape": (3, 0)}, ValueError, "kernel_shape[1] must be at least 1, got 0"),
+        (
+            {"kernel_shape": (1, 3, 6)},
+            ValueError,
+            "kernel_shape must be (3, C_out), or that behind a 1 for each spatial axis, for input",
+        ),
+        (
+            {"kernel_shape": (4, 6)},
+            ValueError,
+            "kernel_shape must be (3, C_out), or that behind a 1",
+        ),
+        ({"strides": -1}, ValueError, "strides must be at least 1, got -1"),
+    ],
+)
+def test_shapes_refuse_what_the_forward_refuses(function, bad, exception, message):
+    good = {"input_shape": (2, 5, 4, 3), "kernel_shape": (3, 6)}
+    with pytest.raises(exception, match=says(message)):
+        function(**{**good, **bad})
+
+
+@pytest.mark.parametrize(
+    ("bad", "exception", "message"),
+    [
+        ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
+        ({"in_channels": 3.0}, TypeError, "in_channels must be an integer, got 3.0"),
+        ({"filters": -2}, ValueError, "filters must be at least 1, got -2"),
+        ({"filters": False}, TypeError, "filters must be an integer, got False"),
+    ],
+)
+def test_parameter_count_and_initialize_refuse(bad, exception, message):
+    good = {"in_channels": 3, "filters": 6}
+    with pytest.raises(exception, match=says(message)):
+        unary.parameter_count(**{**good, **bad})
+    with pytest.raises(exception, match=says(message)):
+        unary.initialize(rng, **{**good, **bad})
+
+
+def test_use_bias_dtype_and_rng_are_checked():
+    with pytest.raises(TypeError, match=says("use_bias must be a bool, got 1")):
+        unary.parameter_count(3, 6, use_bias=1)
+    with pytest.raises(
+        TypeError, match=says("dtype must be float16, float32 or float64, got int8")
+    ):
+        unary.initialize(rng, 3, 6, dtype=np.int8)
+    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got None")):
+        unary.initialize(None, 3, 6)
