@@ -22,7 +22,7 @@ from convinsights._arguments import (
     to_integers,
 )
 
-__all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "kernel_size_of"]
+__all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "spatial_size"]
 
 
 class ParameterCount(NamedTuple):
@@ -37,21 +37,21 @@ class ParameterCount(NamedTuple):
         return self.trainable + self.non_trainable
 
 
-def kernel_size_of(kernel_size: Ints, name: str = "kernel_size") -> tuple[int, ...]:
-    """Return a kernel size as one int per spatial axis; a single int is a single axis."""
-    if not is_sequence(kernel_size):
-        return (to_integer(name, kernel_size),)
-    size = to_integers(name, kernel_size)
-    if not 1 <= len(size) <= 3:
-        raise ValueError(f"{name} must be one, two or three ints, got {shown(kernel_size)}")
-    return size
+def spatial_size(size: Ints, name: str = "kernel_size") -> tuple[int, ...]:
+    """Return a size as one int per spatial axis; a single int is a single axis."""
+    if not is_sequence(size):
+        return (to_integer(name, size),)
+    sizes = to_integers(name, size)
+    if not 1 <= len(sizes) <= 3:
+        raise ValueError(f"{name} must be one, two or three ints, got {shown(size)}")
+    return sizes
 
 
 def conv_kernel_shape(
     kernel_size: Ints, in_channels: int, filters: int, groups: int
 ) -> tuple[int, ...]:
     """Return (*kernel_size, C_in // groups, C_out)."""
-    size = kernel_size_of(kernel_size)
+    size = spatial_size(kernel_size)
     in_channels, filters = to_integer("in_channels", in_channels), to_integer("filters", filters)
     groups = check_groups(groups, in_channels=in_channels, filters=filters)
     return *size, in_channels // groups, filters

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convinsights import _normalize
 from convinsights._arguments import (
     Array,
     DType,
@@ -44,7 +45,7 @@ from convinsights._arguments import (
     shown,
     to_integer,
 )
-from convinsights._products import blocks, channel_sum, rounded
+from convinsights._products import rounded
 from convinsights._weights import ParameterCount
 
 __all__ = [
@@ -60,10 +61,6 @@ __all__ = [
     "parameter_count",
     "update",
 ]
-
-
-# Bytes of a block: a few of them fit in the cache of one core.
-BLOCK = 2**18
 
 
 class Statistics(NamedTuple):
@@ -161,17 +158,13 @@ def forward(
     if statistics is not None:
         used = Statistics(*(a.astype(compute) for a in checked(statistics, channels)))
     elif len(x):
-        used = _statistics(x, compute)
+        mean, variance = _normalize.statistics(_normalize.rows(x, 1), channels, compute)
+        used = Statistics(mean[0], variance[0])
     else:
         raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
     scale = _scale(used.variance, gamma, epsilon)
     y = np.empty(x.shape, compute)
-    rows, out = _rows(x), _rows(y)
-    for part in _blocks(rows, compute):
-        np.subtract(rows[part], used.mean, out=out[part])
-        out[part] *= scale
-        if beta is not None:
-            out[part] += beta.astype(compute, copy=False)
+    _normalize.normalized(_normalize.rows(x, 1), used.mean, scale, beta, out=_normalize.rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -217,27 +210,21 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     dy = check_shape("dy", dy, cache.x.shape)
     mean, variance = cache.statistics
-    inverse_root = _scale(variance, None, cache.epsilon)
+    root = _normalize.denominator(variance, cache.epsilon)
     scale = _scale(variance, cache.gamma, cache.epsilon)
-    x_rows, dy_rows = _rows(cache.x), _rows(dy)
-    sums = np.zeros((2, len(mean)))
-    for part in _blocks(x_rows, compute):
-        dy_part = dy_rows[part].astype(compute, copy=False)
-        sums[0] += np.einsum("mc,mc->c", dy_part, x_rows[part] - mean)
-        sums[1] += np.ones(len(dy_part), compute) @ dy_part
-    dgamma, dbeta = (sums * [inverse_root, np.ones_like(mean)]).astype(compute)
     dx = np.empty(dy.shape, compute)
-    dx_rows, m = _rows(dx), max(1, len(dy_rows))
-    for part in _blocks(x_rows, compute):
-        np.multiply(dy_rows[part], scale, out=dx_rows[part], dtype=compute)
-        if cache.training:
-            along = np.subtract(x_rows[part], mean, dtype=compute)
-            along *= scale * inverse_root * dgamma / m
-            dx_rows[part] -= along
-            dx_rows[part] -= scale * dbeta / m
+    x_rows, dy_rows, dx_rows = (_normalize.rows(a, 1) for a in (cache.x, dy, dx))
+    along, level = _normalize.sums(dy_rows, x_rows, mean, root, compute)
+    if cache.training:
+        _normalize.gradient(
+            dy_rows, x_rows, mean, root, scale, along, level, groups=len(mean), out=dx_rows
+        )
+    else:
+        np.multiply(dy, scale, out=dx, dtype=compute)
+    dgamma, dbeta = along.ravel().astype(compute), level.ravel().astype(compute)
     dstatistics = None
     if not cache.training:
-        dmean, dvariance = -scale * dbeta, -scale * inverse_root * dgamma / 2
+        dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2
         dstatistics = Statistics(*rounded(cache.dtype, dmean, dvariance))
     dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
     return Gradients(
@@ -482,40 +469,9 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     return np.ones(shape, result), np.zeros(shape, result)
 
 
-def _rows(x: Array) -> Array:
-    # (N, …, C) -> (m, C), one row of channels for each of the m values per channel
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-
-
-def _blocks(rows: Array, dtype: DType) -> list[tuple[slice, ...]]:
-    # Several passes over a block that stays in the cache cost little more than one over all of x.
-    most = max(1, BLOCK // (rows.shape[-1] * dtype.itemsize))
-    return list(blocks(rows.shape[:1], most))
-
-
-def _statistics(x: Array, dtype: DType) -> Statistics:
-    # Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. The rounding of
-    # the mean itself is measured in the second pass and taken out of both.
-    rows = _rows(x)
-    mean = channel_sum(x, dtype) / len(rows)
-    sums = np.zeros((2, rows.shape[-1]))
-    for part in _blocks(rows, dtype):
-        centred = np.subtract(rows[part], mean, dtype=dtype)
-        sums[0] += np.ones(len(centred), dtype) @ centred
-        sums[1] += np.einsum("mc,mc->c", centred, centred)
-    off, square = sums / len(rows)
-    return Statistics((mean + off).astype(dtype), np.maximum(square - off**2, 0).astype(dtype))
-
-
 def _scale(variance: Array, gamma: Array | None, epsilon: float) -> Array:
     # gamma / sqrt(variance + epsilon), in the dtype of the variance
-    raised = variance + epsilon
-    if (raised <= 0).any():
-        raise ValueError(
-            f"variance + epsilon must be positive, got 0 for channel {int(raised.argmin())} "
-            f"and epsilon = {epsilon}"
-        )
-    root = np.sqrt(raised)
+    root = _normalize.denominator(variance, epsilon)
     return 1 / root if gamma is None else gamma.astype(variance.dtype, copy=False) / root
 
 

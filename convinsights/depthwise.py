@@ -43,7 +43,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._geometry import Geometry
-from convinsights._weights import count, he_normal, kernel_size_of
+from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients
 from convinsights.im2col import pad, windows
 
@@ -382,7 +382,7 @@ def plan(
 
 def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
     channels = to_integer("in_channels", in_channels)
-    return *kernel_size_of(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
+    return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
 def _repeated(padded: Array, geometry: Geometry, box: tuple[slice, ...], multiplier: int) -> Array:

@@ -36,7 +36,7 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._geometry import effective_size
-from convinsights._weights import kernel_size_of
+from convinsights._weights import spatial_size
 from convinsights.conv import Cache, Gradients
 
 __all__ = [
@@ -369,7 +369,7 @@ def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple
     >>> dilated.effective_kernel_size(3, 4), dilated.effective_kernel_size((3, 5), (1, 2))
     (9, (3, 9))
     """
-    size = kernel_size_of(kernel_size)
+    size = spatial_size(kernel_size)
     effective = effective_size(size, per_axis("dilation_rate", dilation_rate, len(size)))
     return effective if is_sequence(kernel_size) else effective[0]
 

@@ -32,13 +32,12 @@ from convinsights._arguments import (
     as_array,
     check_pixels,
     compute_dtype,
-    is_sequence,
     per_axis,
     result_dtype,
     shape_of,
-    shown,
 )
 from convinsights._geometry import Geometry
+from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
@@ -206,9 +205,7 @@ def resolve_padding(
     >>> resolve_padding((8, 7), (3, 3), strides=2, padding="same")
     ((0, 1), (1, 1))
     """
-    sizes = shape_of("input_size", input_size if is_sequence(input_size) else (input_size,))
-    if not 1 <= len(sizes) <= 3:
-        raise ValueError(f"input_size must be one, two or three ints, got {shown(input_size)}")
+    sizes = spatial_size(input_size, "input_size")
     kernel = per_axis("kernel_size", kernel_size, len(sizes))
     return Geometry.of(sizes, kernel, strides, padding, dilation_rate).padding
 

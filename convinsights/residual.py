@@ -51,7 +51,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._products import rounded
-from convinsights._weights import ParameterCount, kernel_size_of
+from convinsights._weights import ParameterCount, spatial_size
 from convinsights.batchnorm import Statistics
 
 __all__ = [
@@ -374,7 +374,7 @@ def initialize(
         )
     if not len(kernel_sizes):
         raise ValueError("kernel_sizes must not be empty")
-    sizes = [kernel_size_of(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
+    sizes = [spatial_size(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
     rank = len(sizes[0])
     if any(len(size) != rank for size in sizes):
         raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")

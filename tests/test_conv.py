@@ -728,6 +728,11 @@ def test_initialize_refuses_a_type_that_is_no_float(dtype):
         conv.initialize(rng, **WEIGHTS, dtype=dtype)
 
 
+def test_initialize_refuses_a_kernel_that_no_memory_could_hold():
+    with pytest.raises(ValueError, match=says("kernel must make arrays that fit in memory, got")):
+        conv.initialize(rng, 2**31, 2**31, 2**31)
+
+
 def test_initialize_refuses_what_is_no_generator():
     with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 0")):
         conv.initialize(0, **WEIGHTS)

@@ -88,6 +88,7 @@ def test_counts_by_hand():
     assert dilated.parameter_count((3, 5), 4, 6, groups=2, use_bias=True) == 3 * 5 * 2 * 6 + 6
     shapes = (2, 9, 8, 4), (3, 3, 2, 6)
     assert dilated.multiply_adds(*shapes, groups=2) == (2 * 9 * 8) * (3 * 3) * 2 * 6
+    assert dilated.multiply_adds(*shapes, groups=2, padding="valid") == (2 * 5 * 4) * 3 * 3 * 2 * 6
     valid = dilated.multiply_adds(*shapes, groups=2, padding="valid", strides=2, dilation_rate=3)
     assert valid == (2 * 2 * 1) * (3 * 3) * 2 * 6
 
@@ -317,7 +318,8 @@ def test_initialize_draws_he_normal_weights(groups):
 
 
 def test_initialize_takes_a_type():
-    assert dilated.initialize(rng, 3, 4, 6, dtype=np.float32).dtype == np.float32
+    kernel = dilated.initialize(rng, 3, 4, 6, dtype=np.float32)
+    assert (kernel.shape, kernel.dtype) == ((3, 4, 6), np.float32)
 
 
 # ---- refusals
@@ -476,6 +478,7 @@ def test_effective_kernel_size_refuses(kernel_size, rate, exception, message):
         ),
         (np.zeros((3, 1, 1), complex), 2, TypeError, "kernel must hold real numbers"),
         (np.zeros((3, 1, 1)), 0, ValueError, "dilation_rate must be at least 1, got 0"),
+        (np.zeros((3, 1, 1)), 2**62, ValueError, "dilation_rate must make arrays that fit in mem"),
         (np.zeros((3, 1, 1)), (2, 2), ValueError, "dilation_rate must be an int or have one entry"),
     ],
 )

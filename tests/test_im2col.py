@@ -1,5 +1,6 @@
 """im2col: windows as rows, rows back to pixels, and what a padding means in zeros."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -164,6 +165,13 @@ def test_resolved_zeros_are_plain_ints():
     assert [type(zeros) for zeros in resolved[0]] == [int, int]
 
 
+def test_a_padded_size_is_refused_only_where_no_memory_could_hold_it():
+    most = sys.maxsize // 8 - 1
+    assert resolve_padding((1,), 1, padding=((0, most),)) == ((0, most),)
+    with pytest.raises(ValueError, match=says("padding must make arrays that fit in memory, got")):
+        resolve_padding((1,), 1, padding=((0, most + 1),))
+
+
 # ---- against the definition
 
 
@@ -295,6 +303,11 @@ REAL = "x must hold real numbers (float16, float32, float64, integers or bools),
 RANK = "x must be (N, *spatial, C) with one, two or three spatial axes, got shape "
 ZERO = "x must have no spatial size and no channel count of 0, got shape "
 REFUSED = [
+    (
+        {"padding": 10**12},
+        ValueError,
+        "padding must make arrays that fit in memory, got one of shape (2000000000005, 2000",
+    ),
     ({"x": np.zeros((5, 4))}, ValueError, RANK + "(5, 4)"),
     ({"x": np.zeros((1,) * 6)}, ValueError, RANK + "(1, 1, 1, 1, 1, 1)"),
     ({"x": 3.0}, ValueError, RANK + "()"),
@@ -416,7 +429,7 @@ def test_col2im_refuses(bad, exception, message):
     ("bad", "exception", "message"),
     [
         ({"input_size": (0,)}, ValueError, "input_size[0] must be at least 1, got 0"),
-        ({"input_size": 2.5}, TypeError, "input_size[0] must be an integer, got 2.5"),
+        ({"input_size": 2.5}, TypeError, "input_size must be an integer, got 2.5"),
         ({"input_size": ()}, ValueError, "input_size must be one, two or three ints, got ()"),
         (
             {"input_size": (5, 5, 5, 5)},

@@ -757,6 +757,12 @@ def test_use_bias_dtype_and_rng_are_checked():
         ),
         (np.zeros((2, 3, 1), complex), 2, TypeError, "x must hold real numbers"),
         (np.zeros((2, 3, 1)), 0, ValueError, "strides must be at least 1, got 0"),
+        (
+            np.zeros((2, 3, 1)),
+            2**62,
+            ValueError,
+            "strides must make arrays that fit in memory, got",
+        ),
         (np.zeros((2, 3, 1)), 2.0, TypeError, "strides must be an integer, got 2.0"),
         (
             np.zeros((2, 3, 1)),
