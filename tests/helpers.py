@@ -351,6 +351,18 @@ def loop_batchnorm(x, gamma=None, beta=None, statistics=None, *, epsilon=1e-3):
     return y, np.array(means), np.array(variances)
 
 
+def loop_normalization(x, gamma=None, beta=None, *, groups, epsilon=1e-3):
+    """y: every image and group of channels by itself, in two passes, with exactly rounded sums."""
+    y, width = np.zeros(x.shape), x.shape[-1] // groups
+    for n, g in np.ndindex(len(x), groups):
+        channels = slice(g * width, (g + 1) * width)
+        values = [float(value) for value in x[n][..., channels].ravel()]
+        mean = math.fsum(values) / len(values)
+        variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
+        y[n][..., channels] = (x[n][..., channels] - mean) / math.sqrt(variance + epsilon)
+    return y * (1.0 if gamma is None else gamma) + (0.0 if beta is None else beta)
+
+
 # ---- strategies: valid geometry by construction
 
 
@@ -566,6 +578,33 @@ def batchnorm_cases(draw, statistics=(False, True)):
     epsilon = draw(st.sampled_from([1e-3, 1e-5, 0.5]))
     return BatchnormCase(
         x, gamma, beta, given if draw(st.sampled_from(statistics)) else None, epsilon
+    )
+
+
+@dataclass(frozen=True)
+class NormalizationCase:
+    """One drawn layer, instance or group normalization."""
+
+    x: np.ndarray
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
+    groups: Any
+    epsilon: float
+
+
+@st.composite
+def normalization_cases(draw):
+    """Normal deviates, offset and scaled per channel; one group, one per channel, or between."""
+    rng, groups, width = draw(generators), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    channels, rank = groups * width, draw(st.integers(1, 3))
+    size = [draw(st.integers(1, (6, 4, 3)[rank - 1])) for _ in range(rank)]
+    shape = (draw(large_batches), *size, channels)
+    x = rng.normal(size=shape) * rng.uniform(0.1, 5, channels) + rng.normal(size=channels)
+    gamma = rng.normal(size=channels) if draw(st.booleans()) else None
+    beta = rng.normal(size=channels) if draw(st.booleans()) else None
+    epsilon = draw(st.sampled_from([1e-3, 1e-5, 0.5]))
+    return NormalizationCase(
+        x, gamma, beta, draw(st.sampled_from([groups, np.int64(groups)])), epsilon
     )
 
 

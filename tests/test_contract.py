@@ -120,7 +120,18 @@ SIGNATURES = {
         "effective_kernel_size": "(kernel_size, dilation_rate)",
         "inflate": "(kernel, dilation_rate)",
     },
-    "receptive_field": {"receptive_field": "(layers)"},
+    "normalization": {
+        "forward": "(x, gamma=None, beta=None, *, groups, epsilon=0.001)",
+        "backward": "(dy, cache)",
+        "parameter_count": "(channels)",
+        "initialize": "(channels, *, dtype=np.float64)",
+    },
+    "receptive_field": {
+        "receptive_field": "(layers)",
+        "has_gaps": "(layers)",
+        "dependencies": "(layers, output_pixel, input_size)",
+        "overlaps": "(layers, input_size)",
+    },
     "layouts": {
         "to_channels_first": "(x)",
         "to_channels_last": "(x)",
@@ -138,6 +149,7 @@ GRADIENTS = {
     "depthwise": "(x, kernel, bias)",
     "depthwise_separable": "(x, depthwise_kernel, pointwise_kernel, bias)",
     "batchnorm": "(x, gamma, beta, statistics)",
+    "normalization": "(x, gamma, beta)",
     "relu": "(x)",
     "residual": "(x, parameters)",
     "transposed": "(x, kernel, bias)",
@@ -147,9 +159,15 @@ TUPLES = [
     *((module, "Gradients", fields) for module, fields in GRADIENTS.items()),
     ("batchnorm", "Statistics", "(mean, variance)"),
     ("batchnorm", "ParameterCount", "(trainable, non_trainable)"),
+    ("normalization", "ParameterCount", "(trainable, non_trainable)"),
     ("residual", "ParameterCount", "(trainable, non_trainable)"),
     ("residual", "Parameters", "(kernels, norms, projection=None, projection_norm=None)"),
-    ("receptive_field", "Layer", "(kernel_size, strides=1, dilation_rate=1, padding=0)"),
+    (
+        "receptive_field",
+        "Layer",
+        "(kernel_size, strides=1, dilation_rate=1, padding=0, transposed=False, output_padding=0)",
+    ),
+    ("receptive_field", "Residual", "(branch, shortcut=())"),
     ("receptive_field", "ReceptiveField", "(size, stride, start)"),
 ]
 FUNCTIONS = [(module, name) for module, table in SIGNATURES.items() for name in table]
