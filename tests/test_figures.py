@@ -1,8 +1,8 @@
 """The pictures of the worked derivations are what `examples/figures.py` draws."""
 
 import runpy
+import xml.etree.ElementTree as ET
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_committed_picture_is_what_the_script_draws(name):
 def test_picture_is_small_and_well_formed(name):
     path = EXAMPLES / "figures" / f"{name}.svg"
     assert path.stat().st_size < 30_000
-    assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    assert ET.parse(path).getroot().tag.endswith("svg")
 
 
 def test_there_is_no_other_picture():

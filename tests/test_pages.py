@@ -1,4 +1,4 @@
-"""Every `pycon` block of the README and of the worked derivations runs, and shows what it prints."""
+"""Every `pycon` block of the README and of the derivations runs, and shows what it prints."""
 
 import doctest
 from pathlib import Path
