@@ -515,6 +515,7 @@ REFUSED = [
     ({"depthwise_kernel": [[[[1j]]]]}, TypeError, "depthwise_kernel must hold real numbers"),
     ({"pointwise_kernel": np.zeros((3, 4))}, ValueError, MATRIX + "(3, 4)"),
     ({"pointwise_kernel": np.zeros((6, 0))}, ValueError, MATRIX + "(6, 0)"),
+    ({"pointwise_kernel": np.zeros((1, 1, 6, 0))}, ValueError, MATRIX + "(1, 1, 6, 0)"),
     ({"pointwise_kernel": np.zeros(6)}, ValueError, MATRIX + "(6,)"),
     ({"pointwise_kernel": 6}, ValueError, MATRIX + "()"),
     ({"pointwise_kernel": np.zeros((1, 6, 4))}, ValueError, MATRIX + "(1, 6, 4)"),

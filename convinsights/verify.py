@@ -1,0 +1,589 @@
+"""Check your own kernel: whether it is right, where it is not, and what is wrong with it.
+
+An implementation offered as a plain function is a candidate. It is given calls on which slips show
+(every axis with its own size, kernel, stride, rate and padding), first on integers, where every sum
+is exact, then on normal deviates, where each element may be off by what rounding can do to it and
+no more. The truth is the library's, in float64. What comes out wrong is compared with what known
+slips would give.
+
+    allowed[i] = gamma_n (|x| * |kernel|)[i] + u |y[i]|     n products summed, the result rounded
+
+A fixed tolerance cannot do that: a correct float32 sum of 2,304 terms may be off by a thousandth of
+a value in which they cancel, and a forgotten pixel among them may be no more than that.
+
+References
+----------
+Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
+Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convinsights._arguments import (
+    Array,
+    DType,
+    FloatType,
+    as_array,
+    as_float,
+    check_fraction,
+    to_integer,
+)
+from convinsights._bounds import Precision, bounds
+from convinsights._candidate import Candidate, Failure, Trial
+from convinsights._cases import MODULES, adversarial, defaults, name_of
+from convinsights._diagnosis import Diagnosis, diagnose
+from convinsights._slopes import (
+    Slopes,
+    argument_names,
+    as_cotangent,
+    as_double,
+    refuse_annihilated,
+)
+
+__all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
+
+
+class Row(NamedTuple):
+    """A geometry: cases run, cases that failed, and the largest error in units of the allowed."""
+
+    kind: str
+    cases: int
+    failed: int
+    worst: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    `cases` is how many ran, `failures` every wrong result, `declined` how many cases of each kind
+    the candidate does not support, `diagnosis` the one slip that explains every wrong value, or
+    None, `rows` the table by geometry.
+    """
+
+    title: str
+    cases: int
+    failures: tuple[Failure, ...]
+    declined: dict[str, int]
+    diagnosis: str | None
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether cases ran and none failed."""
+        return self.cases > 0 and not self.failures
+
+    def check(self) -> None:
+        """Raise an AssertionError with the whole report unless all is right."""
+        if not self.passed:
+            raise AssertionError(str(self))
+
+    def __str__(self) -> str:
+        """Write the verdict, the diagnosis, the smallest failing case and a table."""
+        failed = sum(row.failed for row in self.rows)
+        lines = [f"{self.title}: {self._verdict(failed)}"]
+        if self.failures:
+            lines += self._explanation()
+            least = min(self.failures, key=lambda failure: failure.size)
+            lines += ["", "smallest failing case:", f"  {least.call}", f"  {least.message}"]
+        if self.rows:
+            width = max(len(row.kind) for row in self.rows)
+            lines += ["", f"{'geometry':<{width}}  cases  failed  error / allowed"]
+        for row in self.rows:
+            line = f"{row.kind:<{width}}  {row.cases:5}  {row.failed:6}  {row.worst:15.2g}"
+            worst = [f for f in self.failures if f.kind == row.kind]
+            lines.append(f"{line}  {worst[0].message}" if worst else line)
+        if self.declined:
+            lines += ["", "declined:"]
+            lines += [f"  {kind}: {count}" for kind, count in self.declined.items()]
+        return "\n".join(lines)
+
+    def _verdict(self, failed: int) -> str:
+        if not self.cases:
+            return "nothing was verified, for no case ran"
+        if failed:
+            return f"{failed} of {self.cases} cases failed"
+        return f"passed all {self.cases} cases"
+
+    def _explanation(self) -> list[str]:
+        if self.diagnosis is not None:
+            return [f"diagnosis: {self.diagnosis}"]
+        single = [failure.diagnosis for failure in self.failures if failure.diagnosis]
+        lines = ["diagnosis: none, no single slip explains all failures"]
+        for name in dict.fromkeys(single):
+            count = single.count(name)
+            lines.append(f"  {name} would explain {count} of {len(self.failures)} wrong results")
+        return lines
+
+
+def verify(
+    module: ModuleType,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    *,
+    dtype: FloatType = np.float32,
+    accumulate: FloatType | None = None,
+    ranks: Iterable[int] = (2,),
+    supports: Collection[str] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Put an implementation through every geometry on which slips show, and name the slip.
+
+    Every result must have the right shape, the dtype of the inputs and, element by element, be no
+    further from the truth than `error_bound` allows with `probabilistic=True`; sums of integers
+    must be exact. (What does not sum the products, such as an FFT or a Winograd transform in
+    float32, rounds more than that.) Arguments must be left as they are.
+
+    Parameters
+    ----------
+    module : module of convinsights
+        conv, transposed, depthwise, dilated, unary, depthwise_separable or batchnorm.
+    forward : callable
+        forward(x, kernel, bias, **hyperparameters) -> y, with the shapes and names of
+        `module.forward`; forward(x, depthwise_kernel, pointwise_kernel, bias, **hyperparameters)
+        for depthwise_separable, and forward(x, gamma, beta, statistics, *, epsilon) for batchnorm.
+        NotImplementedError declines a case. Channels-first code is wrapped with `layouts`.
+    backward : callable, optional
+        backward(dy, x, kernel, bias, **hyperparameters) -> (dx, dkernel, dbias), likewise;
+        backward(dy, x, gamma, beta, statistics, *, epsilon) -> (dx, dgamma, dbeta) for batchnorm.
+        Gradients of arrays that are None are not looked at.
+    dtype : float16, float32 or float64
+        In which the arrays are given.
+    accumulate : float16, float32 or float64, optional
+        In which the candidate sums; dtype, unless given.
+    ranks : iterable of int
+        Numbers of spatial axes, each from 1 to 3.
+    supports : collection of str, optional
+        Hyperparameters to vary. By default those that the forward's signature names, and all of
+        `module.forward` where it takes `**hyperparameters`. The others are passed, with their
+        defaults, to functions whose signature names them.
+    seed : int
+        Of the arrays' values.
+
+    Returns
+    -------
+    Report
+        Its `diagnosis` is one of "padding_symmetric" (PyTorch's zeros where "same" was asked),
+        "padding_before" (the odd zero in front), "padding_ignored", "kernel_flipped",
+        "axes_swapped" (strides, rates or padding of two axes exchanged), "strides_ignored",
+        "dilation_ignored", "dilation_off_by_one" (taken for the zeros in between),
+        "groups_interleaved" (channel c in group c mod G), "multiplier_major" (depthwise channels
+        m C + c), "bias_ignored", "bias_of_first_group", "output_padding_ignored",
+        "unbiased_variance", "epsilon_outside_root", "epsilon_ignored",
+        "moving_statistics_in_training", "batch_statistics_in_inference"; of gradients
+        "gradient_averaged", "kernel_gradient_flipped", "overlaps_overwritten" (= where += was due),
+        "statistics_constant" (batch normalization's gradient without that of mean and variance),
+        "bias_gradient_missing_batch"; or of both "batch_mixed" (an image's result depends on its
+        neighbours), "layout_ignored" (right in C order only) and "shifted by (1, 0)", with the
+        pixels by which the results are displaced. Where there are no wrong values it may be
+        "dtype_changed" or "argument_modified".
+
+    Raises
+    ------
+    ValueError
+        If ranks, supports or seed are out of range.
+    TypeError
+        If an argument is of the wrong type, or no module that can be verified.
+
+    References
+    ----------
+    Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019.
+
+    Examples
+    --------
+    A 1×1 convolution that forgets its bias:
+
+    >>> from convinsights import unary, verify
+    >>> def mine(x, kernel, bias, *, strides):
+    ...     steps = strides if isinstance(strides, tuple) else (strides, strides)
+    ...     return x[:, :: steps[0], :: steps[1]] @ kernel.reshape(kernel.shape[-2:])
+    >>> report = verify.verify(unary, mine)
+    >>> report.passed, report.diagnosis
+    (False, 'bias_ignored')
+    """
+    candidate = _candidate(module, forward, backward, dtype, accumulate, supports)
+    sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
+    if not sizes:
+        raise ValueError("ranks must name one rank at least, got none")
+    varied = sorted(candidate.varied)
+    rng = _generator(seed)
+    cases = list(adversarial(module, sizes, varied, candidate.precision.stored, rng))
+    trials = []
+    progress = _Progress(candidate.title)
+    try:
+        for number, case in enumerate(cases, start=1):
+            progress.show(f"case {number} of {len(cases)}, {case.kind}")
+            trials.append(candidate.examine(case))
+        progress.show("looking for what is wrong")
+        return _report(candidate, trials)
+    finally:
+        progress.clear()
+
+
+def error_bound(
+    module: ModuleType,
+    *arrays: Any,
+    dtype: FloatType,
+    accumulate: FloatType | None = None,
+    probabilistic: bool = False,
+    **hyperparameters: Any,
+) -> Array:
+    """Tell how far a correct implementation may be from the true value, element by element.
+
+    Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
+    times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
+    dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
+    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. So the factor of `probabilistic` is 8;
+    where gamma_n is less, it is that.
+
+    For batch normalization the same bounds of the two sums, mean and (two-pass) variance, are
+    carried through 1 / sqrt(variance + epsilon) to the output.
+
+    Parameters
+    ----------
+    module : module of convinsights
+        One that `verify` takes.
+    *arrays : arrays
+        Those of `module.forward`, in its order; they are first rounded to dtype.
+    dtype : float16, float32 or float64
+        Of the inputs and of the result.
+    accumulate : float16, float32 or float64, optional
+        In which the sums are formed; dtype, unless given.
+    probabilistic : bool
+        The bound with sqrt(n), which `verify` uses, in place of the rigorous one with n.
+    **hyperparameters
+        Those of `module.forward`.
+
+    Returns
+    -------
+    array like y
+        In float64; infinite where n u reaches 1 and the bound is the rigorous one.
+
+    Raises
+    ------
+    ValueError
+        As `module.forward` does.
+    TypeError
+        As `module.forward` does, or if it is no module that can be verified.
+
+    References
+    ----------
+    Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
+    Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
+
+    Examples
+    --------
+    Three terms that cancel, in units of 2^-24: three times 1 + 2 + 1.
+
+    >>> import numpy as np
+    >>> from convinsights import conv, verify
+    >>> x, kernel = np.array([[[1], [2], [1]]]), np.array([1, -1, 1]).reshape(3, 1, 1)
+    >>> bound = verify.error_bound(conv, x, kernel, dtype=np.float32)
+    >>> (bound * 2**24).round(3)
+    array([[[12.]]])
+    """
+    _check_module(module)
+    precision = _precision(dtype, accumulate, probabilistic)
+    names = module.Gradients._fields
+    if len(arrays) > len(names):
+        raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
+    given = [*arrays, *[None] * (len(names) - len(arrays))]
+    rounded = [_rounded(n, a, precision.stored) for n, a in zip(names, given, strict=True)]
+    return bounds(module, rounded, defaults(module) | hyperparameters, precision)["y"]
+
+
+def adjoint_gap(
+    forward: Callable[[Array], Array],
+    backward: Callable[[Array], Array],
+    x: Array,
+    *,
+    dy: Array | None = None,
+    seed: int = 0,
+) -> float:
+    """Measure how far a linear function and its backward are from being adjoint.
+
+    <dy, forward(v)> == <backward(dy), v> for every v and dy. It is no difference, so nothing is
+    lost to a step: the gap is about 1e-16 for a right backward.
+
+    Parameters
+    ----------
+    forward : callable
+        forward(x) -> y, linear (without bias).
+    backward : callable
+        backward(dy) -> dx.
+    x : array of float64
+        Tried along with four random arrays of its shape.
+    dy : array like y, optional
+        The cotangent; random, unless given.
+    seed : int
+        Of what is random.
+
+    Returns
+    -------
+    float
+        The largest |<dy, forward(v)> - <dx, v>| relative to the magnitudes summed.
+
+    Raises
+    ------
+    ValueError
+        If forward is not linear, dy is constant or annihilated by forward (then <dy, forward(v)>
+        is 0 for all v, and wrong gradients pass), or a shape is wrong.
+    TypeError
+        If x or a result is not float64.
+
+    References
+    ----------
+    Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (the dot-product test).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import verify
+    >>> x = np.array([3.0, 1.0, 2.0])
+    >>> bool(verify.adjoint_gap(np.cumsum, lambda dy: np.cumsum(dy[::-1])[::-1], x) < 1e-15)
+    True
+    >>> bool(verify.adjoint_gap(np.cumsum, np.cumsum, x) > 0.1)
+    True
+    """
+    x, rng = as_double("x", x), _generator(seed)
+    if np.any(as_double("forward(0)", forward(np.zeros_like(x)))):
+        raise ValueError("forward must be linear, but forward(0) is not 0: leave out the bias")
+    probes = [x, *rng.normal(size=(4, *x.shape))]
+    outputs = [as_double("forward(x)", forward(v.copy())) for v in probes]
+    cotangent = as_cotangent(dy, outputs[0].shape, rng)
+    refuse_annihilated(cotangent, outputs[1:], "every forward(x)")
+    dx = as_double("backward(dy)", backward(cotangent.copy()))
+    if dx.shape != x.shape:
+        raise ValueError(f"backward must return dx of x's shape {x.shape}, got shape {dx.shape}")
+    gaps = [0.0]
+    for v, y in zip(probes, outputs, strict=True):
+        terms, others = cotangent * y, dx * v
+        size = np.abs(terms).sum() + np.abs(others).sum()
+        if size:
+            gaps.append(abs(terms.sum() - others.sum()) / size)
+    return float(max(gaps))
+
+
+def check_gradients(
+    forward: Callable[..., Array],
+    backward: Callable[..., Any],
+    *arrays: Array | None,
+    dy: Array | None = None,
+    directions: int = 4,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+) -> float:
+    """Compare gradients with differences along random directions, one argument at a time.
+
+    The slope that a gradient foretells must lie between the differences to the left and to the
+    right (which encloses it where a ReLU turns on or off in one of the steps).
+
+    Parameters
+    ----------
+    forward : callable
+        forward(*arrays) -> y.
+    backward : callable
+        backward(dy, *arrays) -> gradients, a tuple of one for each of the arrays (for a single one
+        also the gradient itself); None for arrays that are None.
+    *arrays : arrays of float64, or None
+        Where to differentiate.
+    dy : array like y, optional
+        The cotangent; random, unless given.
+    directions : int
+        For each array.
+    tolerance : float
+        Of slopes, relative to the sum of the magnitudes |dy * difference|.
+    seed : int
+        Of what is random.
+
+    Returns
+    -------
+    float
+        The largest error of a slope in those units.
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is wrong. The message names the argument, the worst direction and the worst
+        of its elements.
+    ValueError
+        If dy is constant, or orthogonal to every change of y by one of the arrays (batch
+        normalization annihilates constants: wrong gradients would pass), or a size is wrong.
+    TypeError
+        If an array or a result is not float64: differences in float32 keep three digits.
+
+    References
+    ----------
+    Griewank and Walther, "Evaluating Derivatives", 2008, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import verify
+    >>> x, y = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])
+    >>> error = verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * x), x, y)
+    >>> bool(error < 1e-9)
+    True
+    >>> verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * y), x, y)
+    ... # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    AssertionError: the gradient of x2 is wrong: ...
+    """
+    rng = _generator(seed)
+    directions = to_integer("directions", directions)
+    tolerance = check_fraction("tolerance", tolerance)
+    if all(a is None for a in arrays):
+        raise ValueError("give one array at least: there is nothing to differentiate by")
+    names = argument_names(forward, len(arrays))
+    given = [None if a is None else as_double(n, a) for n, a in zip(names, arrays, strict=True)]
+
+    def copies() -> list[Any]:
+        return [None if a is None else a.copy() for a in given]
+
+    def output(index: int, change: Array) -> Array:
+        moved = copies()
+        moved[index] += change
+        return as_double("forward(…)", forward(*moved))
+
+    y = as_double("forward(…)", forward(*copies()))
+    cotangent = as_cotangent(dy, y.shape, rng)
+    gradients = backward(cotangent.copy(), *copies())
+    if not isinstance(gradients, (tuple, list)):
+        gradients = (gradients,)
+    if len(gradients) != len(given):
+        raise ValueError(
+            f"backward must return {len(given)} gradients, one for each array, got {len(gradients)}"
+        )
+    largest = 0.0
+    for index, (name, array) in enumerate(zip(names, given, strict=True)):
+        if array is not None:
+            slopes = Slopes(name, array, y, cotangent, partial(output, index))
+            largest = max(largest, slopes.check(gradients[index], directions, tolerance, rng))
+    return largest
+
+
+# -- of implementations --------------------------------------------------------------------------
+
+
+def _candidate(
+    module: ModuleType,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
+    dtype: FloatType,
+    accumulate: FloatType | None,
+    supports: Collection[str] | None,
+) -> Candidate:
+    _check_module(module)
+    for name, function in (("forward", forward), ("backward", backward)):
+        if not callable(function) and (name == "forward" or function is not None):
+            raise TypeError(f"{name} must be callable, got {function!r}")
+    known = list(defaults(module))
+    named, anything = _keywords(forward)
+    if supports is None:
+        varied = set(known) if anything else named & set(known)
+    else:
+        varied = set(_sequence("supports", supports))
+        if not varied <= set(known):
+            strange = sorted(map(str, varied - set(known)))
+            raise ValueError(
+                f"supports must name hyperparameters of {name_of(module)} ({', '.join(known)}), "
+                f"got {', '.join(strange)}"
+            )
+    precision = _precision(dtype, accumulate, probabilistic=True)
+    passed = {"forward": frozenset(named), "backward": frozenset(_keywords(backward)[0])}
+    return Candidate(module, forward, backward, precision, frozenset(varied), passed)
+
+
+def _keywords(function: Any) -> tuple[set[str], bool]:
+    # The arguments that can be passed by name, and whether any others can.
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set(), True
+    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _report(candidate: Candidate, trials: Sequence[Trial]) -> Report:
+    ran = [trial for trial in trials if trial.declined != "forward"]
+    declined: dict[str, int] = {}
+    for trial in trials:
+        if trial.declined:
+            kind = f"{trial.case.kind} ({trial.declined})"
+            declined[kind] = declined.get(kind, 0) + 1
+    name, single = Diagnosis(None, {})
+    if any(trial.wrong for trial in ran):
+        unit = 1 / candidate.precision.exact_integers
+        name, single = diagnose(ran, candidate.examine, unit)
+    failures = []
+    for index, trial in enumerate(ran):
+        for failure in trial.failures:
+            found = failure.diagnosis or name or single.get((index, failure.result))
+            failures.append(replace(failure, diagnosis=found))
+    known = {failure.diagnosis for failure in failures}
+    if name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
+        (name,) = known
+    rows = []
+    for kind in dict.fromkeys(trial.case.kind for trial in ran):
+        same = [trial for trial in ran if trial.case.kind == kind]
+        failed = sum(bool(trial.failures) for trial in same)
+        rows.append(Row(kind, len(same), failed, max(trial.worst for trial in same)))
+    return Report(candidate.title, len(ran), tuple(failures), declined, name, tuple(rows))
+
+
+def _generator(seed: int) -> np.random.Generator:
+    # Not the stream of default_rng(seed), which the caller's own arrays may come from: batch
+    # normalization, for one, annihilates a cotangent that is its x.
+    return np.random.default_rng([1992, to_integer("seed", seed, minimum=0)])
+
+
+def _check_module(module: object) -> None:
+    if module not in MODULES:
+        names = ", ".join(sorted(map(name_of, MODULES)))
+        raise TypeError(f"module must be one of {names}, got {module!r}")
+
+
+def _precision(dtype: FloatType, accumulate: FloatType | None, probabilistic: bool) -> Precision:
+    stored = as_float(dtype)
+    return Precision(stored, stored if accumulate is None else as_float(accumulate), probabilistic)
+
+
+def _rounded(name: str, value: Any, dtype: DType) -> Any:
+    if value is None or isinstance(value, tuple):
+        return value
+    return as_array(name, value).astype(dtype).astype(np.float64)
+
+
+def _sequence(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {value!r}")
+    return list(value)
+
+
+def _rank(value: Any) -> int:
+    rank = to_integer("ranks", value)
+    if rank > 3:
+        raise ValueError(f"ranks must be from 1 to 3, got {value!r}")
+    return rank
+
+
+class _Progress:
+    # One line on a terminal, overwritten as it goes on.
+    def __init__(self, title: str) -> None:
+        self.title, self.shown = title, sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            print(f"\r{f'{self.title}: {text}':79.79}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.shown:
+            print(f"\r{'':79}\r", end="", file=sys.stderr, flush=True)

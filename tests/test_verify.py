@@ -1,0 +1,1745 @@
+"""verify: right implementations pass, whatever their way; broken ones are told what is wrong."""
+
+import functools
+import io
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from helpers import loop_padding, per_axis
+
+from convinsights import (
+    _candidate,
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    relu,
+    transposed,
+    unary,
+    verify,
+)
+
+rng = np.random.default_rng(4)
+
+
+@functools.cache
+def cases_of(module, ranks, supports, dtype, seed):
+    generator = np.random.default_rng()
+    generator.bit_generator.state = dict(json.loads(seed))
+    return tuple(ADVERSARIAL(module, ranks, supports, dtype, generator))
+
+
+@functools.cache
+def allowances_of(number, precision, gradients):
+    return ALLOWANCES(KEPT[number], precision, gradients)
+
+
+ADVERSARIAL, ALLOWANCES, KEPT = verify.adversarial, _candidate.allowances, {}
+
+
+@pytest.fixture(autouse=True)
+def _each_case_is_made_once(monkeypatch):
+    """The same cases come again and again, and most of the time goes into their right answers."""
+
+    def cases(module, ranks, supports, dtype, generator):
+        seed = json.dumps(generator.bit_generator.state)
+        made = cases_of(module, tuple(ranks), tuple(supports), dtype, seed)
+        KEPT.update((id(case), case) for case in made)
+        return made
+
+    def allowed(case, precision, gradients):
+        if KEPT.get(id(case)) is case:
+            return allowances_of(id(case), precision, gradients)
+        return ALLOWANCES(case, precision, gradients)
+
+    monkeypatch.setattr(verify, "adversarial", cases)
+    monkeypatch.setattr(_candidate, "allowances", allowed)
+
+
+# ---- implementations that share no code with the library: tap by tap, summed in float64
+
+
+def layout_of(x_size, kernel_size, strides=1, padding="valid", dilation_rate=1):
+    """(zeros, output size, a function from a tap to the slices of the padded image it reads)."""
+    rank = len(kernel_size)
+    s, d = per_axis(strides, rank), per_axis(dilation_rate, rank)
+    zeros = loop_padding(x_size, kernel_size, strides=s, padding=padding, dilation_rate=d)
+    padded = [size + sum(pair) for size, pair in zip(x_size, zeros, strict=True)]
+    axes = list(zip(padded, kernel_size, s, d, strict=True))
+    size = tuple((length - (k - 1) * rate - 1) // step + 1 for length, k, step, rate in axes)
+    if min(size) < 1:
+        raise ValueError("the kernel does not fit")
+
+    def read(tap):
+        return tuple(
+            slice(u * rate, u * rate + (n - 1) * step + 1, step)
+            for u, n, step, rate in zip(tap, size, s, d, strict=True)
+        )
+
+    return zeros, size, read
+
+
+def parts(groups, channels):
+    step = channels // groups
+    return [slice(g * step, (g + 1) * step) for g in range(groups)]
+
+
+def rounded(like, *arrays):
+    results = tuple(None if a is None else a.astype(like.dtype) for a in arrays)
+    return results[0] if len(results) == 1 else results
+
+
+def my_conv(x, kernel, bias=None, *, groups=1, **geometry):
+    zeros, size, read = layout_of(x.shape[1:-1], kernel.shape[:-2], **geometry)
+    padded = np.pad(x.astype(float), [(0, 0), *zeros, (0, 0)])
+    y = np.zeros((len(x), *size, kernel.shape[-1]))
+    for tap in np.ndindex(kernel.shape[:-2]):
+        pixels = padded[(slice(None), *read(tap))]
+        ways = parts(groups, x.shape[-1]), parts(groups, kernel.shape[-1])
+        for c, o in zip(*ways, strict=True):
+            y[..., o] += pixels[..., c] @ kernel[tap][:, o].astype(float)
+    return rounded(x, y if bias is None else y + bias)
+
+
+def my_conv_gradients(dy, x, kernel, bias=None, *, groups=1, write=None, **geometry):
+    zeros, size, read = layout_of(x.shape[1:-1], kernel.shape[:-2], **geometry)
+    if dy.shape[1:-1] != size:
+        raise ValueError("dy is of another shape")
+    padded = np.pad(x.astype(float), [(0, 0), *zeros, (0, 0)])
+    dpadded, dkernel = np.zeros(padded.shape), np.zeros(kernel.shape)
+    axes = tuple(range(dy.ndim - 1))
+    for tap in np.ndindex(kernel.shape[:-2]):
+        place = (slice(None), *read(tap))
+        ways = parts(groups, x.shape[-1]), parts(groups, kernel.shape[-1])
+        for c, o in zip(*ways, strict=True):
+            part = dy[..., o].astype(float)
+            dkernel[tap][:, o] = np.tensordot(padded[place][..., c], part, (axes, axes))
+            change = part @ kernel[tap][:, o].T.astype(float)
+            if write == "=":
+                dpadded[place][..., c] = change
+            else:
+                dpadded[place][..., c] += change
+    inside = tuple(slice(b, b + n) for (b, _), n in zip(zeros, x.shape[1:-1], strict=True))
+    return rounded(x, dpadded[(slice(None), *inside)], dkernel, dy.astype(float).sum(axis=axes))
+
+
+def my_dilated(x, kernel, bias, **hyper):
+    return my_conv(x, kernel, bias, **hyper)
+
+
+def as_grouped(kernel):
+    return kernel.reshape(*kernel.shape[:-2], 1, -1)
+
+
+def my_depthwise(x, kernel, bias=None, **geometry):
+    return my_conv(x, as_grouped(kernel), bias, groups=kernel.shape[-2], **geometry)
+
+
+def my_depthwise_gradients(dy, x, kernel, bias=None, **geometry):
+    groups = kernel.shape[-2]
+    dx, dk, db = my_conv_gradients(dy, x, as_grouped(kernel), bias, groups=groups, **geometry)
+    return dx, dk.reshape(kernel.shape), db
+
+
+def my_unary(x, kernel, bias=None, *, strides=1):
+    kernel = kernel.reshape((1,) * (x.ndim - 2) + kernel.shape[-2:])
+    return my_conv(x, kernel, bias, strides=strides)
+
+
+def my_unary_gradients(dy, x, kernel, bias=None, *, strides=1):
+    full = kernel.reshape((1,) * (x.ndim - 2) + kernel.shape[-2:])
+    dx, dkernel, dbias = my_conv_gradients(dy, x, full, bias, strides=strides)
+    return dx, dkernel.reshape(kernel.shape), dbias
+
+
+def my_separable(x, spatial, pointwise, bias, **geometry):
+    between = my_depthwise(x.astype(float), spatial, **geometry)
+    return rounded(x, my_unary(between, pointwise, bias))
+
+
+def my_separable_gradients(dy, x, spatial, pointwise, bias, **geometry):
+    between = my_depthwise(x.astype(float), spatial, **geometry)
+    dbetween, dpointwise, dbias = my_unary_gradients(dy.astype(float), between, pointwise)
+    dx, dspatial, _ = my_depthwise_gradients(dbetween, x.astype(float), spatial, **geometry)
+    return rounded(x, dx, dspatial, dpointwise, dbias)
+
+
+def transposed_size(x, kernel, strides, padding, output_padding, output_size, dilation_rate):
+    rank = kernel.ndim - 2
+    if output_size is not None:
+        return per_axis(output_size, rank)
+    s, d = per_axis(strides, rank), per_axis(dilation_rate, rank)
+    same = padding == "same"
+    zeros = [(0, 0)] * rank
+    if not isinstance(padding, str):
+        zeros = [p if isinstance(p, tuple) else (p, p) for p in per_axis(padding, rank)]
+    extra = [step - 1 if same else 0 for step in s] if output_padding is None else output_padding
+    return tuple(
+        (n - 1) * step + (1 if same else (k - 1) * rate + 1 - sum(pair)) + more
+        for n, step, k, rate, pair, more in zip(
+            x.shape[1:-1], s, kernel.shape, d, zeros, per_axis(extra, rank), strict=False
+        )
+    )
+
+
+def my_transposed(
+    x,
+    kernel,
+    bias,
+    *,
+    strides=1,
+    padding="valid",
+    output_padding=None,
+    output_size=None,
+    dilation_rate=1,
+    groups=1,
+    write="+=",
+):
+    size = transposed_size(x, kernel, strides, padding, output_padding, output_size, dilation_rate)
+    filters = kernel.shape[-2] * groups
+    image = np.zeros((len(x), *size, filters))
+    y, _, _ = my_conv_gradients(
+        x.astype(float),
+        image,
+        kernel,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+        write=write,
+    )
+    return rounded(x, y if bias is None else y + bias)
+
+
+def my_transposed_gradients(dy, x, kernel, bias, *, output_padding, output_size, **hyper):
+    dx = my_conv(dy, kernel, **hyper)
+    _, dkernel, _ = my_conv_gradients(x, dy, kernel, **hyper)
+    return rounded(x, dx, dkernel, dy.astype(float).sum(axis=tuple(range(dy.ndim - 1))))
+
+
+def in_double(arrays):
+    return [a.astype(float) for a in arrays]
+
+
+def my_batchnorm(x, gamma, beta, statistics, *, epsilon=1e-3, root=None, moments=None):
+    x, axes = x.astype(float), tuple(range(x.ndim - 1))
+    mean, variance = (x.mean(axes), x.var(axes)) if statistics is None else in_double(statistics)
+    if moments is not None and statistics is None:
+        mean, variance = moments(x, mean, variance)
+    root = np.sqrt(variance + epsilon) if root is None else root(variance, epsilon)
+    y = (x - mean) / root
+    return (y if gamma is None else y * gamma) + (0 if beta is None else beta)
+
+
+def my_batchnorm_gradients(dy, x, gamma, beta, statistics, *, epsilon=1e-3, constant=False):
+    like, axes = x, tuple(range(x.ndim - 1))
+    x, dy = x.astype(float), dy.astype(float)
+    mean, variance = (x.mean(axes), x.var(axes)) if statistics is None else in_double(statistics)
+    deviation = np.sqrt(variance + epsilon)
+    normal = (x - mean) / deviation
+    dx = dy
+    if statistics is None and not constant:
+        dx = dy - dy.mean(axes) - normal * (dy * normal).mean(axes)
+    scale = (1 if gamma is None else gamma) / deviation
+    return rounded(like, scale * dx, (dy * normal).sum(axes), dy.sum(axes))
+
+
+def in_kind(function):
+    """The function with its result in the dtype of the first array."""
+    return lambda x, *others, **hyper: function(x, *others, **hyper).astype(x.dtype)
+
+
+MINE = {
+    conv: (my_conv, my_conv_gradients),
+    depthwise: (my_depthwise, my_depthwise_gradients),
+    depthwise_separable: (my_separable, my_separable_gradients),
+    dilated: (my_dilated, my_conv_gradients),
+    transposed: (my_transposed, my_transposed_gradients),
+    unary: (my_unary, my_unary_gradients),
+    batchnorm: (in_kind(my_batchnorm), my_batchnorm_gradients),
+}
+NAMES = {module: module.__name__.rpartition(".")[2] for module in MINE}
+ALL = {
+    conv: ("strides", "padding", "dilation_rate", "groups"),
+    depthwise: ("strides", "padding", "dilation_rate"),
+    depthwise_separable: ("strides", "padding", "dilation_rate"),
+    dilated: ("dilation_rate", "strides", "padding", "groups"),
+    transposed: (
+        "strides",
+        "padding",
+        "output_padding",
+        "output_size",
+        "dilation_rate",
+        "groups",
+    ),
+    unary: ("strides",),
+    batchnorm: ("epsilon",),
+}
+
+
+# ---- right implementations
+
+
+def run(module, forward=None, backward=None, **options):
+    mine = MINE[module]
+    options = {"supports": ALL[module]} | options
+    return verify.verify(module, forward or mine[0], backward or mine[1], **options)
+
+
+@pytest.mark.parametrize("module", MINE, ids=NAMES.values())
+def test_the_definition_tap_by_tap_passes_in_every_rank(module):
+    report = run(module, ranks=(3, 1, 2))
+    report.check()
+    assert report.passed
+    assert report.diagnosis is None
+    assert not report.declined
+
+
+@pytest.mark.parametrize("module", MINE, ids=NAMES.values())
+@pytest.mark.parametrize(
+    "precision", [(np.float16, np.float32), (np.float16, None), (np.float64, None)]
+)
+def test_it_passes_in_every_precision(module, precision):
+    run(module, dtype=precision[0], accumulate=precision[1], ranks=(1,)).check()
+
+
+@pytest.mark.parametrize("module", MINE, ids=NAMES.values())
+def test_the_library_passes_in_float16(module):
+    def forward(*arrays, **hyper):
+        return module.forward(*arrays, **hyper)[0]
+
+    def backward(dy, *arrays, **hyper):
+        return module.backward(dy, module.forward(*arrays, **hyper)[1])
+
+    if module is batchnorm:
+        report = verify.verify(module, forward, dtype=np.float16, accumulate=np.float32)
+    else:
+        report = verify.verify(module, forward, backward, dtype=np.float16, accumulate=np.float32)
+    report.check()
+
+
+def by_matrix(x, kernel, bias, **hyper):
+    m = conv.matrix(kernel.astype(float), x.shape[1:], **hyper)
+    shape = conv.output_shape(x.shape, kernel.shape, **hyper)
+    y = (x.reshape(len(x), m.shape[1]).astype(float) @ m.T).reshape(shape)
+    return rounded(x, y if bias is None else y + bias)
+
+
+def by_fft(x, kernel, bias, *, strides, padding, groups):
+    if np.max(strides) > 1 or groups > 1:
+        raise NotImplementedError("FFT needs adjacent windows")
+    taps = kernel.shape[:-2]
+    zeros = loop_padding(x.shape[1:-1], taps, padding=padding)
+    padded = np.pad(x.astype(float), [(0, 0), *zeros, (0, 0)])
+    axes = tuple(range(1, 1 + len(taps)))
+    size = padded.shape[1:-1]
+    images = np.fft.rfftn(padded, axes=axes)
+    kernels = np.fft.rfftn(kernel.astype(float), size, axes=range(len(taps)))
+    y = np.fft.irfftn(np.einsum("n...c,...co->n...o", images, kernels.conj()), size, axes=axes)
+    y = y[(slice(None), *(slice(n - k + 1) for n, k in zip(size, taps, strict=True)))]
+    return rounded(x, y if bias is None else y + bias)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_the_explicit_matrix_passes(rank):
+    report = verify.verify(conv, by_matrix, ranks=(rank,))
+    report.check()
+    assert not report.declined
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_an_fft_passes_where_it_does_not_decline(rank):
+    report = verify.verify(conv, by_fft, ranks=(rank,))
+    report.check()
+    assert sum(report.declined.values()) > 10
+    assert f"{rank}-D groups (forward)" in report.declined
+
+
+def backwards_sum(x, kernel, bias, *, strides, padding, dilation_rate, groups):
+    """Every sum in float32, one term after the other, the last tap first."""
+    zeros, size, read = layout_of(x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation_rate)
+    padded = np.pad(x, [(0, 0), *zeros, (0, 0)])
+    y = np.zeros((len(x), *size, kernel.shape[-1]), np.float32)
+    for tap in list(np.ndindex(kernel.shape[:-2]))[::-1]:
+        pixels = padded[(slice(None), *read(tap))]
+        ways = parts(groups, x.shape[-1]), parts(groups, kernel.shape[-1])
+        for c, o in zip(*ways, strict=True):
+            for i in range(kernel.shape[-2])[::-1]:
+                y[..., o] += pixels[..., c][..., i, None] * kernel[tap][i, o]
+    return y if bias is None else y + bias
+
+
+def test_float32_sums_in_another_order_pass():
+    report = verify.verify(conv, backwards_sum)
+    report.check()
+    worst = {row.kind: row.worst for row in report.rows}
+    assert 0 < worst["2-D many terms"] < 1
+
+
+# ---- broken ones: for each slip, exactly its name
+
+
+def same_as(zeros):
+    """my_conv with other zeros where same was asked: zeros(k, d, pair) -> pair for each axis."""
+
+    def pairs(x, kernel, hyper):
+        size = loop_padding(x.shape[1:-1], kernel.shape[:-2], **hyper)
+        rates = per_axis(hyper["dilation_rate"], len(size))
+        axes = zip(kernel.shape, rates, size, strict=False)
+        return hyper | {"padding": [zeros(*axis) for axis in axes]}
+
+    return pairs
+
+
+def pytorch(k, d, pair):
+    return k // 2, k // 2
+
+
+def pytorch_dilated(k, d, pair):
+    return d * (k // 2), d * (k // 2)
+
+
+def pytorch_less(k, d, pair):
+    return (k - 1) // 2, (k - 1) // 2
+
+
+def pytorch_effective(k, d, pair):
+    return ((k - 1) * d + 1) // 2, ((k - 1) * d + 1) // 2
+
+
+def pytorch_effective_less(k, d, pair):
+    return (k - 1) * d // 2, (k - 1) * d // 2
+
+
+def odd_in_front(k, d, pair):
+    return pair[::-1]
+
+
+def changing(change, forward=None, backward=None):
+    """Both ways with hyperparameters changed by `change(x, kernel, hyperparameters)`."""
+    forward, backward = forward or my_conv, backward or my_conv_gradients
+
+    def broken(x, kernel, bias, **hyper):
+        return forward(x, kernel, bias, **change(x, kernel, hyper))
+
+    def broken_gradients(dy, x, kernel, bias, **hyper):
+        return backward(dy, x, kernel, bias, **change(x, kernel, hyper))
+
+    return broken, broken_gradients
+
+
+def on_same(zeros):
+    def change(x, kernel, hyper):
+        if hyper["padding"] != "same":
+            return hyper
+        geometry = {k: v for k, v in hyper.items() if k != "groups"}
+        return hyper | {"padding": same_as(zeros)(x, kernel, geometry)["padding"]}
+
+    return changing(change)
+
+
+def setting(name, value, first=False):
+    """Both ways with one hyperparameter replaced: padding resolved before that, or after."""
+
+    def change(x, kernel, hyper):
+        changed = value(hyper[name]) if callable(value) else value
+        if first:
+            geometry = {k: v for k, v in hyper.items() if k != "groups"}
+            zeros = loop_padding(x.shape[1:-1], kernel.shape[:-2], **geometry)
+            hyper = hyper | {"padding": zeros}
+        return hyper | {name: changed}
+
+    return changing(change)
+
+
+def each(rule):
+    return lambda value: tuple(map(rule, value)) if isinstance(value, tuple) else rule(value)
+
+
+def swapped(*names):
+    def change(x, kernel, hyper):
+        both = {n: hyper[n][::-1] for n in names if isinstance(hyper[n], tuple)}
+        return hyper | both
+
+    return changing(change)
+
+
+def cut(array, shape):
+    """The array cut off or filled up with zeros at the end of every axis."""
+    result = np.zeros(shape, array.dtype)
+    common = tuple(slice(min(sizes)) for sizes in zip(array.shape, shape, strict=True))
+    result[common] = array[common]
+    return result
+
+
+def in_shape(pair, forward=my_conv):
+    """The same slip with the output and the gradient forced into the right shape."""
+    broken, broken_gradients = pair
+
+    def cut_forward(x, kernel, bias, **hyper):
+        return cut(broken(x, kernel, bias, **hyper), forward(x, kernel, bias, **hyper).shape)
+
+    def cut_backward(dy, x, kernel, bias, **hyper):
+        longer = cut(dy, broken(x, kernel, bias, **hyper).shape)
+        return broken_gradients(longer, x, kernel, bias, **hyper)
+
+    return cut_forward, cut_backward
+
+
+def flip(kernel):
+    return np.flip(kernel, tuple(range(kernel.ndim - 2)))
+
+
+def flipped(x, kernel, bias, **hyper):
+    return my_conv(x, flip(kernel), bias, **hyper)
+
+
+def flipped_gradients(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, flip(kernel), bias, **hyper)
+    return dx, flip(dkernel), dbias
+
+
+def order_of(channels, groups):
+    """Where the channels of group 0, 1, … stand if channel c belongs to group c mod G."""
+    return [c for g in range(groups) for c in range(channels) if c % groups == g]
+
+
+def interleaved(of_x, of_y):
+    """Input channels, output channels, or both, dealt to the groups in turn."""
+
+    def broken(x, kernel, bias, *, groups, **hyper):
+        ins, outs = order_of(x.shape[-1], groups), order_of(kernel.shape[-1], groups)
+        read = x[..., ins] if of_x else x
+        block = my_conv(read, kernel[..., outs] if of_y else kernel, groups=groups, **hyper)
+        y = np.empty_like(block)
+        y[..., outs if of_y else slice(None)] = block
+        return y if bias is None else y + bias
+
+    def broken_gradients(dy, x, kernel, bias, *, groups, **hyper):
+        ins, outs = order_of(x.shape[-1], groups), order_of(kernel.shape[-1], groups)
+        ins = ins if of_x else slice(None)
+        outs = outs if of_y else slice(None)
+        parts_of = my_conv_gradients(
+            dy[..., outs], x[..., ins], kernel[..., outs], bias, groups=groups, **hyper
+        )
+        dx, dkernel = np.empty_like(x), np.empty_like(kernel)
+        dx[..., ins], dkernel[..., outs] = parts_of[:2]
+        return dx, dkernel, dy.astype(float).sum(tuple(range(dy.ndim - 1))).astype(x.dtype)
+
+    return broken, broken_gradients
+
+
+def shuffled(x, kernel, bias, *, groups, **hyper):
+    """Right sums, written to the channels of the groups in turn."""
+    y = my_conv(x, kernel, groups=groups, **hyper)
+    return rounded(x, y[..., np.argsort(order_of(y.shape[-1], groups))] + zero_if_none(bias))
+
+
+def zero_if_none(bias):
+    return 0 if bias is None else bias
+
+
+def multiplier_major(x, kernel, bias, **hyper):
+    """Output channels written as m C + c."""
+    several = [my_depthwise(x, kernel[..., m : m + 1], **hyper) for m in range(kernel.shape[-1])]
+    return rounded(x, np.concatenate(several, axis=-1) + zero_if_none(bias))
+
+
+def multiplier_major_gradients(dy, x, kernel, bias, **hyper):
+    channels, multiplier = kernel.shape[-2:]
+    order = [m * channels + c for c in range(channels) for m in range(multiplier)]
+    dx, dkernel, _ = my_depthwise_gradients(dy[..., order], x, kernel, **hyper)
+    return dx, dkernel, my_depthwise_gradients(dy, x, kernel, **hyper)[2]
+
+
+def read_as_multiplier_major(x, kernel, bias, **hyper):
+    *taps, channels, multiplier = kernel.shape
+    kernel = kernel.reshape(*taps, multiplier, channels).swapaxes(-1, -2)
+    return my_depthwise(x, kernel, bias, **hyper)
+
+
+def mixed_multiplier_major(x, spatial, pointwise, bias, **hyper):
+    between = multiplier_major(x.astype(float), spatial, None, **hyper)
+    return rounded(x, my_unary(between, pointwise, bias))
+
+
+def mixed_multiplier_major_gradients(dy, x, spatial, pointwise, bias, **hyper):
+    between = multiplier_major(x.astype(float), spatial, None, **hyper)
+    dbetween, dpointwise, dbias = my_unary_gradients(dy.astype(float), between, pointwise)
+    dx, dspatial, _ = multiplier_major_gradients(dbetween, x.astype(float), spatial, None, **hyper)
+    return rounded(x, dx, dspatial, dpointwise, dbias)
+
+
+def no_bias(x, kernel, bias, **hyper):
+    return my_conv(x, kernel, None, **hyper)
+
+
+def no_bias_gradients(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, **hyper)
+    return dx, dkernel, 0 * dbias
+
+
+def first_bias(x, kernel, bias, *, groups, **hyper):
+    if bias is not None:
+        bias = np.tile(bias[: len(bias) // groups], groups)
+    return my_conv(x, kernel, bias, groups=groups, **hyper)
+
+
+def first_bias_gradients(dy, x, kernel, bias, *, groups, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, groups=groups, **hyper)
+    first = np.zeros_like(dbias)
+    first[: len(dbias) // groups] = dbias.reshape(groups, -1).sum(axis=0)
+    return dx, dkernel, first
+
+
+def first_transposed_bias(x, kernel, bias, *, groups, **hyper):
+    if bias is not None:
+        bias = np.tile(bias[: len(bias) // groups], groups)
+    return my_transposed(x, kernel, bias, groups=groups, **hyper)
+
+
+def rolled(x, kernel, bias, **hyper):
+    return np.roll(my_conv(x, kernel, bias, **hyper), (1, 0), axis=(1, 2))
+
+
+def rolled_gradients(dy, x, kernel, bias, **hyper):
+    return my_conv_gradients(np.roll(dy, (-1, 0), axis=(1, 2)), x, kernel, bias, **hyper)
+
+
+def late_windows(x, kernel, bias, **hyper):
+    """Windows that start a pixel late on the second axis, as if the image lay a pixel before."""
+    moved = np.zeros_like(x)
+    moved[:, :, :-1] = x[:, :, 1:]
+    return my_conv(moved, kernel, bias, **hyper)
+
+
+def displaced_gradient(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    return np.roll(dx, (0, -2), axis=(1, 2)), dkernel, dbias
+
+
+def first_image_for_all(x, kernel, bias, **hyper):
+    y = my_conv(x, kernel, bias, **hyper)
+    y[1:] = y[:1]
+    return y
+
+
+def first_image_for_all_gradients(dy, x, kernel, bias, **hyper):
+    """Those of `first_image_for_all`: all gradients go to the first image."""
+    if len(x) == 0:
+        return my_conv_gradients(dy, x, kernel, bias, **hyper)
+    dx = np.zeros_like(x)
+    total = dy.astype(float).sum(axis=0, keepdims=True)
+    first, dkernel, dbias = my_conv_gradients(total, x[:1].astype(float), kernel, **hyper)
+    dx[:1] = first
+    return dx, *rounded(x, dkernel, dbias)
+
+
+def first_gradient_for_all(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    dx[1:] = dx[:1]
+    return dx, dkernel, dbias
+
+
+def by_memory(x, kernel, bias, **hyper):
+    """Takes the bytes of x for those of an array in C order."""
+    order = x if x.flags.c_contiguous else np.reshape(x.ravel("K"), x.shape)
+    return my_conv(order, kernel, bias, **hyper)
+
+
+def averaged(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    n = max(1, len(x))
+    return dx, dkernel / np.float32(n), dbias / np.float32(n)
+
+
+def all_averaged(dy, x, kernel, bias, **hyper):
+    n = np.float32(max(1, len(x)))
+    return tuple(g / n for g in my_conv_gradients(dy, x, kernel, bias, **hyper))
+
+
+def averaged_over_pixels(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    n = np.float32(max(1, dy.size // dy.shape[-1]))
+    return dx, dkernel / n, dbias / n
+
+
+def flipped_kernel_gradient(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    return dx, flip(dkernel), dbias
+
+
+def bias_gradient(of):
+    def broken(dy, x, kernel, bias, **hyper):
+        dx, dkernel, _ = my_conv_gradients(dy, x, kernel, bias, **hyper)
+        per_image = dy.astype(float).sum(axis=tuple(range(1, dy.ndim - 1)))
+        return rounded(x, dx, dkernel, of(per_image))
+
+    return broken
+
+
+def overwritten_by_taps(dy, x, kernel, bias, **hyper):
+    return my_conv_gradients(dy, x, kernel, bias, write="=", **hyper)
+
+
+def overwritten_by_windows(filters):
+    """Window after window written into dx; of the filters, the sum or one after the other."""
+
+    def broken(dy, x, kernel, bias, *, groups, **hyper):
+        zeros, size, _ = layout_of(x.shape[1:-1], kernel.shape[:-2], **hyper)
+        dpadded = np.pad(np.zeros(x.shape), [(0, 0), *zeros, (0, 0)])
+        ways = parts(groups, x.shape[-1]), parts(groups, kernel.shape[-1])
+        strides = per_axis(hyper["strides"], kernel.ndim - 2)
+        rates = per_axis(hyper.get("dilation_rate", 1), kernel.ndim - 2)
+        for c, o in zip(*ways, strict=True):
+            for window in np.ndindex(size):
+                place = tuple(
+                    slice(i * s, i * s + (k - 1) * d + 1, d)
+                    for i, s, k, d in zip(window, strides, kernel.shape, rates, strict=False)
+                )
+                last = slice(o.stop - 1, o.stop) if filters == "one by one" else o
+                value = dy[(slice(None), *window, last)].astype(float)
+                dpadded[(slice(None), *place, c)] = np.tensordot(value, kernel[..., last], (1, -1))
+        inside = tuple(slice(b, b + n) for (b, _), n in zip(zeros, x.shape[1:-1], strict=True))
+        dx = dpadded[(slice(None), *inside)].astype(x.dtype)
+        return dx, *my_conv_gradients(dy, x, kernel, bias, groups=groups, **hyper)[1:]
+
+    return broken
+
+
+def last_image_only(dy, x, kernel, bias, **hyper):
+    dx, dkernel, dbias = my_conv_gradients(dy, x, kernel, bias, **hyper)
+    if len(x):
+        dkernel = my_conv_gradients(dy[-1:], x[-1:], kernel, bias, **hyper)[1]
+    return dx, dkernel, dbias
+
+
+def overwritten_depthwise(dy, x, kernel, bias, **hyper):
+    _, dkernel, dbias = my_depthwise_gradients(dy, x, kernel, bias, **hyper)
+    channels = kernel.shape[-2]
+    dx = my_conv_gradients(dy, x, as_grouped(kernel), bias, groups=channels, write="=", **hyper)[0]
+    return dx, dkernel, dbias
+
+
+def overwritten_separable(dy, x, spatial, pointwise, bias, **hyper):
+    right = my_separable_gradients(dy, x, spatial, pointwise, bias, **hyper)
+    between = my_depthwise(x.astype(float), spatial, **hyper)
+    dbetween = my_unary_gradients(dy.astype(float), between, pointwise)[0]
+    dx = overwritten_depthwise(dbetween, x.astype(float), spatial, None, **hyper)[0]
+    return rounded(x, dx, *right[1:])
+
+
+def overwritten_stamps(x, kernel, bias, **hyper):
+    return my_transposed(x, kernel, bias, write="=", **hyper)
+
+
+def ignoring_output_padding(x, kernel, bias, *, output_padding, **hyper):
+    return my_transposed(x, kernel, bias, output_padding=None, **hyper)
+
+
+def zeros_for_output_padding(x, kernel, bias, **hyper):
+    """The right shape, but zeros where the padding goes: contributions there are lost."""
+    least = hyper | {"output_size": None}
+    if hyper["output_padding"] is not None or hyper["output_size"] is not None:
+        least["output_padding"] = 0
+    return cut(
+        my_transposed(x, kernel, bias, **least), my_transposed(x, kernel, bias, **hyper).shape
+    )
+
+
+def transposed_symmetric(x, kernel, bias, **hyper):
+    """PyTorch's padding=(k - 1) // 2 where "same" was asked, the size being the right one."""
+    if hyper["padding"] == "same":
+        size = my_transposed(x, kernel, None, **hyper).shape[1:-1]
+        zeros = [(k - 1) // 2 for k in kernel.shape[:-2]]
+        hyper |= {"padding": tuple(zeros), "output_size": size, "output_padding": None}
+    return my_transposed(x, kernel, bias, **hyper)
+
+
+def transposed_odd_in_front(x, kernel, bias, **hyper):
+    if hyper["padding"] == "same":
+        size = my_transposed(x, kernel, None, **hyper).shape[1:-1]
+        geometry = {k: hyper[k] for k in ("strides", "padding", "dilation_rate")}
+        zeros = tuple(pair[::-1] for pair in loop_padding(size, kernel.shape[:-2], **geometry))
+        hyper |= {"padding": zeros, "output_size": size, "output_padding": None}
+    return my_transposed(x, kernel, bias, **hyper)
+
+
+def transposed_flipped(x, kernel, bias, **hyper):
+    """JAX's conv_transpose: a convolution of the inflated image, the kernel not flipped."""
+    return my_transposed(x, flip(kernel), bias, **hyper)
+
+
+def unbiased(x, mean, variance):
+    m = x[..., 0].size
+    return mean, variance * (m / (m - 1)) if m > 1 else variance
+
+
+def moving(x, mean, variance):
+    return np.zeros_like(mean), np.ones_like(variance)
+
+
+def batchnorm_like(**options):
+    def broken(x, gamma, beta, statistics, *, epsilon):
+        y = my_batchnorm(x, gamma, beta, statistics, epsilon=epsilon, **options)
+        return y.astype(x.dtype)
+
+    return broken
+
+
+def own_statistics(x, gamma, beta, statistics, *, epsilon):
+    return my_batchnorm(x, gamma, beta, None, epsilon=epsilon).astype(x.dtype)
+
+
+def constant_statistics(dy, *arrays, epsilon):
+    return my_batchnorm_gradients(dy, *arrays, epsilon=epsilon, constant=True)
+
+
+def batchnorm_averaged(dy, *arrays, epsilon):
+    dx, dgamma, dbeta = my_batchnorm_gradients(dy, *arrays, epsilon=epsilon)
+    n = np.float32(max(1, len(dy)))
+    return dx, dgamma / n, dbeta / n
+
+
+BROKEN = [
+    ("padding_symmetric", conv, *on_same(pytorch)),
+    ("padding_symmetric", conv, *on_same(pytorch_dilated)),
+    ("padding_symmetric", conv, *on_same(pytorch_less)),
+    ("padding_symmetric", conv, *on_same(pytorch_effective)),
+    ("padding_symmetric", conv, *on_same(pytorch_effective_less)),
+    ("padding_symmetric", transposed, transposed_symmetric, None),
+    ("padding_before", conv, *on_same(odd_in_front)),
+    ("padding_before", transposed, transposed_odd_in_front, None),
+    ("padding_ignored", conv, *setting("padding", "valid")),
+    ("padding_ignored", conv, *in_shape(setting("padding", "valid"))),
+    ("kernel_flipped", conv, flipped, flipped_gradients),
+    ("kernel_flipped", conv, flipped, None),
+    ("kernel_flipped", transposed, transposed_flipped, None),
+    ("axes_swapped", conv, *swapped("strides")),
+    ("axes_swapped", conv, *swapped("dilation_rate")),
+    ("axes_swapped", conv, *swapped("padding")),
+    ("axes_swapped", conv, *swapped("strides", "padding")),
+    ("axes_swapped", conv, *swapped("strides", "padding", "dilation_rate")),
+    (
+        "axes_swapped",
+        conv,
+        *setting("strides", lambda s: s[::-1] if isinstance(s, tuple) else s, True),
+    ),
+    ("strides_ignored", conv, *setting("strides", 1)),
+    ("strides_ignored", conv, *setting("strides", 1, first=True)),
+    ("strides_ignored", conv, *in_shape(setting("strides", 1))),
+    ("strides_ignored", conv, *in_shape(setting("strides", 1, first=True))),
+    ("dilation_ignored", conv, *setting("dilation_rate", 1)),
+    ("dilation_ignored", conv, *in_shape(setting("dilation_rate", 1, first=True))),
+    ("dilation_off_by_one", conv, *setting("dilation_rate", each(lambda d: d + 1))),
+    ("dilation_off_by_one", conv, *setting("dilation_rate", each(lambda d: d + (d > 1)))),
+    ("dilation_off_by_one", conv, *setting("dilation_rate", each(lambda d: max(1, d - 1)))),
+    ("groups_interleaved", conv, *interleaved(True, False)),
+    ("groups_interleaved", conv, *interleaved(False, True)),
+    ("groups_interleaved", conv, *interleaved(True, True)),
+    ("groups_interleaved", conv, shuffled, None),
+    ("multiplier_major", depthwise, multiplier_major, multiplier_major_gradients),
+    ("multiplier_major", depthwise, read_as_multiplier_major, None),
+    (
+        "multiplier_major",
+        depthwise_separable,
+        mixed_multiplier_major,
+        mixed_multiplier_major_gradients,
+    ),
+    ("bias_ignored", conv, no_bias, no_bias_gradients),
+    ("bias_ignored", conv, no_bias, my_conv_gradients),
+    ("bias_of_first_group", conv, first_bias, first_bias_gradients),
+    ("bias_of_first_group", transposed, first_transposed_bias, my_transposed_gradients),
+    ("shifted by (1, 0)", conv, rolled, None),
+    ("shifted by (1, 0)", conv, rolled, rolled_gradients),
+    ("shifted by (0, -1)", conv, late_windows, None),
+    ("shifted by (0, -2)", conv, my_conv, displaced_gradient),
+    ("output_padding_ignored", transposed, ignoring_output_padding, None),
+    ("output_padding_ignored", transposed, zeros_for_output_padding, my_transposed_gradients),
+    ("batch_mixed", conv, first_image_for_all, my_conv_gradients),
+    ("batch_mixed", conv, first_image_for_all, first_image_for_all_gradients),
+    ("batch_mixed", conv, my_conv, first_gradient_for_all),
+    ("layout_ignored", conv, by_memory, None),
+    ("gradient_averaged", conv, my_conv, averaged),
+    ("gradient_averaged", conv, my_conv, all_averaged),
+    ("gradient_averaged", conv, my_conv, averaged_over_pixels),
+    ("gradient_averaged", batchnorm, None, batchnorm_averaged),
+    ("kernel_gradient_flipped", conv, my_conv, flipped_kernel_gradient),
+    ("bias_gradient_missing_batch", conv, my_conv, bias_gradient(lambda d: d[:1].sum(axis=0))),
+    ("bias_gradient_missing_batch", conv, my_conv, bias_gradient(lambda d: d[-1:].sum(axis=0))),
+    ("bias_gradient_missing_batch", conv, my_conv, bias_gradient(lambda d: d)),
+    ("overlaps_overwritten", conv, my_conv, overwritten_by_taps),
+    ("overlaps_overwritten", conv, my_conv, overwritten_by_windows("all at once")),
+    ("overlaps_overwritten", conv, my_conv, overwritten_by_windows("one by one")),
+    ("overlaps_overwritten", conv, my_conv, last_image_only),
+    ("overlaps_overwritten", depthwise, my_depthwise, overwritten_depthwise),
+    ("overlaps_overwritten", depthwise_separable, None, overwritten_separable),
+    ("overlaps_overwritten", transposed, overwritten_stamps, my_transposed_gradients),
+    ("unbiased_variance", batchnorm, batchnorm_like(moments=unbiased), None),
+    ("epsilon_outside_root", batchnorm, batchnorm_like(root=lambda v, e: np.sqrt(v) + e), None),
+    ("epsilon_ignored", batchnorm, batchnorm_like(root=lambda v, e: np.sqrt(v + 1e-5)), None),
+    ("epsilon_ignored", batchnorm, batchnorm_like(root=lambda v, e: np.sqrt(v + 1e-3)), None),
+    ("moving_statistics_in_training", batchnorm, batchnorm_like(moments=moving), None),
+    ("batch_statistics_in_inference", batchnorm, own_statistics, None),
+    ("statistics_constant", batchnorm, None, constant_statistics),
+]
+
+
+OF_GRADIENTS = ["gradient_averaged", "kernel_gradient_flipped", "bias_gradient_missing_batch"]
+
+
+@pytest.mark.parametrize(
+    ("slip", "module", "forward", "backward"),
+    BROKEN,
+    ids=[f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN],
+)
+def test_a_broken_implementation_is_told_its_slip(slip, module, forward, backward):
+    forward = forward or MINE[module][0]
+    supports = ("strides", "groups") if slip in OF_GRADIENTS and module is conv else ALL[module]
+    report = verify.verify(module, forward, backward, supports=supports)
+    assert not report.passed
+    assert report.diagnosis == slip, str(report)
+    assert {failure.diagnosis for failure in report.failures} == {slip}
+    assert f"diagnosis: {slip}" in str(report)
+
+
+# ---- what else may come back
+
+
+def test_a_slip_of_the_forward_alone_is_named_too():
+    report = verify.verify(conv, on_same(pytorch)[0], my_conv_gradients, supports=ALL[conv])
+    assert report.diagnosis == "padding_symmetric"
+    assert {failure.result for failure in report.failures} == {"y"}
+
+
+def test_slips_are_named_in_every_rank():
+    for rank in (1, 3):
+        report = verify.verify(conv, flipped, ranks=(rank,), supports=ALL[conv])
+        assert report.diagnosis == "kernel_flipped"
+    three = {"ranks": (3,), "supports": ALL[conv]}
+    last_two = setting("strides", lambda s: (s[0], s[2], s[1]) if isinstance(s, tuple) else s)[0]
+    outer = setting("strides", lambda s: s[::-1] if isinstance(s, tuple) else s)[0]
+    assert verify.verify(conv, last_two, **three).diagnosis == "axes_swapped"
+    assert verify.verify(conv, outer, **three).diagnosis == "axes_swapped"
+
+
+def test_two_slips_are_told_apart_result_by_result():
+    def broken(x, kernel, bias, *, padding, groups):
+        if padding == "same":
+            padding = [(k // 2, k // 2) for k in kernel.shape[:-2]]
+        y = first_bias(x, kernel, bias, padding=padding, groups=groups)
+        return np.cos(y) if x.shape[-1] == 1 else y
+
+    report = verify.verify(conv, broken)
+    assert report.diagnosis is None
+    assert "diagnosis: none, no single slip explains all failures" in str(report)
+    found = {failure.kind.partition(",")[0]: failure.diagnosis for failure in report.failures}
+    assert found == {
+        "2-D one channel": None,
+        "2-D same": "padding_symmetric",
+        "2-D groups": "bias_of_first_group",
+        "2-D one channel per group": "bias_of_first_group",
+    }
+
+
+def test_parts_of_the_failures_may_have_a_name():
+    def broken(x, kernel, bias, *, padding, strides):
+        if len(x) == 3:
+            raise OSError("no\nmore")
+        return on_same(pytorch)[0](
+            x, kernel, bias, padding=padding, strides=strides, dilation_rate=1, groups=1
+        )
+
+    report = verify.verify(conv, broken)
+    assert report.diagnosis is None
+    named = [failure for failure in report.failures if failure.diagnosis]
+    assert {failure.diagnosis for failure in named} == {"padding_symmetric"}
+    total = len(report.failures)
+    assert f"  padding_symmetric would explain {len(named)} of {total} wrong results" in str(report)
+    assert "forward raised OSError: no more" in str(report)
+
+
+def test_a_layout_that_is_ignored_beside_another_slip():
+    def broken(x, kernel, bias):
+        y = by_memory(x, kernel, bias)
+        return np.cos(y) if bias is None else y
+
+    report = verify.verify(conv, broken)
+    found = {failure.kind: failure.diagnosis for failure in report.failures}
+    assert found == {"2-D no bias": None, "2-D Fortran order": "layout_ignored"}
+
+
+def test_an_exception_is_a_failure_and_ends_nothing():
+    def broken(x, kernel, bias, *, groups):
+        if groups > 1:
+            raise KeyError("groups")
+        return my_conv(x, kernel, bias)
+
+    report = verify.verify(conv, broken)
+    assert {failure.kind for failure in report.failures} == {
+        "2-D groups",
+        "2-D one channel per group",
+        "2-D groups, no bias",
+    }
+    assert all(f.message == "forward raised KeyError: 'groups'" for f in report.failures)
+    assert all((f.index, f.got, f.diagnosis) == (None, None, None) for f in report.failures)
+    assert report.cases > len(report.failures)
+
+
+def test_an_exception_in_the_backward():
+    def broken(dy, x, kernel, bias):
+        raise ArithmeticError("lost")
+
+    report = verify.verify(unary, my_unary, broken, supports=())
+    assert len(report.failures) == report.cases
+    assert {f.message for f in report.failures} == {"backward raised ArithmeticError: lost"}
+
+
+def test_what_is_not_implemented_is_declined():
+    def partial(x, kernel, bias, *, groups, padding):
+        if groups > 1 or padding != "valid":
+            raise NotImplementedError
+        return my_conv(x, kernel, bias)
+
+    def backward(dy, x, kernel, bias, *, groups, padding):
+        if bias is None:
+            raise NotImplementedError
+        return my_conv_gradients(dy, x, kernel, bias)
+
+    report = verify.verify(conv, partial, backward)
+    report.check()
+    assert report.declined["2-D groups (forward)"] == 4
+    assert report.declined["2-D no bias (backward)"] == 2
+    assert "2-D groups (forward): 4" in str(report)
+    assert "2-D groups" not in {row.kind for row in report.rows}
+
+
+def test_nothing_verified_is_no_pass():
+    def no(*arrays):
+        raise NotImplementedError
+
+    report = verify.verify(conv, no)
+    assert (report.cases, report.failures, report.passed) == (0, (), False)
+    assert str(report).startswith("conv in float32: nothing was verified, for no case ran\n")
+    with pytest.raises(AssertionError, match="nothing was verified"):
+        report.check()
+
+
+class Convertible:
+    """An array of another library, that converts itself."""
+
+    dtype = "strange"
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        if self.array is None:
+            raise RuntimeError("lies on another device")
+        return self.array
+
+
+def test_arrays_that_convert_themselves_will_do():
+    verify.verify(conv, lambda x, k, b: Convertible(my_conv(x, k, b))).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: None, "y: got NoneType, expected an array (2, 4, 6, 4)"),
+        (lambda y: y.tolist(), "y: got a list of 2, expected an array (2, 4, 6, 4)"),
+        (lambda y: (y, None), "y: got a tuple of 2, expected an array (2, 4, 6, 4)"),
+        (lambda y: Convertible(None), "y: got Convertible of strange, expected an array"),
+        (lambda y: y.astype(complex), "y: got ndarray of complex128, expected an array"),
+        (lambda y: y[..., 0], "y: got shape (2, 4, 6), expected (2, 4, 6, 4)"),
+        (lambda y: y[:, :-1], "y: got shape (2, 3, 6, 4), expected (2, 4, 6, 4)"),
+        (lambda y: y * np.nan, "y[0, 0, 0, 0]: got nan, expected "),
+        (lambda y: y * np.inf, "y[0, 0, 0, 0]: got "),
+        (lambda y: 0.0, "y: got float, expected an array (2, 4, 6, 4)"),
+        (lambda y: np.float32(0), "y: got shape (), expected (2, 4, 6, 4)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_whatever_comes_back_is_reported(change, message):
+    report = verify.verify(conv, lambda x, k, b: change(my_conv(x, k, b)))
+    assert report.failures[0].message.startswith(message)
+    assert report.rows[0].worst == np.inf
+    assert report.diagnosis is None
+    assert str(report)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "came"),
+    [(None, "NoneType"), ((1, 2), "a tuple of 2"), (np.zeros(3), "ndarray of float64")],
+)
+def test_gradients_must_be_one_for_each_array(gradients, came):
+    report = verify.verify(conv, my_conv, lambda dy, x, k, b: gradients, supports=())
+    expected = f"backward returned {came}, expected 3 gradients (dx, dkernel, dbias)"
+    assert {failure.message for failure in report.failures} == {expected}
+
+
+def test_another_dtype_is_a_failure_of_its_own():
+    report = verify.verify(conv, lambda x, k, b: my_conv(x, k, b).astype(float))
+    assert len(report.failures) == report.cases
+    assert report.diagnosis == "dtype_changed"
+    assert report.failures[0].message == "y: got dtype float64, expected float32"
+
+
+def test_wrong_values_are_diagnosed_in_another_dtype():
+    report = verify.verify(conv, lambda x, k, b: flipped(x, k, b).astype(float))
+    assert report.diagnosis == "kernel_flipped"
+    assert {f.diagnosis for f in report.failures} == {"kernel_flipped", "dtype_changed"}
+
+
+def test_a_modified_argument_is_a_failure():
+    def broken(x, kernel, bias):
+        y = my_conv(x, kernel, bias)
+        kernel *= 2
+        return y
+
+    def broken_gradients(dy, x, kernel, bias):
+        gradients = my_conv_gradients(dy, x, kernel, bias)
+        dy[...] = 0
+        return gradients
+
+    report = verify.verify(conv, broken, broken_gradients)
+    messages = {failure.message for failure in report.failures}
+    assert messages == {
+        "forward modified its argument kernel",
+        "backward modified its argument dy",
+    }
+    assert report.diagnosis == "argument_modified"
+
+
+def test_changed_moving_statistics_are_a_modified_argument():
+    def broken(x, gamma, beta, statistics, *, epsilon):
+        y = batchnorm_like()(x, gamma, beta, statistics, epsilon=epsilon)
+        if statistics is not None:
+            statistics.mean[:] = 0
+        return y
+
+    report = verify.verify(batchnorm, broken)
+    assert {f.message for f in report.failures} == {"forward modified its argument statistics"}
+
+
+def test_several_ways_to_fail_at_once_are_no_single_diagnosis():
+    def broken(x, kernel, bias):
+        kernel *= 2 if bias is None else 1
+        y = my_conv(x, kernel, bias)
+        return y.astype(float) if len(x) == 3 else y
+
+    report = verify.verify(conv, lambda x, k, b: broken(x, k, b))
+    assert report.diagnosis is None
+
+
+# ---- which cases
+
+
+def signature(forward, **options):
+    """Which hyperparameters the candidate is passed, and which of them are varied."""
+    seen = {}
+
+    def spy(x, kernel, bias, **hyper):
+        for name, value in hyper.items():
+            seen.setdefault(name, set()).add(str(value))
+        return forward(x, kernel, bias, **hyper)
+
+    if "supports" not in options:
+        spy.__signature__ = __import__("inspect").signature(forward)
+    verify.verify(conv, spy, **options).check()
+    return {name: len(values) > 1 for name, values in seen.items()}
+
+
+def test_the_signature_says_what_is_varied():
+    def some(x, kernel, bias, strides, *, padding):
+        return my_conv(x, kernel, bias, strides=strides, padding=padding)
+
+    assert signature(some) == {"strides": True, "padding": True}
+    every = dict.fromkeys(ALL[conv], True)
+    assert signature(lambda x, k, b, **hyper: my_conv(x, k, b, **hyper)) == every
+    assert signature(lambda x, k, b: my_conv(x, k, b)) == {}
+
+
+def test_supports_says_what_is_varied_and_the_named_rest_is_passed():
+    assert signature(my_conv, supports=["groups"]) == {"groups": True}
+
+    def named(x, kernel, bias, *, strides, groups):
+        assert strides == 1
+        return my_conv(x, kernel, bias, groups=groups)
+
+    verify.verify(conv, named, supports=("groups",)).check()
+
+
+def test_what_has_no_signature_is_passed_everything():
+    class Hidden:
+        __signature__ = "none"
+
+        def __call__(self, x, kernel, bias, **hyper):
+            assert set(hyper) == set(ALL[conv])
+            return my_conv(x, kernel, bias, **hyper)
+
+    verify.verify(conv, Hidden()).check()
+
+
+def test_cases_are_lopsided_and_say_what_they_are():
+    seen = []
+
+    def spy(x, kernel, bias, **hyper):
+        seen.append((x, kernel, bias, hyper))
+        raise NotImplementedError
+
+    report = verify.verify(conv, spy, supports=ALL[conv])
+    kinds = set(report.declined)
+    for kind in ("even kernel", "strides > kernel", "kernel as large as the input", "groups"):
+        assert f"2-D {kind} (forward)" in kinds
+    shapes = [x.shape for x, *_ in seen]
+    assert {0, 1, 2, 3} <= {shape[0] for shape in shapes}
+    assert sum(shape[1] != shape[2] for shape in shapes) > 0.8 * len(shapes)
+    assert any(not x.flags.c_contiguous and x.flags.f_contiguous for x, *_ in seen)
+    assert any(min(x.strides) < 0 for x, *_ in seen)
+    whole = [bool((x == np.round(x)).all()) for x, *_ in seen if x.size]
+    assert whole == sorted(whole, reverse=True)
+    assert whole.count(True) == whole.count(False)
+    said = {str(hyper["padding"]) for *_, hyper in seen}
+    assert {"valid", "same", "1", "(1, 2)", "((0, 1), (2, 1))"} <= said
+    terms = [kernel.size // kernel.shape[-1] for _, kernel, *_ in seen]
+    assert max(terms) == 2304
+
+
+def test_the_same_seed_gives_the_same_report():
+    def off(x, kernel, bias):
+        return my_conv(x, kernel, bias) + np.float32(1)
+
+    first, again, other = (verify.verify(conv, off, seed=seed) for seed in (3, 3, 4))
+    assert str(first) == str(again)
+    assert str(first) != str(other)
+
+
+# ---- the report
+
+
+def test_the_report_in_words():
+    report = verify.verify(conv, on_same(pytorch)[0], supports=ALL[conv], seed=1)
+    lines = str(report).splitlines()
+    failed = sum(row.failed for row in report.rows)
+    assert lines[0] == f"conv in float32: {failed} of {report.cases} cases failed"
+    assert lines[1:4] == ["diagnosis: padding_symmetric", "", "smallest failing case:"]
+    call = r"  forward\(x=integers \(2, .*\), kernel=integers \(.*padding='same'\)"
+    assert re.fullmatch(call, lines[4])
+    assert re.search(r"y.*: got .*, expected .*", lines[5])
+    assert re.fullmatch("geometry +cases  failed  error / allowed", lines[7])
+    row = next(line for line in lines if line.startswith("2-D same, strides  "))
+    assert re.match(r"2-D same, strides +4 +4 .* y\[.*\]: got ", row)
+    assert len({line.index("y[") for line in lines if re.match(r"2-D.* y\[", line)}) == 1
+    with pytest.raises(AssertionError) as caught:
+        report.check()
+    assert str(caught.value) == str(report)
+
+
+def test_a_passing_report_in_words():
+    report = verify.verify(
+        conv, my_conv, dtype=np.float16, accumulate="float32", supports=("groups",)
+    )
+    text = str(report)
+    title = f"conv in float16 summed in float32: passed all {report.cases} cases"
+    assert text.startswith(title)
+    assert "diagnosis" not in text
+    assert "failing" not in text
+    assert "declined" not in text
+    report.check()
+
+
+def test_a_failure_says_where_and_by_how_much():
+    def broken(x, kernel, bias):
+        y = my_conv(x, kernel, bias)
+        if y.size:
+            y[-1, 1, 2, -1] += 7
+        return y
+
+    failure = verify.verify(conv, broken).failures[0]
+    assert (failure.kind, failure.result, failure.index) == ("2-D plain", "y", (1, 1, 2, 3))
+    assert failure.got - failure.expected == 7
+    assert 0 <= failure.allowed < 1e-9
+    assert "(1 of 192 elements wrong)" in failure.message
+
+
+class Terminal(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch):
+    for terminal in (True, False):
+        stream = Terminal(terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        verify.verify(unary, lambda x, k, b: my_unary(x, k, b))
+        text = stream.getvalue()
+        if not terminal:
+            assert text == ""
+            continue
+        assert "\runary in float32: case 1 of " in text
+        assert "2-D plain" in text
+        assert "looking for what is wrong" in text
+        assert "\n" not in text
+        assert text.endswith("\r" + " " * 79 + "\r")
+        assert {len(part) for part in text.split("\r")} == {0, 79}
+
+
+# ---- the bound
+
+
+def test_the_bound_by_hand():
+    x, kernel = np.array([[[1.0], [2.0], [1.0]]]), np.array([1.0, -1.0, 1.0]).reshape(3, 1, 1)
+    u = 2.0**-24
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32)
+    gamma = 3 * u / (1 - 3 * u)
+    np.testing.assert_allclose(bound, [[[gamma * 4]]], rtol=1e-12)
+    with_bias = verify.error_bound(conv, x, kernel, np.array([-5.0]), dtype=np.float32)
+    np.testing.assert_allclose(with_bias, [[[4 * u / (1 - 4 * u) * 9]]], rtol=1e-12)
+
+
+def test_the_bound_in_float16_adds_the_final_rounding():
+    x, kernel = np.full((1, 3, 1), 0.5), np.ones((3, 1, 1))
+    u, half = 2.0**-24, 2.0**-11
+    gamma = 3 * u / (1 - 3 * u)
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float16, accumulate=np.float32)
+    np.testing.assert_allclose(bound, [[[1.5 * (gamma + half * (1 + gamma)) + 2.0**-25]]])
+    alone = verify.error_bound(conv, x, kernel, dtype=np.float16)
+    np.testing.assert_allclose(
+        alone, [[[3 * half / (1 - 3 * half) * 1.5 + 3 * 2.0**-24]]], rtol=1e-12
+    )
+
+
+def test_sums_coarser_than_the_inputs_round_those_too():
+    x, kernel = np.full((1, 3, 1), 0.5), np.ones((3, 1, 1))
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float64, accumulate=np.float32)
+    u = 2.0**-24
+    np.testing.assert_allclose(bound, [[[5 * u / (1 - 5 * u) * 1.5]]], rtol=1e-12)
+
+
+def test_the_probabilistic_bound_has_the_factor_8():
+    x, kernel = np.ones((1, 2304, 1)), np.ones((2304, 1, 1))
+    u = 2.0**-24
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32, probabilistic=True)
+    np.testing.assert_allclose(bound, [[[8 * 48 * u * 2304]]], rtol=1e-4)
+    short = x[:, :9], kernel[:9]
+    few = [
+        verify.error_bound(conv, *short, dtype=np.float32, probabilistic=p) for p in (True, False)
+    ]
+    np.testing.assert_array_equal(*few)
+
+
+def test_the_rigorous_bound_of_too_many_terms_is_infinite():
+    x, kernel = np.ones((1, 2304, 1)), np.ones((2304, 1, 1))
+    assert verify.error_bound(conv, x, kernel, dtype=np.float16) == np.inf
+    assert verify.error_bound(conv, 0 * x, kernel, dtype=np.float16) < 1
+    assert verify.error_bound(conv, x, kernel, dtype=np.float16, probabilistic=True) < np.inf
+
+
+def test_the_bound_counts_the_terms_of_each_element():
+    x, kernel = np.ones((1, 3, 1)), np.ones((3, 1, 1))
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32, padding="same")
+    np.testing.assert_allclose(bound.ravel() * 2**24, [4, 9, 4], rtol=1e-6)
+
+
+def test_the_bound_of_two_steps_counts_the_roundings_of_both():
+    x, spatial, pointwise = np.ones((1, 3, 2)), np.ones((3, 2, 1)), np.ones((2, 1))
+    arrays = (depthwise_separable, x, spatial, pointwise)
+    bound = verify.error_bound(*arrays, dtype=np.float32)
+    np.testing.assert_allclose(bound * 2**24, [[[6 * (3 + 2)]]], rtol=1e-6)
+    between = verify.error_bound(*arrays, np.ones(1), dtype=np.float16, accumulate=np.float32)
+    half, sums = 2.0**-11, 6 * 2.0**-24  # stored twice in float16, once between the steps
+    np.testing.assert_allclose(between, [[[7 * (half + sums) + 7 * half]]], rtol=1e-3)
+
+
+def test_the_bound_rounds_the_arrays_first():
+    x, kernel = np.full((1, 1, 1), 1 + 2.0**-30), np.ones((1, 1, 1))
+    one = verify.error_bound(conv, np.ones((1, 1, 1)), kernel, dtype=np.float32)
+    assert verify.error_bound(conv, x, kernel, dtype=np.float32) == one
+
+
+def sums(products, rng):
+    """The products of every output summed in float32: forwards, backwards, shuffled, in pairs."""
+    yield np.cumsum(products, axis=0, dtype=np.float32)[-1]
+    yield np.cumsum(products[::-1], axis=0, dtype=np.float32)[-1]
+    yield np.cumsum(rng.permutation(products), axis=0, dtype=np.float32)[-1]
+    yield products.sum(axis=0)
+    yield np.cumsum(np.sort(products, axis=0), axis=0, dtype=np.float32)[-1]
+
+
+def test_sums_of_2304_terms_in_any_order_pass_and_a_dropped_tap_fails():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(32, 1, 2304)).astype(np.float32)
+    kernel = draw.normal(size=(1, 2304, 4)).astype(np.float32)
+    truth = conv.forward(x.astype(float), kernel.astype(float))[0][:, 0]
+    arrays = (conv, x, kernel)
+    rigorous = verify.error_bound(*arrays, dtype=np.float32)[:, 0]
+    bound = verify.error_bound(*arrays, dtype=np.float32, probabilistic=True)[:, 0]
+    assert (bound < rigorous / 5).all()
+    products = x[:, 0].T[:, :, None] * kernel[0][:, None]
+    for y in sums(products, draw):
+        assert (abs(y - truth) <= bound).all()
+    average = np.abs(products).mean(axis=0)
+    dropped = products.sum(axis=0) - average
+    assert (abs(dropped - truth) > 10 * bound).all()
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalization_in_float32_stays_within_its_bound(epsilon, mean, training):
+    draw = np.random.default_rng(0)
+    x = (draw.normal(size=(8, 5, 5, 6)) * draw.uniform(0.1, 2, 6) + mean).astype(np.float32)
+    gamma, beta = draw.normal(size=(2, 6)).astype(np.float32)
+    moving = batchnorm.Statistics(*np.abs(draw.normal(size=(2, 6))).astype(np.float32))
+    statistics = None if training else moving
+    m, v = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if training else moving
+    scale = gamma / np.sqrt(v + np.float32(epsilon))
+    truth = batchnorm.forward(
+        *(a.astype(float) for a in (x, gamma, beta)), statistics, epsilon=epsilon
+    )[0]
+    arrays, options = (x, gamma, beta, statistics), {"dtype": np.float32, "epsilon": epsilon}
+    rigorous = verify.error_bound(batchnorm, *arrays, **options)
+    bound = verify.error_bound(batchnorm, *arrays, probabilistic=True, **options)
+    assert (bound <= rigorous).all()
+    for y in ((x - m) * scale + beta, x * scale + (beta - m * scale)):
+        assert y.dtype == np.float32
+        assert (abs(y - truth) <= bound).all()
+    if mean == 0:
+        assert (bound < 1e-3 * (1 + np.abs(gamma))).all()
+
+
+def test_optional_arrays_may_be_left_out():
+    x = np.array([[1.0], [3.0]])
+    alone = verify.error_bound(batchnorm, x, dtype=np.float32)
+    given = verify.error_bound(batchnorm, x, None, None, None, dtype=np.float32)
+    np.testing.assert_array_equal(alone, given)
+    assert (alone > 0).all()
+
+
+def test_a_variance_in_one_pass_fails_where_the_mean_is_large():
+    def one_pass(x, mean, variance):
+        single = x.astype(np.float32)
+        axes = tuple(range(x.ndim - 1))
+        square = (single * single).mean(axes) - single.mean(axes) ** 2
+        return mean, np.maximum(square, 0).astype(float)
+
+    report = verify.verify(batchnorm, batchnorm_like(moments=one_pass), seed=0)
+    assert {failure.kind for failure in report.failures} == {"2-D training, mean far from 0"}
+    assert report.diagnosis is None
+
+
+def test_rounding_in_a_coarser_precision_fails():
+    def coarse(x, kernel, bias):
+        return my_conv(x.astype(np.float16), kernel, bias).astype(np.float32)
+
+    report = verify.verify(conv, coarse)
+    assert not report.passed
+    assert {failure.call[8:18] for failure in report.failures} == {"x=normal ("}
+    verify.verify(conv, coarse, accumulate=np.float16).check()
+
+
+# ---- gradients of one's own functions
+
+
+def both(module, **hyper):
+    def forward(*arrays):
+        return module.forward(*arrays, **hyper)[0]
+
+    def backward(dy, *arrays):
+        return module.backward(dy, module.forward(*arrays, **hyper)[1])[: len(arrays)]
+
+    return forward, backward
+
+
+def arrays_for(module):
+    draw = np.random.default_rng(0)
+    if module is relu:
+        return (draw.normal(size=(3, 4, 5)),)
+    if module is batchnorm:
+        return draw.normal(size=(3, 4, 5)), draw.normal(size=5), draw.normal(size=5)
+    channels = {depthwise: (2, 2), transposed: (3, 2)}.get(module, (2, 3))
+    kernel = draw.normal(size=(3, 2, *channels))
+    return draw.normal(size=(2, 5, 4, 2)), kernel, None
+
+
+@pytest.mark.parametrize("module", [conv, depthwise, transposed, dilated, batchnorm, relu])
+def test_right_gradients_pass(module):
+    assert verify.check_gradients(*both(module), *arrays_for(module)) < 1e-8
+
+
+def test_a_wrong_gradient_names_the_argument_and_the_worst_element():
+    forward, backward = both(conv)
+    x, kernel, _ = arrays_for(conv)
+
+    def broken(dy, x, kernel):
+        dx, dkernel = backward(dy, x, kernel)
+        dkernel[2, 1, 0, 1] *= 3
+        return dx, dkernel
+
+    def named(x, kernel):
+        return forward(x, kernel)
+
+    with pytest.raises(AssertionError) as caught:
+        verify.check_gradients(named, broken, x, kernel)
+    right = verify.check_gradients(named, backward, x, kernel)
+    message = str(caught.value)
+    assert right < 1e-8
+    assert message.startswith("the gradient of kernel is wrong: along random direction ")
+    numbers = re.search(r"worst element kernel\[2, 1, 0, 1\]: got (\S+), expected (\S+)$", message)
+    got, expected = map(float, numbers.groups())
+    assert got == pytest.approx(3 * expected, rel=1e-6)
+    slopes = re.search(r"of 4 it foretells a slope of (\S+), the difference is (\S+);", message)
+    assert float(slopes[1]) != pytest.approx(float(slopes[2]), rel=1e-3)
+
+
+def test_kinks_within_a_step_are_no_error():
+    x = np.full(50, 1e-9)
+    relu_like = (lambda x: np.maximum(x, 0), lambda dy, x: dy * (x > 0))
+    verify.check_gradients(*relu_like, x * 1e9 * np.arange(50))
+    assert verify.check_gradients(lambda x: np.abs(x - x), lambda dy, x: 0 * x, x) == 0
+
+
+def test_an_argument_without_effect_has_gradient_0():
+    x, bias = np.random.default_rng(0).normal(size=(6, 3)), np.array([1.0, 2.0, 3.0])
+
+    def forward(x, bias):
+        return batchnorm.forward(x + bias)[0]
+
+    def backward(dy, x, bias):
+        dx = batchnorm.backward(dy, batchnorm.forward(x + bias)[1]).x
+        return dx, np.zeros(3)
+
+    verify.check_gradients(forward, backward, x, bias)
+    with pytest.raises(AssertionError, match="the gradient of bias is wrong"):
+        verify.check_gradients(forward, lambda dy, *a: (backward(dy, *a)[0], np.ones(3)), x, bias)
+
+
+def test_zeros_may_be_differentiated_at():
+    square = (lambda x: x**2 + x, lambda dy, x: 2 * x * dy + dy)
+    assert verify.check_gradients(*square, np.zeros(4)) < 1e-6
+
+
+def test_gradients_of_integers_and_of_functions_without_names():
+    assert (
+        verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * x), [1, 2], [3, 4])
+        < 1e-8
+    )
+    with pytest.raises(AssertionError, match="the gradient of argument 1 is wrong"):
+        verify.check_gradients(
+            lambda *a: a[0] * a[1], lambda dz, x, y: (dz * y, dz * y), [1, 2], [3, 5]
+        )
+
+
+class Unsigned:
+    __signature__ = "none"
+
+    def __call__(self, x):
+        return x**2
+
+
+def test_a_missing_signature_is_no_hindrance():
+    with pytest.raises(AssertionError, match="the gradient of argument 0 must be of shape"):
+        verify.check_gradients(Unsigned(), lambda dy, x: dy[0], np.ones(3))
+
+
+@pytest.mark.parametrize("along", ["constant", "per channel", "x̂"])
+def test_cotangents_that_are_annihilated_are_refused(along):
+    x = np.random.default_rng(0).normal(size=(4, 5, 3))
+
+    def forward(x):
+        return batchnorm.forward(x, epsilon=0)[0]
+
+    def backward(dy, x):
+        return np.zeros_like(x)
+
+    dy = {
+        "constant": np.ones(x.shape),
+        "per channel": np.ones(x.shape) * [1, 2, 3],
+        "x̂": forward(x),
+    }[along]
+    with pytest.raises(ValueError, match=r"dy must not be (constant|annihilated)"):
+        verify.check_gradients(forward, backward, x, dy=dy)
+    with pytest.raises(AssertionError, match="the gradient of x is wrong"):
+        verify.check_gradients(forward, backward, x)
+
+
+def test_the_gap_of_adjoints_is_rounding():
+    x, kernel, _ = arrays_for(conv)
+    y, cache = conv.forward(x, kernel)
+
+    def forward(v):
+        return conv.forward(v, kernel)[0]
+
+    assert verify.adjoint_gap(forward, lambda dy: conv.backward(dy, cache).x, x) < 1e-14
+    broken = conv.forward(x, flip(kernel))[1]
+    assert verify.adjoint_gap(forward, lambda dy: conv.backward(dy, broken).x, x) > 0.01
+    given = np.cos(np.arange(y.size)).reshape(y.shape)
+    assert verify.adjoint_gap(forward, lambda dy: conv.backward(dy, cache).x, x, dy=given) < 1e-14
+
+
+def test_the_gap_is_that_of_the_worst_probe():
+    def backward(dy):
+        return np.where(np.arange(4) == 0, 2, 1) * dy
+
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    assert verify.adjoint_gap(lambda x: x, backward, x) > 1e-3
+    assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: 0 * dy, x) == 0
+    assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: dy, x) > 0.1
+
+
+def test_functions_may_modify_what_they_are_given():
+    x = np.array([1.0, 2.0, 3.0])
+
+    def forward(x):
+        x *= 2
+        return x
+
+    def backward(dy, *x):
+        dy *= 2
+        return dy
+
+    assert verify.adjoint_gap(forward, backward, x) < 1e-15
+    assert verify.check_gradients(forward, backward, x) < 1e-8
+    np.testing.assert_array_equal(x, [1, 2, 3])
+
+
+# ---- refusals
+
+ONE = np.ones(3)
+
+
+def same(x):
+    return x
+
+
+def gradient(dy, *x):
+    return dy
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: verify.verify(relu, same), TypeError, "module must be one of batchnorm, conv, "),
+        (lambda: verify.verify("conv", same), TypeError, "module must be one of .*, got 'conv'"),
+        (lambda: verify.verify(conv, 3), TypeError, "forward must be callable, got 3"),
+        (lambda: verify.verify(conv, None), TypeError, "forward must be callable, got None"),
+        (lambda: verify.verify(conv, same, 3), TypeError, "backward must be callable, got 3"),
+        (lambda: verify.verify(conv, same, dtype=int), TypeError, "dtype must be float16"),
+        (lambda: verify.verify(conv, same, accumulate=int), TypeError, "must be float16, float32"),
+        (lambda: verify.verify(conv, same, ranks=2), TypeError, "ranks must be a sequence, got 2"),
+        (lambda: verify.verify(conv, same, ranks="2"), TypeError, "ranks must be a sequence"),
+        (lambda: verify.verify(conv, same, ranks=()), ValueError, "ranks must name one rank"),
+        (lambda: verify.verify(conv, same, ranks=(4,)), ValueError, "from 1 to 3, got 4"),
+        (lambda: verify.verify(conv, same, ranks=(0,)), ValueError, "ranks must be at least 1"),
+        (lambda: verify.verify(conv, same, ranks=(1.5,)), TypeError, "ranks must be an integer"),
+        (lambda: verify.verify(conv, same, seed=-1), ValueError, "seed must be at least 0"),
+        (lambda: verify.verify(conv, same, supports="groups"), TypeError, "supports must be a seq"),
+        (lambda: verify.verify(conv, same, supports=3), TypeError, "supports must be a sequence"),
+        (
+            lambda: verify.verify(unary, same, supports=["strides", "groups", 3]),
+            ValueError,
+            re.escape("hyperparameters of unary (strides), got 3, groups"),
+        ),
+        (lambda: verify.error_bound(relu, ONE, dtype="float32"), TypeError, "module must be one"),
+        (
+            lambda: verify.error_bound(conv, ONE, ONE, dtype=np.float32),
+            ValueError,
+            "kernel must be",
+        ),
+        (
+            lambda: verify.error_bound(conv, [1j], ONE, dtype=np.float32),
+            TypeError,
+            "x must hold real numbers",
+        ),
+        (lambda: verify.error_bound(conv, ONE, dtype="f4"), TypeError, "kernel must hold real"),
+        (
+            lambda: verify.error_bound(conv, *[ONE] * 4, dtype="f4"),
+            TypeError,
+            "x, kernel, bias, got 4",
+        ),
+        (
+            lambda: verify.adjoint_gap(same, same, ONE.astype(np.float32)),
+            TypeError,
+            "x must be float64, got float32: differences in float32 keep too few digits",
+        ),
+        (
+            lambda: verify.adjoint_gap(lambda x: x.astype(np.float32), same, ONE),
+            TypeError,
+            re.escape("forward(0) must be float64, got float32"),
+        ),
+        (
+            lambda: verify.adjoint_gap(lambda x: x + 1, same, ONE),
+            ValueError,
+            re.escape("forward must be linear, but forward(0) is not 0"),
+        ),
+        (
+            lambda: verify.adjoint_gap(same, lambda dy: dy[:2], ONE),
+            ValueError,
+            re.escape("backward must return dx of x's shape (3,), got shape (2,)"),
+        ),
+        (lambda: verify.adjoint_gap(same, same, ONE, dy=ONE), ValueError, "must not be constant"),
+        (
+            lambda: verify.adjoint_gap(lambda x: x - x.mean(), same, ONE, dy=ONE),
+            ValueError,
+            "dy must not be constant: there are operations, such as batch normalization",
+        ),
+        (
+            lambda: verify.adjoint_gap(lambda x: x * [1, 0, 0], same, ONE, dy=[0.0, 1, 2]),
+            ValueError,
+            "dy must not be annihilated, but it is orthogonal to every forward",
+        ),
+        (
+            lambda: verify.adjoint_gap(same, same, ONE, dy=[1.0, 2]),
+            ValueError,
+            re.escape("dy must be of the output's shape (3,), got shape (2,)"),
+        ),
+        (
+            lambda: verify.check_gradients(same, gradient, ONE.astype(np.float16)),
+            TypeError,
+            "x must be float64, got float16",
+        ),
+        (
+            lambda: verify.check_gradients(lambda x: x.astype(np.float32), gradient, ONE),
+            TypeError,
+            "forward.* must be float64, got float32",
+        ),
+        (
+            lambda: verify.check_gradients(same, lambda dy, x: dy.astype(np.float32), ONE),
+            TypeError,
+            "the gradient of x must be float64, got float32",
+        ),
+        (
+            lambda: verify.check_gradients(same, lambda dy, x: (dy, dy), ONE),
+            ValueError,
+            "backward must return 1 gradients, one for each array, got 2",
+        ),
+        (
+            lambda: verify.check_gradients(same, gradient, ONE, dy=ONE.astype(np.float32)),
+            TypeError,
+            "dy must be float64",
+        ),
+        (
+            lambda: verify.check_gradients(same, gradient, ONE, directions=0),
+            ValueError,
+            "directions must be at least 1",
+        ),
+        (
+            lambda: verify.check_gradients(same, gradient, ONE, tolerance="1"),
+            TypeError,
+            "tolerance must be a real number",
+        ),
+        (lambda: verify.check_gradients(same, gradient), ValueError, "give one array at least"),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
