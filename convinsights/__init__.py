@@ -12,11 +12,14 @@ from convinsights import (
     dilated,
     im2col,
     layouts,
+    normalization,
     receptive_field,
     relu,
     residual,
+    translate,
     transposed,
     unary,
+    verify,
 )
 
 __all__ = [
@@ -27,10 +30,13 @@ __all__ = [
     "dilated",
     "im2col",
     "layouts",
+    "normalization",
     "receptive_field",
     "relu",
     "residual",
+    "translate",
     "transposed",
     "unary",
+    "verify",
 ]
 __version__ = "0.1.0"

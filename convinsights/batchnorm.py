@@ -214,14 +214,14 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     scale = _scale(variance, cache.gamma, cache.epsilon)
     dx = np.empty(dy.shape, compute)
     x_rows, dy_rows, dx_rows = (_normalize.rows(a, 1) for a in (cache.x, dy, dx))
-    along, level = _normalize.sums(dy_rows, x_rows, mean, root, compute)
+    sums = _normalize.sums(dy_rows, x_rows, mean, root, compute)  # of dy x̂ and of dy
     if cache.training:
         _normalize.gradient(
-            dy_rows, x_rows, mean, root, scale, along, level, groups=len(mean), out=dx_rows
+            dy_rows, x_rows, mean, root, scale, *sums, groups=len(mean), out=dx_rows
         )
     else:
         np.multiply(dy, scale, out=dx, dtype=compute)
-    dgamma, dbeta = along.ravel().astype(compute), level.ravel().astype(compute)
+    dgamma, dbeta = (total.ravel().astype(compute) for total in sums)
     dstatistics = None
     if not cache.training:
         dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2

@@ -8,31 +8,56 @@ kernels ke = (k - 1) d + 1, the jump before a layer being the product of the str
     start  = - sum over layers of zeros in front * jump before the layer
 
 Output pixel i sees the input pixels start + i stride … start + i stride + size - 1 and none outside
-(inside, equal dilation rates may leave gaps).
+(`receptive_field`). Inside, dilation and strides may leave gaps: the pixels seen are start + i
+stride + any sum of up to k - 1 steps of d * jump per layer (`has_gaps`).
+
+A pixel may be seen in several ways. A layer is a matrix of zeros and ones, a stack their product,
+and its entries count the paths from an input pixel to an output pixel; a transposed layer is the
+transposed matrix, and where a branch and a shortcut meet, their matrices are added. Row by row
+(`dependencies`) these are the gradients of the stack with all weights 1; the sums of the rows
+(`overlaps`) are its output for an image of ones, uneven where a transposed layer makes a
+checkerboard.
 
 References
 ----------
 Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
 2019, doi:10.23915/distill.00021.
+Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016,
+doi:10.23915/distill.00003.
+Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks",
+2016.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from convinsights._arguments import shown, to_integer
+import numpy as np
 
-__all__ = ["Layer", "ReceptiveField", "receptive_field"]
+from convinsights._arguments import Array, Ints, is_sequence, per_axis, to_integer
+from convinsights._stacks import (
+    Fork,
+    Layer,
+    Layers,
+    Residual,
+    Stack,
+    along_axes,
+    as_stack,
+    follow,
+    plan,
+)
 
-
-class Layer(NamedTuple):
-    """One axis of a convolution or a pooling, in pixels; padding is the zeros in front."""
-
-    kernel_size: int
-    strides: int = 1
-    dilation_rate: int = 1
-    padding: int = 0
+__all__ = [
+    "Layer",
+    "ReceptiveField",
+    "Residual",
+    "dependencies",
+    "has_gaps",
+    "overlaps",
+    "receptive_field",
+]
 
 
 class ReceptiveField(NamedTuple):
@@ -43,14 +68,15 @@ class ReceptiveField(NamedTuple):
     start: int
 
 
-def receptive_field(layers: Iterable[Layer]) -> ReceptiveField:
+def receptive_field(layers: Layers) -> ReceptiveField:
     """Follow one output pixel back through a stack of layers to the window it sees.
 
     Parameters
     ----------
-    layers : iterable of Layer
-        The input's side first. Padding is the number of zeros in front (what
-        `im2col.resolve_padding` names first). Transposed layers are not covered.
+    layers : iterable of Layer and Residual
+        The input's side first. Padding counts by its zeros in front (what
+        `im2col.resolve_padding` names first). Transposed layers are not covered: what an output
+        pixel sees through them depends on its place (`dependencies`).
 
     Returns
     -------
@@ -61,7 +87,8 @@ def receptive_field(layers: Iterable[Layer]) -> ReceptiveField:
     Raises
     ------
     ValueError
-        If a size is out of its range.
+        If a size is out of its range, a layer is transposed, or branch and shortcut of a Residual
+        do not go by the same stride.
     TypeError
         If an entry is no Layer, or a size no integer.
 
@@ -78,20 +105,239 @@ def receptive_field(layers: Iterable[Layer]) -> ReceptiveField:
     >>> receptive_field([Layer(3, dilation_rate=d, padding=d) for d in (1, 2, 4)])
     ReceptiveField(size=15, stride=1, start=-7)
     """
-    try:
-        stack = list(layers)
-    except TypeError:
-        raise TypeError(f"layers must be an iterable of Layer, got {shown(layers)}") from None
+    return _field(as_stack("layers", layers))
+
+
+def has_gaps(layers: Layers) -> bool:
+    """Tell whether an output pixel overlooks pixels between the first and the last that it sees.
+
+    Along one axis, away from the borders. A layer of a stack of convolutions adds up to k - 1 steps
+    of D = d * jump pixels. With the layers of two taps or more sorted by D, there are no gaps if
+    and only if each D is at most one more than what the layers before it in this order reach:
+
+        D_i <= 1 + sum over j < i of (k_j - 1) D_j
+
+    Through transposed layers and sums the pixels seen are followed one by one, for every place of
+    the output pixel; one place with a gap is enough (one that sees nothing has none).
+
+    Parameters
+    ----------
+    layers : iterable of Layer and Residual
+        The input's side first.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range, or branch and shortcut of a Residual do not go by the same
+        stride.
+    TypeError
+        If an entry is no Layer, or a size no integer.
+
+    References
+    ----------
+    Wang et al., "Understanding Convolution for Semantic Segmentation", 2017, section 3.2: the
+    gridding, with a weaker condition.
+
+    Examples
+    --------
+    >>> from convinsights.receptive_field import Layer, has_gaps
+    >>> has_gaps([Layer(3, dilation_rate=d) for d in (2, 2, 2)])
+    True
+    >>> has_gaps([Layer(3, dilation_rate=d) for d in (9, 1, 3)])
+    False
+    """
+    stack = as_stack("layers", layers)
+    windows = [part for part in stack if not isinstance(part, Fork) and not part.transposed]
+    if len(windows) < len(stack):
+        fields = (_seen(stack, {place}) for place in range(_period(stack)))
+        return any(len(field) <= max(field) - min(field) for field in fields if field)
+    jump, steps = 1, []
+    for window in windows:
+        steps.append((window.dilation_rate * jump, window.kernel_size - 1))
+        jump *= window.strides
+    reach = 0
+    for step, count in sorted(steps):
+        if count and step > 1 + reach:
+            return True
+        reach += count * step
+    return False
+
+
+def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_size: Ints) -> Array:
+    """Count the paths that lead from every input pixel to one output pixel.
+
+    Parameters
+    ----------
+    layers : iterable of Layer and Residual, or one such stack per axis
+        The input's side first. One stack where output_pixel is an int; where it is a sequence, one
+        stack per axis, with sums in the same places.
+    output_pixel : int or one per axis
+        Which output pixel, from 0.
+    input_size : int or one per axis
+
+    Returns
+    -------
+    array of input_size
+        The gradient of the output pixel with all weights 1: 0 where it does not depend on an input
+        pixel. Along several axes that is the outer product of the counts along each, unless there
+        are sums. int64; Python's integers (dtype object) if one is too large for that.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range, a layer does not fit its padded input, the parts of a
+        Residual end in different sizes, or there is no such output pixel.
+    TypeError
+        If an entry is no Layer, or a size no integer.
+
+    References
+    ----------
+    Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
+    2019. Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow
+    Networks", 2016, section 3.
+
+    Examples
+    --------
+    >>> from convinsights.receptive_field import Layer, Residual, dependencies
+    >>> dependencies([Layer(3, dilation_rate=2, padding=2)] * 2, 4, 9)
+    array([1, 0, 2, 0, 3, 0, 2, 0, 1])
+
+    The shortcut adds a path:
+
+    >>> block = Residual([Layer(3, padding=1)] * 2)
+    >>> dependencies([block], 2, 6)
+    array([1, 2, 4, 2, 1, 0])
+
+    Neighbours behind a transposed layer do not depend on as many pixels:
+
+    >>> larger = [Layer(3, strides=2, transposed=True)]
+    >>> [dependencies(larger, pixel, 3).tolist() for pixel in (2, 3)]
+    [[1, 1, 0], [0, 1, 0]]
+
+    Two axes:
+
+    >>> dependencies([[Layer(2)], [Layer(3, padding=1)]], (0, 0), (3, 4))
+    array([[1, 1, 0, 0],
+           [1, 1, 0, 0],
+           [0, 0, 0, 0]])
+    """
+    stacks, pixel = along_axes(layers, "output_pixel", output_pixel, minimum=0)
+    several = is_sequence(output_pixel)
+    size = (
+        per_axis("input_size", input_size, len(pixel))
+        if several
+        else (to_integer("input_size", input_size),)
+    )
+    steps, output_size = plan(stacks, size)
+    for axis, (index, count) in enumerate(zip(pixel, output_size, strict=True)):
+        if index >= count:
+            name = f"output_pixel[{axis}]" if several else "output_pixel"
+            raise ValueError(f"{name} must be from 0 to {count - 1}, got {index}")
+    counts = np.zeros(output_size, object)
+    counts[pixel] = 1
+    return _as_integers(follow(steps, counts, back=True))
+
+
+def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
+    """Count the paths that end in every output pixel.
+
+    A transposed layer with a kernel that its stride does not divide makes a checkerboard of them:
+    along an axis, i pixels behind the first of a stamp, ceil((k - i) / s) taps fall on a pixel.
+
+    Parameters
+    ----------
+    layers : iterable of Layer and Residual, or one such stack per axis
+        The input's side first. One stack where input_size is an int; where it is a sequence, one
+        stack per axis, with sums in the same places.
+    input_size : int or one per axis
+
+    Returns
+    -------
+    array of the output's size
+        The output for an image of ones with all weights 1: the sum of the `dependencies` of every
+        output pixel. int64; Python's integers (dtype object) if one is too large for that.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range, a layer does not fit its padded input, or the parts of a
+        Residual end in different sizes.
+    TypeError
+        If an entry is no Layer, or a size no integer.
+
+    References
+    ----------
+    Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016.
+
+    Examples
+    --------
+    >>> from convinsights.receptive_field import Layer, overlaps
+    >>> overlaps([Layer(3, strides=2, transposed=True)], 4)
+    array([1, 1, 2, 1, 2, 1, 2, 1, 1])
+    >>> overlaps([Layer(4, strides=2, padding=1, transposed=True)], 4)
+    array([1, 2, 2, 2, 2, 2, 2, 1])
+    """
+    stacks, size = along_axes(layers, "input_size", input_size)
+    steps, _ = plan(stacks, size)
+    return _as_integers(follow(steps, np.ones(size, object), back=False))
+
+
+def _field(stack: Stack) -> ReceptiveField:
     size, jump, start = 1, 1, 0
-    for index, layer in enumerate(stack):
-        name = f"layers[{index}]"
-        if not isinstance(layer, tuple) or not 1 <= len(layer) <= len(Layer._fields):
-            raise TypeError(f"{name} must be a Layer, got {shown(layer)}")
-        kernel_size, strides, dilation_rate, padding = (
-            to_integer(f"{name}.{field}", value, minimum=0 if field == "padding" else 1)
-            for field, value in zip(Layer._fields, Layer(*layer), strict=True)
-        )
-        size += (kernel_size - 1) * dilation_rate * jump
-        start -= padding * jump
-        jump *= strides
+    for part in stack:
+        if isinstance(part, Fork):
+            one, other = _field(part.branch), _field(part.shortcut)
+            first = min(one.start, other.start)
+            last = max(one.start + one.size, other.start + other.size)
+            window = ReceptiveField(last - first, one.stride, first)
+        elif part.transposed:
+            raise ValueError(
+                f"{part.name} must not be transposed: what an output pixel sees through it depends "
+                f"on its place (see dependencies)"
+            )
+        else:
+            window = ReceptiveField(part.span, part.strides, -part.before)
+        size += (window.size - 1) * jump
+        start += window.start * jump
+        jump *= window.stride
     return ReceptiveField(size, jump, start)
+
+
+def _seen(stack: Stack, pixels: set[int]) -> set[int]:
+    # The input pixels, without borders, that any of these output pixels depends on
+    for part in reversed(stack):
+        if isinstance(part, Fork):
+            pixels = _seen(part.branch, pixels) | _seen(part.shortcut, pixels)
+            continue
+        offsets = [tap * part.dilation_rate - part.before for tap in range(part.kernel_size)]
+        if part.transposed:
+            stamps = (
+                divmod(pixel - offset, part.strides) for pixel in pixels for offset in offsets
+            )
+            pixels = {stamp for stamp, rest in stamps if rest == 0}
+        else:
+            pixels = {pixel * part.strides + offset for pixel in pixels for offset in offsets}
+    return pixels
+
+
+def _period(stack: Stack) -> int:
+    # Output pixels so far apart see the same, moved: their distance times the strides of the
+    # convolutions is a multiple of the strides of the transposed layers.
+    return math.prod(
+        math.lcm(_period(part.branch), _period(part.shortcut))
+        if isinstance(part, Fork)
+        else part.strides
+        for part in stack
+        if isinstance(part, Fork) or part.transposed
+    )
+
+
+def _as_integers(counts: Array) -> Array:
+    try:
+        return counts.astype(np.int64)
+    except OverflowError:
+        return counts

@@ -1,0 +1,276 @@
+"""Stacks of layers, checked, and the paths of pixels through them.
+
+Along an axis, window i of a layer lies over the pixels i s + u d - before, one per tap u. A
+convolution leads from pixels to windows, a transposed convolution from windows (its stamps) to
+pixels; backwards it is the other way round. To follow a stack is to add, layer by layer, from
+pixels to windows or from windows to pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from convinsights._arguments import (
+    Array,
+    Ints,
+    check_flag,
+    is_sequence,
+    shown,
+    to_integer,
+    to_integers,
+)
+
+__all__ = [
+    "Fork",
+    "Layer",
+    "Layers",
+    "Residual",
+    "Stack",
+    "Steps",
+    "Window",
+    "along_axes",
+    "as_stack",
+    "follow",
+    "plan",
+]
+
+
+class Layer(NamedTuple):
+    """One axis of a convolution, a pooling or a transposed convolution, in pixels.
+
+    padding is the zeros on each side, or a (before, after) pair; of a transposed layer it cuts off
+    as many output pixels, and its output size is
+    (size - 1) * strides + ke - before - after + output_padding, as in `transposed`.
+    """
+
+    kernel_size: int
+    strides: int = 1
+    dilation_rate: int = 1
+    padding: int | tuple[int, int] = 0
+    transposed: bool = False
+    output_padding: int = 0
+
+
+class Residual(NamedTuple):
+    """The sum of two stacks over the same input; an empty shortcut is the identity."""
+
+    branch: Iterable[Layer | Residual]
+    shortcut: Iterable[Layer | Residual] = ()
+
+
+Layers: TypeAlias = Iterable[Layer | Residual]
+
+
+class Window(NamedTuple):
+    """A `Layer` whose entries have been checked."""
+
+    name: str
+    kernel_size: int
+    strides: int
+    dilation_rate: int
+    before: int
+    after: int
+    transposed: bool
+    output_padding: int
+
+    @property
+    def span(self) -> int:
+        """The pixels from the first tap to the last: the effective kernel size."""
+        return (self.kernel_size - 1) * self.dilation_rate + 1
+
+    def output_size(self, size: int) -> int:
+        """Tell how many pixels this makes of so many, or why it cannot."""
+        zeros = self.before + self.after
+        if self.transposed:
+            output = (size - 1) * self.strides + self.span - zeros + self.output_padding
+            if output < 1:
+                raise ValueError(
+                    f"{self.name}.padding must leave an output, got {(self.before, self.after)}, "
+                    f"with which its size is {output}"
+                )
+            return output
+        if size + zeros < self.span:
+            raise ValueError(
+                f"{self.name} does not fit its padded input: effective kernel size {self.span}, "
+                f"padded input size {size + zeros}"
+            )
+        return (size + zeros - self.span) // self.strides + 1
+
+
+class Fork(NamedTuple):
+    """A `Residual` whose entries have been checked."""
+
+    name: str
+    branch: Stack
+    shortcut: Stack
+
+
+class Step(NamedTuple):
+    """A layer along one axis, with so many windows over so many pixels."""
+
+    axis: int
+    window: Window
+    windows: int
+    pixels: int
+
+    def reads(self) -> Iterator[tuple[slice, slice]]:
+        """Tell for every tap the windows that read a pixel with it, and those pixels."""
+        stride = self.window.strides
+        for tap in range(self.window.kernel_size):
+            offset = tap * self.window.dilation_rate - self.window.before
+            first = max(0, -(offset // stride))
+            last = min(self.windows - 1, (self.pixels - 1 - offset) // stride)
+            if first <= last:
+                pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
+                yield slice(first, last + 1), pixels
+
+
+class Sum(NamedTuple):
+    """Two ways from the same pixels to the same pixels."""
+
+    branch: Steps
+    shortcut: Steps
+
+
+Stack: TypeAlias = tuple[Window | Fork, ...]
+Steps: TypeAlias = list[Step | Sum]
+
+
+def as_stack(name: str, layers: object) -> Stack:
+    """Return a stack of layers with every entry checked."""
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
+    return tuple(_checked(f"{name}[{index}]", entry) for index, entry in enumerate(layers))
+
+
+def along_axes(
+    layers: object, name: str, value: Ints, *, minimum: int = 1
+) -> tuple[list[Stack], tuple[int, ...]]:
+    """Return one stack and one int per axis; a `value` that is an int means a single axis."""
+    if not is_sequence(value):
+        return [as_stack("layers", layers)], (to_integer(name, value, minimum=minimum),)
+    numbers = to_integers(name, value, minimum=minimum)
+    if not 1 <= len(numbers) <= 3:
+        raise ValueError(f"{name} must be an int, or one for each of up to 3 axes, got {value}")
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be an iterable of stacks, one per axis, got {shown(layers)}")
+    stacks = list(layers)
+    if len(stacks) != len(numbers):
+        raise ValueError(
+            f"layers must be one stack per axis, {len(numbers)} as in {name}, got {len(stacks)}"
+        )
+    return [as_stack(f"layers[{axis}]", stack) for axis, stack in enumerate(stacks)], numbers
+
+
+def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, ...]]:
+    """Lay a stack per axis over an input, and return it step by step, and the output's size."""
+    if len(set(map(len, stacks))) > 1:
+        raise ValueError(
+            f"layers must be as many along every axis, got {[len(stack) for stack in stacks]}"
+        )
+    steps: Steps = []
+    for parts in zip(*stacks, strict=True):
+        windows = [part for part in parts if isinstance(part, Window)]
+        forks = [part for part in parts if isinstance(part, Fork)]
+        if windows and forks:
+            raise ValueError(
+                f"layers must have sums in the same places along every axis, got {forks[0].name} "
+                f"but not {windows[0].name}"
+            )
+        if forks:
+            branch, end = plan([fork.branch for fork in forks], size)
+            shortcut, other = plan([fork.shortcut for fork in forks], size)
+            if end != other:
+                raise ValueError(
+                    f"{forks[0].name} must have a branch and a shortcut that end in the same size, "
+                    f"got {end} and {other}"
+                )
+            steps.append(Sum(branch, shortcut))
+            size = end
+            continue
+        output = tuple(
+            window.output_size(count) for window, count in zip(windows, size, strict=True)
+        )
+        steps += [
+            Step(axis, window, *((old, new) if window.transposed else (new, old)))
+            for axis, (window, old, new) in enumerate(zip(windows, size, output, strict=True))
+        ]
+        size = output
+    return steps, size
+
+
+def follow(steps: Steps, counts: Array, *, back: bool) -> Array:
+    """Carry counts of the input's pixels to those of the output, or back: the adjoint."""
+    for step in reversed(steps) if back else steps:
+        if isinstance(step, Sum):
+            counts = follow(step.branch, counts, back=back) + follow(
+                step.shortcut, counts, back=back
+            )
+            continue
+        to_windows = step.window.transposed == back
+        source = np.moveaxis(counts, step.axis, 0)
+        length = step.windows if to_windows else step.pixels
+        target = np.zeros((length, *source.shape[1:]), counts.dtype)
+        for windows, pixels in step.reads():
+            if to_windows:
+                target[windows] += source[pixels]
+            else:
+                target[pixels] += source[windows]
+        counts = np.moveaxis(target, 0, step.axis)
+    return counts
+
+
+def _checked(name: str, entry: object) -> Window | Fork:
+    if isinstance(entry, Residual):
+        branch, shortcut = (
+            as_stack(f"{name}.{field}", part)
+            for field, part in zip(Residual._fields, entry, strict=True)
+        )
+        if _stride(branch) != _stride(shortcut):
+            raise ValueError(
+                f"{name} must have a branch and a shortcut of the same stride, got "
+                f"{_stride(branch)} and {_stride(shortcut)}"
+            )
+        return Fork(name, branch, shortcut)
+    if not isinstance(entry, tuple) or not 1 <= len(entry) <= len(Layer._fields):
+        raise TypeError(f"{name} must be a Layer, got {shown(entry)}")
+    layer = Layer(*entry)
+    kernel_size, strides, dilation_rate = (
+        to_integer(f"{name}.{field}", value)
+        for field, value in zip(Layer._fields[:3], layer[:3], strict=True)
+    )
+    before, after = _padding(f"{name}.padding", layer.padding)
+    transposed = check_flag(f"{name}.transposed", layer.transposed)
+    extra = to_integer(f"{name}.output_padding", layer.output_padding, minimum=0)
+    most = strides - 1 if transposed else 0
+    if extra > most:
+        raise ValueError(
+            f"{name}.output_padding must be at most {most} "
+            f"({'strides - 1' if transposed else 'not transposed'}), got {extra}"
+        )
+    return Window(name, kernel_size, strides, dilation_rate, before, after, transposed, extra)
+
+
+def _padding(name: str, value: object) -> tuple[int, int]:
+    if not is_sequence(value):
+        zeros = to_integer(name, value, minimum=0)
+        return zeros, zeros
+    if len(value) != 2:
+        raise ValueError(f"{name} must be an int or a (before, after) pair, got {shown(value)}")
+    before, after = to_integers(name, value, minimum=0)
+    return before, after
+
+
+def _stride(stack: Stack) -> Fraction:
+    # Input pixels from one output pixel to the next
+    stride = Fraction(1)
+    for part in stack:
+        if isinstance(part, Fork):
+            stride *= _stride(part.branch)
+        else:
+            stride *= Fraction(1, part.strides) if part.transposed else part.strides
+    return stride

@@ -1,0 +1,297 @@
+"""Centre and scale every image by itself, its channels together in groups.
+
+    y = gamma x̂ + beta        x̂ = (x - mean) / sqrt(variance + epsilon)
+
+The formula of `batchnorm` over other axes: the mean and the variance are those of one image, over
+all its pixels and over one of G equal groups of its channels (gamma and beta stay one number per
+channel):
+
+    groups = 1          layer normalization: one mean per image
+    groups = G          group normalization: one per image and group
+    groups = C          instance normalization: one per image and channel
+
+So are the gradients: with m values per group and r = gamma / sqrt(variance + epsilon),
+
+    dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
+
+with means over the group; r, which batch normalization has in front, may differ within a group.
+Images do not see each other: training and inference are the same, and nothing is averaged from
+batch to batch.
+
+References
+----------
+Ba, Kiros and Hinton, "Layer Normalization", 2016.
+Ulyanov, Vedaldi and Lempitsky, "Instance Normalization: The Missing Ingredient for Fast
+Stylization", 2016.
+Wu and He, "Group Normalization", 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from convinsights import _normalize, batchnorm
+from convinsights._arguments import (
+    Array,
+    DType,
+    FloatType,
+    as_array,
+    as_vector,
+    check_cache,
+    check_fraction,
+    check_groups,
+    check_pixels,
+    check_shape,
+    compute_dtype,
+    result_dtype,
+    to_integer,
+)
+from convinsights._products import rounded
+from convinsights._weights import ParameterCount
+
+__all__ = [
+    "Cache",
+    "Gradients",
+    "ParameterCount",
+    "backward",
+    "forward",
+    "initialize",
+    "parameter_count",
+]
+
+
+class Gradients(NamedTuple):
+    """Gradients with respect to the arguments of `forward`, each in its argument's shape."""
+
+    x: Array
+    gamma: Array | None
+    beta: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What backward reads: the inputs themselves, and mean and variance of every group, (N, G)."""
+
+    x: Array
+    gamma: Array | None
+    has_beta: bool
+    mean: Array
+    variance: Array
+    epsilon: float
+    dtype: DType
+
+
+def forward(
+    x: Array,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    *,
+    groups: int,
+    epsilon: float = 1e-3,
+) -> tuple[Array, Cache]:
+    """Bring every group of channels of every image to mean 0 and deviation 1, then gamma and beta.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C)
+        Images with one, two or three spatial axes. (Layer normalization over the channels alone,
+        as in transformers, takes every pixel for an image: `x.reshape(-1, 1, C)` with groups=1.)
+    gamma, beta : array (C,), optional
+        Scale and shift; 1 and 0 where they are not given.
+    groups : int
+        Parts that the channels are split into; divides C. 1: layer, C: instance normalization.
+    epsilon : float
+        Added to the variance (0.001 as in Keras; PyTorch's default is 0.00001).
+
+    Returns
+    -------
+    y : array of x's shape
+        In the result type of x, gamma and beta, where integers count as float64.
+    cache : Cache
+        For `backward`; refers to the inputs.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, groups do not divide the channels, epsilon is negative, or it and the
+        variance of some group are 0.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Wu and He, "Group Normalization", 2018, section 3.
+
+    Examples
+    --------
+    One image of one pixel and four channels; its groups of two have the means 2 and 20:
+
+    >>> import numpy as np
+    >>> from convinsights import normalization
+    >>> x = np.array([[[1, 3, 10, 30]]])
+    >>> y, cache = normalization.forward(x, groups=2, epsilon=0)
+    >>> y.ravel()
+    array([-1.,  1., -1.,  1.])
+    """
+    x = as_array("x", x)
+    check_pixels("x", x.shape)
+    channels = x.shape[-1]
+    gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
+    groups, epsilon = check_groups(groups, C=channels), check_fraction("epsilon", epsilon)
+    dtype = result_dtype(x, gamma, beta)
+    compute = compute_dtype(dtype)
+    mean, variance = np.empty((2, len(x), groups), compute)
+    images = _images(x, compute)
+    for part in images:
+        mean[part], variance[part] = _normalize.statistics(_rows(x[part]), groups, compute)
+    _normalize.denominator(variance, epsilon, ("image", "group"))
+    y = np.empty(x.shape, compute)
+    for part in images:
+        centre, _, scale = _per_channel(mean[part], variance[part], gamma, epsilon, channels)
+        _normalize.normalized(_rows(x[part]), centre, scale, beta, out=_rows(y[part]))
+    cache = Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype)
+    return y.astype(dtype, copy=False), cache
+
+
+def backward(dy: Array, cache: Cache) -> Gradients:
+    """Send the gradient back, through every group's own mean and variance too.
+
+    Parameters
+    ----------
+    dy : array of x's shape
+        Gradient with respect to the output of `forward`.
+    cache : Cache
+        What that `forward` returned; it may be used again.
+
+    Returns
+    -------
+    Gradients(x, gamma, beta)
+        In the dtype of the output; gamma and beta are None where they were not given.
+
+    Raises
+    ------
+    ValueError
+        If dy is not of the output's shape.
+    TypeError
+        If dy holds no real numbers or cache comes from elsewhere.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", 2015, section 3; the same over other axes.
+
+    Examples
+    --------
+    The two values of a group are always -1 and 1 when epsilon is 0, whatever x:
+
+    >>> import numpy as np
+    >>> from convinsights import normalization
+    >>> x, gamma = np.array([[[1, 3, 10, 30]]]), np.array([1, 1, 1, 1])
+    >>> y, cache = normalization.forward(x, gamma, groups=2, epsilon=0)
+    >>> gradients = normalization.backward(np.array([[[5, 6, 7, 8]]]), cache)
+    >>> gradients.x.ravel(), gradients.gamma
+    (array([0., 0., 0., 0.]), array([-5.,  6., -7.,  8.]))
+    """
+    cache = check_cache(cache, Cache, "normalization")
+    x, compute = cache.x, compute_dtype(cache.dtype)
+    dy = check_shape("dy", dy, x.shape)
+    channels, groups = x.shape[-1], cache.mean.shape[-1]
+    dx, dgamma, dbeta = np.empty(x.shape, compute), np.zeros(channels), np.zeros(channels)
+    for part in _images(x, compute):
+        centre, root, scale = _per_channel(
+            cache.mean[part], cache.variance[part], cache.gamma, cache.epsilon, channels
+        )
+        x_rows, dy_rows, out = _rows(x[part]), _rows(dy[part]), _rows(dx[part])
+        sums = _normalize.sums(dy_rows, x_rows, centre, root, compute)  # of dy x̂ and of dy
+        _normalize.gradient(dy_rows, x_rows, centre, root, scale, *sums, groups=groups, out=out)
+        for total, part_sum in zip((dgamma, dbeta), sums, strict=True):
+            total += part_sum.sum(axis=(0, 1))
+    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma.astype(compute), dbeta.astype(compute))
+    return Gradients(dx, None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None)
+
+
+def parameter_count(channels: int) -> ParameterCount:
+    """Count two numbers per channel, gamma and beta; nothing is averaged over batches.
+
+    Parameters
+    ----------
+    channels : int
+
+    Returns
+    -------
+    ParameterCount(trainable, non_trainable)
+        With their sum as `total`.
+
+    Raises
+    ------
+    ValueError
+        If channels is less than 1.
+    TypeError
+        If it is no integer.
+
+    References
+    ----------
+    Wu and He, "Group Normalization", 2018, section 3.
+
+    Examples
+    --------
+    >>> from convinsights import normalization
+    >>> normalization.parameter_count(64)
+    ParameterCount(trainable=128, non_trainable=0)
+    """
+    return ParameterCount(2 * to_integer("channels", channels), 0)
+
+
+def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
+    """Start as the plain normalization: gamma 1 and beta 0.
+
+    Parameters
+    ----------
+    channels : int
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    gamma, beta : array (C,)
+
+    Raises
+    ------
+    ValueError
+        If channels is less than 1.
+    TypeError
+        If an argument is of the wrong type.
+
+    References
+    ----------
+    Wu and He, "Group Normalization", 2018.
+
+    Examples
+    --------
+    >>> from convinsights import normalization
+    >>> normalization.initialize(2)
+    (array([1., 1.]), array([0., 0.]))
+    """
+    return batchnorm.initialize(channels, dtype=dtype)
+
+
+def _images(x: Array, dtype: DType) -> list[slice]:
+    # As many images at a time as fit in a block, at least one: small images share a pass.
+    step = max(1, _normalize.BLOCK // (math.prod(x.shape[1:]) * dtype.itemsize))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
+
+
+def _rows(images: Array) -> Array:
+    return _normalize.rows(images, len(images))
+
+
+def _per_channel(
+    mean: Array, variance: Array, gamma: Array | None, epsilon: float, channels: int
+) -> tuple[Array, Array, Array]:
+    # Mean, sqrt(variance + epsilon) and gamma over it, each (N, 1, C), from statistics (N, G)
+    centre = _normalize.spread(mean, channels)
+    root = _normalize.spread(_normalize.denominator(variance, epsilon), channels)
+    scale = 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
+    return centre, root, scale
