@@ -36,11 +36,11 @@ from convinsights._arguments import (
     check_fraction,
     to_integer,
 )
-from convinsights._bounds import Precision, bounds
-from convinsights._candidate import Candidate, Failure, Trial
-from convinsights._cases import MODULES, adversarial, defaults, name_of
-from convinsights._diagnosis import Diagnosis, diagnose
-from convinsights._slopes import (
+from convinsights._verify.bounds import Precision, bounds
+from convinsights._verify.candidate import Candidate, Failure, Trial
+from convinsights._verify.cases import MODULES, adversarial, defaults, name_of
+from convinsights._verify.diagnosis import Diagnosis, diagnose
+from convinsights._verify.slopes import (
     Slopes,
     argument_names,
     as_cotangent,

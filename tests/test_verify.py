@@ -11,7 +11,6 @@ import pytest
 from helpers import loop_padding, per_axis
 
 from convinsights import (
-    _candidate,
     batchnorm,
     conv,
     depthwise,
@@ -22,6 +21,7 @@ from convinsights import (
     unary,
     verify,
 )
+from convinsights._verify import candidate as trials
 
 rng = np.random.default_rng(4)
 
@@ -38,7 +38,7 @@ def allowances_of(number, precision, gradients):
     return ALLOWANCES(KEPT[number], precision, gradients)
 
 
-ADVERSARIAL, ALLOWANCES, KEPT = verify.adversarial, _candidate.allowances, {}
+ADVERSARIAL, ALLOWANCES, KEPT = verify.adversarial, trials.allowances, {}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def _each_case_is_made_once(monkeypatch):
         return ALLOWANCES(case, precision, gradients)
 
     monkeypatch.setattr(verify, "adversarial", cases)
-    monkeypatch.setattr(_candidate, "allowances", allowed)
+    monkeypatch.setattr(trials, "allowances", allowed)
 
 
 # ---- implementations that share no code with the library: tap by tap, summed in float64
@@ -1445,6 +1445,22 @@ def test_rounding_in_a_coarser_precision_fails():
     assert not report.passed
     assert {failure.call[8:18] for failure in report.failures} == {"x=normal ("}
     verify.verify(conv, coarse, accumulate=np.float16).check()
+
+
+@pytest.mark.parametrize("module", [conv, transposed])
+def test_rounding_is_no_slip(module):
+    forward, backward = MINE[module]
+
+    def coarse(x, *others, **hyper):
+        return forward(x.astype(np.float16), *others, **hyper).astype(np.float32)
+
+    def coarse_gradients(dy, x, *others, **hyper):
+        gradients = backward(dy, x.astype(np.float16), *others, **hyper)
+        return [g.astype(np.float32) for g in gradients]
+
+    report = verify.verify(module, coarse, coarse_gradients, ranks=(1, 2), supports=ALL[module])
+    assert {failure.result for failure in report.failures} == {"y", "dx", "dkernel", "dbias"}
+    assert {failure.diagnosis for failure in report.failures} == {None}
 
 
 # ---- gradients of one's own functions

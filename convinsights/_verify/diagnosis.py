@@ -15,9 +15,9 @@ import numpy as np
 
 from convinsights import batchnorm, im2col, transposed
 from convinsights._arguments import Array
-from convinsights._candidate import Trial
-from convinsights._cases import Case, Outcome, apply
-from convinsights._hypotheses import Hypothesis, hypotheses
+from convinsights._verify.candidate import Trial
+from convinsights._verify.cases import Case, Outcome, apply
+from convinsights._verify.hypotheses import Hypothesis, hypotheses
 
 __all__ = ["Diagnosis", "Result", "diagnose"]
 
@@ -104,6 +104,14 @@ def _agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
     return bool((np.abs(got - expected) <= tolerance).all())
 
 
+def _is_right(trial: Trial, name: str, expected: Array) -> bool:
+    # What a slip leaves right does not explain what is wrong.
+    truth = trial.case.truth[name]
+    return expected.shape == truth.shape and bool(
+        (np.abs(expected - truth) <= trial.allowed[name]).all()
+    )
+
+
 class _Theory:
     def __init__(self, hypothesis: Hypothesis, trials: Sequence[Trial], unit: float) -> None:
         self.name, self.outcome = hypothesis
@@ -123,13 +131,7 @@ class _Theory:
             return None
         if got is None or not _agree(got, expected, allowed[name], self.unit):
             return False
-        # What a slip leaves right does not explain what is wrong.
-        truth = trial.case.truth[name]
-        return not (
-            name in trial.wrong
-            and expected.shape == truth.shape
-            and bool((np.abs(expected - truth) <= allowed[name]).all())
-        )
+        return not (name in trial.wrong and _is_right(trial, name, expected))
 
 
 def _remarks(trials: Sequence[Trial], examine: Callable[[Case], Trial]) -> Iterator[Explanation]:
@@ -212,6 +214,8 @@ class _Shifted:
                 return None
         else:
             expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
+            if _is_right(trial, name, expected):
+                return False
         return _agree(got[known], expected[known], trial.allowed[name], self.unit)
 
     def _gradients(self, case: Case, offset: tuple[int, ...]) -> Outcome:

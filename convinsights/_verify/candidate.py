@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights._bounds import Precision, allowances
-from convinsights._cases import Case, Outcome, arranged, name_of
+from convinsights._verify.bounds import Precision, allowances
+from convinsights._verify.cases import Case, Outcome, arranged, name_of
 
 __all__ = ["Candidate", "Failure", "Trial"]
 

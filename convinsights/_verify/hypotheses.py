@@ -20,7 +20,7 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, im2col, transposed, unary
 from convinsights._arguments import Array
-from convinsights._cases import Case, Outcome, apply, defaults, resized, resolved
+from convinsights._verify.cases import Case, Outcome, apply, defaults, resized, resolved
 
 __all__ = ["Hypothesis", "hypotheses"]
 
