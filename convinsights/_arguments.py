@@ -207,10 +207,14 @@ def check_fraction(name: str, value: object, *, most: float = math.inf) -> float
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(f"{name} must be a real number, got {shown(value)}")
-    if not 0 <= value <= min(most, sys.float_info.max):
+    try:
+        number = float(value)
+    except OverflowError:  # an int that no float can hold
+        number = math.inf
+    if not 0 <= number <= most or number == math.inf:
         rule = "finite and at least 0" if most == math.inf else f"from 0 to {most}"
         raise ValueError(f"{name} must be {rule}, got {shown(value)}")
-    return float(value)
+    return number
 
 
 def shape_of(name: str, value: object, *, minimum: int = 1) -> tuple[int, ...]:

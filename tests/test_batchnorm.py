@@ -649,6 +649,13 @@ def test_counts_are_plain_ints():
     assert {type(number) for number in (*count, count.total)} == {int}
 
 
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.float16])
+def test_epsilon_may_be_any_real_number(kind):
+    x = np.array([[1.0], [3.0]])
+    y, _ = batchnorm.forward(x, epsilon=kind(0.25))
+    close(y, np.array([[-1.0], [1.0]]) / np.sqrt(1.25))
+
+
 # ---- refusals
 
 GOOD = {"x": np.zeros((4, 3, 5)), "gamma": np.ones(5), "beta": np.ones(5), "epsilon": 1}
@@ -680,6 +687,7 @@ REFUSED = [
     ({"beta": [None] * 5}, TypeError, f"beta {REAL[:-6]}[None, None, None, None, None]"),
     ({"epsilon": -1e-9}, ValueError, "epsilon must be finite and at least 0, got -1e-09"),
     ({"epsilon": np.inf}, ValueError, "epsilon must be finite and at least 0, got inf"),
+    ({"epsilon": 10**400}, ValueError, "epsilon must be finite and at least 0, got 1000"),
     ({"epsilon": np.nan}, ValueError, "epsilon must be finite and at least 0, got nan"),
     ({"epsilon": True}, TypeError, "epsilon must be a real number, got True"),
     ({"epsilon": np.True_}, TypeError, "epsilon must be a real number, got ...True"),

@@ -121,10 +121,11 @@ def test_without_a_norm_the_projection_is_all_there_is_on_the_short_cut():
 
 
 def test_the_strides_act_on_the_first_kernel_larger_than_one_tap():
-    kernels = np.array([[[3]]]), np.array([[[1]], [[10]]]), np.array([[[2]]])
-    parameters = Parameters(kernels, (norm(1, 0),) * 3, np.array([[0]]))
-    y, _ = residual.forward(line(1, 2, 3, 4), parameters, plain(3), strides=2, epsilon=0)
-    assert_array_equal(y, line(2 * 3 * (1 + 20), 2 * 3 * (3 + 40)))
+    kernels = np.array([[[3], [1]]]), np.array([[[1]], [[10]]]), np.array([[[2]]])
+    parameters = Parameters(kernels, (norm(1, 0),) * 3, np.array([[0], [0]]))
+    x = np.array([[[1, 2], [3, 4], [5, 6], [7, 8]]])  # first made 5 13 21 29
+    y, _ = residual.forward(x, parameters, plain(3), strides=2, epsilon=0)
+    assert_array_equal(y, line(2 * (5 + 130), 2 * (21 + 290)))
 
 
 def test_the_strides_act_on_the_first_kernel_where_all_have_one_tap():
@@ -630,7 +631,10 @@ def test_initialize_makes_what_the_variant_takes(variant, norms):
 
 @pytest.mark.parametrize(
     ("filters", "strides", "needed"),
-    [(4, 1, False), (4, (1, 1), False), (4, 2, True), (4, (1, 2), True), (5, 1, True)],
+    [
+        *((4, 1, False), (4, (1, 1), False), (4, 2, True), (4, (1, 2), True)),
+        *((5, 1, True), ((4, 5), 1, True), ((5, 4), 1, False)),
+    ],
 )
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_initialize_projects_where_strides_or_channels_change_the_shape(
@@ -640,7 +644,7 @@ def test_initialize_projects_where_strides_or_channels_change_the_shape(
     p = residual.initialize(rng, [(3, 3), (3, 3)], 4, filters, **options)
     assert (p.projection is not None) == needed
     assert (p.projection_norm is not None) == (needed and variant != "preactivation")
-    assert residual.forward(SEEN, p, **options)[0].shape[-1] == filters
+    assert residual.forward(SEEN, p, **options)[0].shape[-1] == p.kernels[-1].shape[-1]
 
 
 def test_initialize_draws_he_normal_kernels():
@@ -649,6 +653,11 @@ def test_initialize_draws_he_normal_kernels():
     for kernel in (*p.kernels, p.projection):
         fan_in = kernel.size // kernel.shape[-1]
         assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.04)
+
+
+def test_one_convolution_makes_a_block():
+    p = residual.initialize(rng, [(3, 3)], 4, 4, variant="preactivation")
+    assert [array.shape for array in arrays_in(p)] == [(3, 3, 4, 4), (4,), (4,)]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -824,6 +833,23 @@ REFUSED = [
             "parameters.projection must be given where strides (1, 1) are not 1 or the "
             "channels change (4 to 6)"
         ),
+    ),
+    (
+        {
+            "parameters": Parameters(
+                kernels((3, 3, 4, 6), (3, 3, 6, 5)), tuple((np.ones(n),) * 2 for n in (6, 5))
+            )
+        },
+        ValueError,
+        (
+            "parameters.projection must be given where strides (1, 1) are not 1 or the "
+            "channels change (4 to 5)"
+        ),
+    ),
+    (
+        {"x": np.zeros((2, 0, 4, 4)), "variant": "preactivation"},
+        ValueError,
+        "x must have no spatial size and no channel count of 0, got shape (2, 0, 4, 4)",
     ),
     (
         wide(projection=None),
