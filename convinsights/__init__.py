@@ -4,6 +4,12 @@ Every module is one concept with `forward` and `backward`; arrays are channels l
 (N, *spatial, C), with one, two or three spatial axes.
 """
 
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from convinsights import (
     batchnorm,
     conv,
@@ -16,11 +22,12 @@ from convinsights import (
     receptive_field,
     relu,
     residual,
-    translate,
     transposed,
     unary,
-    verify,
 )
+
+if TYPE_CHECKING:
+    from convinsights import translate, verify
 
 __all__ = [
     "batchnorm",
@@ -40,3 +47,10 @@ __all__ = [
     "verify",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+    # Tools, not layers, and as much code again: loaded when first asked for.
+    if name in ("translate", "verify"):
+        return importlib.import_module(f"convinsights.{name}")
+    raise AttributeError(f"module 'convinsights' has no attribute {name!r}")

@@ -116,7 +116,7 @@ class Geometry:
         ]
         rank = len(axes)
         halo = tuple(
-            (max(0, *(p.before for p in axis), 0), max(0, *(p.after for p in axis), 0))
+            (max([0, *(p.before for p in axis)]), max([0, *(p.after for p in axis)]))
             for axis in axes
         )
         ones = (1,) * rank

@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -207,6 +209,20 @@ def test_the_package_hands_on_every_module_and_nothing_else():
     for name in convinsights.__all__:
         assert inspect.ismodule(getattr(convinsights, name))
     assert re.fullmatch(r"\d+\.\d+\.\d+", convinsights.__version__)
+
+
+def test_the_tools_are_loaded_when_first_asked_for():
+    code = (
+        "import sys, convinsights as c; tools = 'convinsights.verify', 'convinsights.translate';"
+        "print(*(tool in sys.modules for tool in tools), c.verify.verify.__name__, c.translate)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("False False verify <module 'convinsights.translate'")
+
+
+def test_an_unknown_module_is_no_attribute():
+    with pytest.raises(AttributeError, match=r"^module 'convinsights' has no attribute 'pooling'$"):
+        convinsights.__getattr__("pooling")
 
 
 @pytest.mark.parametrize(("module", "name"), FUNCTIONS)
