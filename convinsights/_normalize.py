@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._products import blocks
+from convinsights._products import blocks, widened
 
 __all__ = ["BLOCK", "denominator", "gradient", "normalized", "rows", "spread", "statistics", "sums"]
 
@@ -29,8 +29,8 @@ BLOCK = 2**18
 
 
 def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C)."""
-    return x.reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
+    """Return x (N, …, C) as (B, m, C), contiguous: sums then come out the same in any layout."""
+    return np.ascontiguousarray(x).reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
@@ -39,19 +39,21 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. The rounding of
     the mean itself is measured in the second pass and taken out of both.
     """
-    parts, m, channels = x.shape
-    total = np.zeros((parts, channels))
+    m, channels = x.shape[1:]
+    t, (x,) = widened(1, x)
+    total = np.zeros((len(x), t * channels))
     for block in _blocks(x, dtype):
         total += _column_sums(x[:, block].astype(dtype, copy=False))
-    mean = _by_group(total, groups).mean(axis=-1) / m
+    mean = _by_group(_folded(total, t), groups).mean(axis=-1) / m
     centre = spread(mean, channels).astype(dtype)
-    centred_sum, square_sum = np.zeros((2, parts, channels))
+    wide = np.tile(centre, t)
+    centred_sum, square_sum = np.zeros((2, len(x), t * channels))
     for block in _blocks(x, dtype):
-        centred = np.subtract(x[:, block], centre, dtype=dtype)
+        centred = np.subtract(x[:, block], wide, dtype=dtype)
         centred_sum += _column_sums(centred)
         square_sum += np.einsum("bmc,bmc->bc", centred, centred)
-    off = _by_group(centred_sum, groups).mean(axis=-1) / m
-    square = _by_group(square_sum, groups).mean(axis=-1) / m
+    off = _by_group(_folded(centred_sum, t), groups).mean(axis=-1) / m
+    square = _by_group(_folded(square_sum, t), groups).mean(axis=-1) / m
     mean = centre[:, 0, :: channels // groups] + off
     return mean.astype(dtype), np.maximum(square - off**2, 0).astype(dtype)
 
@@ -75,7 +77,9 @@ def spread(values: Array, channels: int) -> Array:
 
 def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Array) -> None:
     """Write (x - mean) scale + beta."""
-    shift = None if beta is None else beta.astype(out.dtype, copy=False)
+    t, (x, out) = widened(1, x, out)
+    mean, scale = np.tile(mean, t), np.tile(scale, t)
+    shift = None if beta is None else np.tile(beta.astype(out.dtype, copy=False), t)
     for block in _blocks(x, out.dtype):
         np.subtract(x[:, block], mean, out=out[:, block])
         out[:, block] *= scale
@@ -85,12 +89,14 @@ def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Arr
 
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
+    t, (dy, x) = widened(1, dy, x)
+    mean = np.tile(mean, t)
     along, level = np.zeros((2, len(x), x.shape[-1]))
     for block in _blocks(x, dtype):
         part = dy[:, block].astype(dtype, copy=False)
         along += np.einsum("bmc,bmc->bc", part, x[:, block] - mean)
         level += _column_sums(part)
-    return along[:, np.newaxis] / root, level[:, np.newaxis]
+    return _folded(along, t)[:, np.newaxis] / root, _folded(level, t)[:, np.newaxis]
 
 
 def gradient(
@@ -113,7 +119,10 @@ def gradient(
         spread(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
         for total in (dbeta, dgamma)
     )
-    level, along = level.astype(out.dtype), (along / root).astype(out.dtype)
+    t, (dy, x, out) = widened(1, dy, x, out)
+    mean, scale = np.tile(mean, t), np.tile(scale, t)
+    level = np.tile(level.astype(out.dtype), t)
+    along = np.tile((along / root).astype(out.dtype), t)
     for block in _blocks(x, out.dtype):
         np.multiply(dy[:, block], scale, out=out[:, block], dtype=out.dtype)
         part = np.subtract(x[:, block], mean, dtype=out.dtype)
@@ -133,6 +142,12 @@ def _column_sums(part: Array) -> Array:
     # (B, m, C) -> (B, C); a product with a vector of ones is much faster than sum(axis=1)
     sums: Array = np.ones(part.shape[1], part.dtype) @ part
     return sums
+
+
+def _folded(values: Array, t: int) -> Array:
+    # Add up the t neighbours that `widened` put side by side: (B, t C) -> (B, C)
+    folded: Array = values.reshape(len(values), t, -1).sum(axis=1)
+    return folded
 
 
 def _by_group(values: Array, groups: int) -> Array:

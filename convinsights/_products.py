@@ -23,17 +23,29 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
-from convinsights.im2col import crop, pad, scatter, windows
+from convinsights.im2col import NARROW, crop, pad, scatter, windows
 
-__all__ = ["blocks", "channel_sum", "correlate", "image_gradient", "kernel_gradient", "rounded"]
+__all__ = [
+    "blocks",
+    "channel_sum",
+    "correlate",
+    "image_gradient",
+    "kernel_gradient",
+    "rounded",
+    "widened",
+]
 
 # Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
 # 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
 # finely), and all columns at once up to 2 times (they leave the cache, and every page is new).
 WORKSPACE = 4 * 2**20
+
+# Numbers that `widened` puts side by side at most: their products stay in the nearest cache.
+RUN = 1024
 
 
 def correlate(
@@ -96,9 +108,10 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         np.matmul(dy.reshape(-1, dy.shape[-1]), matrix[0], out=view.reshape(-1, matrix.shape[-1]))
         return crop(padded, geometry)
     workspace = _Workspace(view, WORKSPACE, groups)
+    across = padded.shape[-1] <= NARROW
     for box in workspace.boxes:
         target = view[box]
-        columns = workspace.columns(target)
+        columns = workspace.columns(target, across)
         np.matmul(_rows(dy[box], groups), matrix, out=columns)
         scatter(_as_windows(columns, target.shape, groups), _split(target, groups), geometry)
     return crop(padded, geometry)
@@ -163,6 +176,29 @@ def blocks(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
             yield (*fixed, slice(start, start + step), *whole)
 
 
+def widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
+    """Show t neighbours along an axis as one of t C channels, where they lie side by side.
+
+    NumPy's innermost loop runs over the channels, and starting it costs as much as some 30 of its
+    steps. On 3×3 windows of 3, 32 and 128 channels the sums take 25, 5 and 1.4 times as long
+    without this.
+
+    Returns t, the largest divisor of the axis up to RUN / C, and the views: (…, L / t, …, t C).
+    """
+    length, channels = arrays[0].shape[axis], arrays[0].shape[-1]
+    if any(a.strides[axis] != channels * a.itemsize or a.strides[-1] != a.itemsize for a in arrays):
+        return 1, list(arrays)
+    most = max(1, min(length, RUN // channels))
+    t = next(t for t in range(most, 0, -1) if length % t == 0)
+    views = []
+    for a in arrays:
+        shape, strides = [*a.shape[:-1], t * channels], list(a.strides)
+        shape[axis] //= t
+        strides[axis] *= t
+        views.append(as_strided(a, shape, strides))
+    return t, views
+
+
 class _Workspace:
     """One block of columns, (groups, windows, K), used again for every block."""
 
@@ -174,11 +210,13 @@ class _Workspace:
         self.boxes = list(blocks(pixels, most))
         self.buffer = np.empty(min(most, math.prod(pixels)) * self.width, view.dtype)
 
-    def columns(self, view: Array) -> Array:
-        """Return room for the columns of these windows."""
+    def columns(self, view: Array, across: bool = False) -> Array:
+        """Return room for the columns of these windows, stored across: a row for every entry."""
         count = math.prod(view.shape[: view.ndim // 2])
-        size = count * self.width
-        return self.buffer[:size].reshape(self.groups, count, self.width // self.groups)
+        room = self.buffer[: count * self.width]
+        if across:
+            return room.reshape(self.groups, self.width // self.groups, count).swapaxes(1, 2)
+        return room.reshape(self.groups, count, self.width // self.groups)
 
     def gather(self, view: Array) -> Array:
         """Copy windows into the workspace; where they lie side by side, use them as they are."""

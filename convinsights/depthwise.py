@@ -136,11 +136,8 @@ def forward(
     compute = compute_dtype(dtype)
     padded, taps = pad(x, geometry, compute), _taps(kernel, compute)
     y = np.empty((len(x), *geometry.output_size, channels), compute)
-    i, u = _letters(geometry)
     for box in _blocks(y):
-        # Looking at the windows where they lie beats gathering them: every entry is used once.
-        view = _repeated(padded, geometry, box, kernel.shape[-1])
-        np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, taps, out=y[box])
+        _weigh(_repeated(padded, geometry, box, kernel.shape[-1]), taps, out=y[box])
         if bias is not None:
             y[box] += bias.astype(compute, copy=False)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
@@ -411,6 +408,15 @@ def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
     return list(_products.blocks(pixels.shape[:-1], most))
 
 
+def _weigh(view: Array, taps: Array, out: Array) -> None:
+    # Sum the windows, weighted. Looking at them where they lie beats gathering them: every entry is
+    # used once.
+    rank = out.ndim - 2
+    i, u = _letters(rank)
+    t, (view, out) = _products.widened(rank, view, out)
+    np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, np.tile(taps, t), out=out)
+
+
 def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
     # the flipped kernels, else one for each phase of the strides.
@@ -418,32 +424,37 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     padded = pad(dy, halo, kernel.dtype)
     *taps, channels, multiplier = kernel.shape
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
-    i, u = _letters(geometry)
     for phase in phases:
         flipped = np.flip(_taps(kernel[phase.taps], kernel.dtype), tuple(range(len(taps))))
         view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)
         target = dx[(slice(None), *phase.pixels)]
         for box in _blocks(target):
-            part = target[box] if multiplier == 1 else None
-            part = np.einsum(f"n{i}{u}c,{u}c->n{i}c", view[box], flipped, out=part)
-            if multiplier > 1:
+            part = target[box]
+            if multiplier == 1:
+                _weigh(view[box], flipped, out=part)
+            else:
                 # The M appearances of a channel were one: their gradients add up.
-                target[box] = part.reshape(*part.shape[:-1], channels, multiplier).sum(axis=-1)
+                each = np.empty((*part.shape[:-1], channels * multiplier), kernel.dtype)
+                _weigh(view[box], flipped, out=each)
+                each.reshape(*part.shape, multiplier).sum(axis=-1, out=part)
     return dx
 
 
 def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
-    i, u = _letters(geometry)
-    channels = dy.shape[-1]
+    rank, channels = dy.ndim - 2, dy.shape[-1]
+    i, u = _letters(rank)
     dtaps = np.zeros((*geometry.kernel_size, channels), padded.dtype)
     for box in _blocks(dy):
         view = _repeated(padded, geometry, box, channels // padded.shape[-1])
         rows = dy[box].astype(padded.dtype, copy=False)
-        dtaps += np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
+        t = 1
+        if channels < 32:  # with more of them the t sums, once more to be added up, cost too much
+            t, (view, rows) = _products.widened(rank, view, rows)
+        sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
+        dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)
     return dtaps
 
 
-def _letters(geometry: Geometry) -> tuple[str, str]:
+def _letters(rank: int) -> tuple[str, str]:
     # einsum's letters for the pixels and for the taps
-    rank = len(geometry.kernel_size)
     return "ijk"[:rank], "uvw"[:rank]

@@ -41,6 +41,9 @@ from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
+# Up to so many channels `scatter` takes one at a time.
+NARROW = 8
+
 
 def im2col(
     x: Array,
@@ -262,10 +265,15 @@ def scatter(columns: Array, view: Array, geometry: Geometry) -> None:
 
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
     `+=` adds each of them just once.
+
+    With few channels also one channel at a time: then NumPy's innermost loop runs along the pixels,
+    and a gradient to 3 channels takes half as long or less.
     """
-    pixels = (slice(None),) * (1 + len(geometry.kernel_size))
-    for tap in np.ndindex(*geometry.kernel_size):
-        view[(*pixels, *tap)] += columns[(*pixels, *tap)]
+    axes = 1 + len(geometry.kernel_size)
+    pixels, channels = (slice(None),) * axes, view.shape[2 * axes - 1 :]
+    few = math.prod(channels) <= min(NARROW, math.prod(view.shape[:axes]) // 64)
+    for entry in np.ndindex(*geometry.kernel_size, *(channels if few else ())):
+        view[(*pixels, *entry)] += columns[(*pixels, *entry)]
 
 
 def _geometry(
