@@ -71,10 +71,11 @@ def image_gradient(
     """Return dx = col2im(dy kernelᵀ), (N, *input_size, C_in)."""
     kernel = kernel.astype(dtype, copy=False)
     channels, windows_count = kernel.shape[-2] * groups, dy.size // kernel.shape[-1]
-    # Gathering windows of dy, C_out numbers per tap, is faster than scattering C_in numbers per tap
-    # (each of which is read, added to and written back) unless C_out is much the larger; but it
-    # takes a rearranged copy of the kernel, which must be small beside the windows.
-    if kernel.shape[-1] <= 2 * channels and windows_count > 12 * channels:
+    # Gathering windows of dy, C_out numbers per tap, takes 0.4 to 0.9 of the time of scattering
+    # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
+    # the larger. It needs a rearranged copy of the kernel, which must cost less than it saves.
+    small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
+    if small and kernel.shape[-1] <= 2 * channels and windows_count > 3 * channels:
         return _gathered(dy, kernel, geometry, groups, dtype)
     return _scattered(dy, kernel, geometry, groups, dtype)
 
@@ -104,11 +105,12 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
     padded = np.zeros((len(dy), *geometry.padded_size, kernel.shape[-2] * groups), dtype)
     view = windows(padded, geometry)
     if groups == 1 and view.flags.c_contiguous:
-        # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up.
+        # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up, and 0.7 to
+        # 0.9 of the time.
         np.matmul(dy.reshape(-1, dy.shape[-1]), matrix[0], out=view.reshape(-1, matrix.shape[-1]))
         return crop(padded, geometry)
     workspace = _Workspace(view, WORKSPACE, groups)
-    across = padded.shape[-1] <= NARROW
+    across = padded.shape[-1] <= NARROW  # as `scatter` goes through them; else 1.2 to 1.4 the time
     for box in workspace.boxes:
         target = view[box]
         columns = workspace.columns(target, across)
@@ -123,13 +125,15 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
     matrix = _by_group(dkernel, groups)
-    # Every block passes over the whole of dkernel: a large kernel wants large blocks.
+    # Every block passes over the whole of dkernel: kernels of 3×3×512×512 with blocks of 4 MiB take
+    # 1.1 to 1.4 times as long.
     workspace = _Workspace(view, min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE), groups)
+    # What a block adds is computed in parts, to need no second dkernel.
     step = max(1, WORKSPACE // (dy.shape[-1] * dtype.itemsize))
     for index, box in enumerate(workspace.boxes):
         columns = workspace.gather(view[box]).swapaxes(1, 2)
         rows = _rows(dy[box], groups)
-        if index == 0:
+        if index == 0:  # nothing to add to: often the only block of a large kernel
             np.matmul(columns, rows, out=matrix)
             continue
         for start in range(0, matrix.shape[1], step):

@@ -266,30 +266,52 @@ def test_the_size_of_the_workspace_changes_nothing(case, size):
         assert actual is expected is None or same_values(actual, expected)
 
 
-@pytest.mark.parametrize(
-    ("windows", "channels", "filters", "groups", "way"),
-    [
-        (13, 1, 2, 1, "_gathered"),
-        (12, 1, 2, 1, "_scattered"),
-        (13, 1, 3, 1, "_scattered"),
-        (25, 2, 4, 2, "_gathered"),
-        (24, 2, 4, 2, "_scattered"),
-        (25, 2, 6, 2, "_scattered"),
-    ],
-)
-def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
-    monkeypatch, windows, channels, filters, groups, way
-):
+def way_to_the_image(monkeypatch, x, kernel, **options):
+    """Which of its two ways image_gradient takes."""
     taken = []
     for name in ("_gathered", "_scattered"):
         function = getattr(_products, name)
         monkeypatch.setattr(
             _products, name, lambda *a, n=name, f=function: (taken.append(n), f(*a))[1]
         )
-    kernel = np.ones((1, channels // groups, filters))
-    y, cache = conv.forward(np.ones((1, windows, channels)), kernel, groups=groups)
+    y, cache = conv.forward(x, kernel, **options)
     conv.backward(y, cache)
-    assert taken == [way]
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("windows", "channels", "filters", "groups", "way"),
+    [
+        (4, 1, 2, 1, "_gathered"),
+        (3, 1, 2, 1, "_scattered"),
+        (4, 1, 3, 1, "_scattered"),
+        (7, 2, 4, 2, "_gathered"),
+        (6, 2, 4, 2, "_scattered"),
+        (7, 2, 6, 2, "_scattered"),
+    ],
+)
+def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
+    monkeypatch, windows, channels, filters, groups, way
+):
+    x, kernel = np.ones((1, windows, channels)), np.ones((1, channels // groups, filters))
+    assert way_to_the_image(monkeypatch, x, kernel, groups=groups) == [way]
+
+
+@pytest.mark.parametrize(
+    ("workspace", "windows", "taps", "way"),
+    [
+        (10, 4, 5, "_gathered"),
+        (10, 4, 6, "_scattered"),
+        (1, 6, 6, "_gathered"),
+        (1, 6, 7, "_scattered"),
+    ],
+)
+def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
+    monkeypatch, workspace, windows, taps, way
+):
+    monkeypatch.setattr(_products, "WORKSPACE", workspace)
+    x, kernel = np.ones((1, windows + taps - 1, 1)), np.ones((taps, 1, 1))
+    assert way_to_the_image(monkeypatch, x, kernel) == [way]
 
 
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
