@@ -120,7 +120,7 @@ class Geometry:
             for axis in axes
         )
         ones = (1,) * rank
-        padded = Geometry(self.output_size, ones, ones, ones, halo, ones)
+        padded = Geometry(self.output_size, ones, ones, ones, halo, ones)  # only to be padded by
         size = padded.padded_size
         return padded, [
             Phase(
@@ -175,6 +175,8 @@ def _axis_phases(
         high = (size - 1 + padding[0] - phase) // stride
         if low > high:
             continue
+        # Pixel q is read by the windows q - skipped - w d / g, w = 0 … count - 1: over all q from
+        # low - skipped - span to high - skipped. What lies before 0 or behind the last is zeros.
         count = len(range(first, taps, step))
         span = (count - 1) * (rate // common)
         phases.append(

@@ -29,7 +29,7 @@ BLOCK = 2**18
 
 
 def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C), contiguous: sums then come out the same in any layout."""
+    """Return x (N, …, C) as (B, m, C), contiguous: a view if x is, as it must be to write to it."""
     return np.ascontiguousarray(x).reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
 
 
@@ -139,7 +139,7 @@ def _blocks(x: Array, dtype: DType) -> list[slice]:
 
 
 def _column_sums(part: Array) -> Array:
-    # (B, m, C) -> (B, C); a product with a vector of ones is much faster than sum(axis=1)
+    # (B, m, C) -> (B, C); see `_products.channel_sum`
     sums: Array = np.ones(part.shape[1], part.dtype) @ part
     return sums
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
-from convinsights.im2col import NARROW, crop, pad, scatter, windows
+from convinsights.im2col import crop, few, pad, scatter, windows
 
 __all__ = [
     "blocks",
@@ -44,7 +45,8 @@ __all__ = [
 # finely), and all columns at once up to 2 times (they leave the cache, and every page is new).
 WORKSPACE = 4 * 2**20
 
-# Numbers that `widened` puts side by side at most: their products stay in the nearest cache.
+# Numbers that `widened` puts side by side at most: starting a loop then costs 3 %, and those of a
+# few taps, 4 KiB each in float32, still fit in the nearest cache.
 RUN = 1024
 
 
@@ -73,7 +75,8 @@ def image_gradient(
     channels, windows_count = kernel.shape[-2] * groups, dy.size // kernel.shape[-1]
     # Gathering windows of dy, C_out numbers per tap, takes 0.4 to 0.9 of the time of scattering
     # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
-    # the larger. It needs a rearranged copy of the kernel, which must cost less than it saves.
+    # the larger. It needs a rearranged copy of the kernel, C_in C_out numbers per tap, which three
+    # windows per input channel pay for; and it must not be large beside the images.
     small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
     if small and kernel.shape[-1] <= 2 * channels and windows_count > 3 * channels:
         return _gathered(dy, kernel, geometry, groups, dtype)
@@ -110,9 +113,10 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         np.matmul(dy.reshape(-1, dy.shape[-1]), matrix[0], out=view.reshape(-1, matrix.shape[-1]))
         return crop(padded, geometry)
     workspace = _Workspace(view, WORKSPACE, groups)
-    across = padded.shape[-1] <= NARROW  # as `scatter` goes through them; else 1.2 to 1.4 the time
     for box in workspace.boxes:
         target = view[box]
+        # Stored in the order in which `scatter` goes through them; else 1.2 to 1.4 times the time.
+        across = few(padded.shape[-1], target.size // workspace.width)
         columns = workspace.columns(target, across)
         np.matmul(_rows(dy[box], groups), matrix, out=columns)
         scatter(_as_windows(columns, target.shape, groups), _split(target, groups), geometry)
@@ -125,10 +129,10 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
     matrix = _by_group(dkernel, groups)
-    # Every block passes over the whole of dkernel: kernels of 3×3×512×512 with blocks of 4 MiB take
-    # 1.1 to 1.4 times as long.
+    # Every block passes over the whole of dkernel, so a block is twice as large, within 4 and
+    # 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
     workspace = _Workspace(view, min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE), groups)
-    # What a block adds is computed in parts, to need no second dkernel.
+    # What a block adds is computed 4 MiB at a time: all of it would be a second dkernel.
     step = max(1, WORKSPACE // (dy.shape[-1] * dtype.itemsize))
     for index, box in enumerate(workspace.boxes):
         columns = workspace.gather(view[box]).swapaxes(1, 2)
@@ -143,18 +147,19 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
 
 
 def channel_sum(a: Array, dtype: DType) -> Array:
-    """Return the sum over all axes but the last, added up in float64.
+    """Return the sum over all axes but the last.
 
-    A product with a vector of ones is three times as fast as `sum(axis=0)`, and blocks of a few
-    thousand rows keep a float32 sum of a million terms as exact as one of a thousand.
+    A product with a vector of ones is three times as fast as `sum(axis=0)`. It adds 256 rows at a
+    time in dtype, and these sums are added in float64: the error does not grow with their number.
     """
-    rows = a.reshape(-1, a.shape[-1])
-    step = 4096
-    total = np.zeros(a.shape[-1])
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step].astype(dtype, copy=False)
+    channels = a.shape[-1]
+    t, (rows,) = widened(0, np.ascontiguousarray(a).reshape(-1, channels))
+    total = np.zeros(t * channels)
+    for start in range(0, len(rows), 256):
+        part = rows[start : start + 256].astype(dtype, copy=False)
         total += np.ones(len(part), dtype) @ part
-    return total.astype(dtype)
+    folded: Array = total.reshape(t, channels).sum(axis=0)
+    return folded.astype(dtype)
 
 
 def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
@@ -187,7 +192,8 @@ def widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
     steps. On 3×3 windows of 3, 32 and 128 channels the sums take 25, 5 and 1.4 times as long
     without this.
 
-    Returns t, the largest divisor of the axis up to RUN / C, and the views: (…, L / t, …, t C).
+    Returns t, the largest divisor of the axis up to RUN / C, and the views: (…, L / t, …, t C). It
+    is 1, and nothing gained, where the axis has no such divisor (a large prime).
     """
     length, channels = arrays[0].shape[axis], arrays[0].shape[-1]
     if any(a.strides[axis] != channels * a.itemsize or a.strides[-1] != a.itemsize for a in arrays):
@@ -212,11 +218,16 @@ class _Workspace:
         self.width = math.prod(view.shape[view.ndim // 2 :])
         most = max(1, size // (self.width * view.itemsize))
         self.boxes = list(blocks(pixels, most))
-        size = min(most, math.prod(pixels)) * self.width * view.itemsize
-        self.buffer = _room(size).view(view.dtype)
+        self.dtype = view.dtype
+        self.size = min(most, math.prod(pixels)) * self.width
+
+    @cached_property
+    def buffer(self) -> Array:
+        """Room for the largest block; not there before it is needed."""
+        return _room(self.size * self.dtype.itemsize).view(self.dtype)
 
     def columns(self, view: Array, across: bool = False) -> Array:
-        """Return room for the columns of these windows, stored across: a row for every entry."""
+        """Return room for the columns of these windows; across: stored entry by entry."""
         count = math.prod(view.shape[: view.ndim // 2])
         room = self.buffer[: count * self.width]
         if across:
@@ -233,9 +244,9 @@ class _Workspace:
 
 
 def _room(size: int) -> Array:
-    # Bytes to write on. Pages that are new to the process cost as much as gathering into them; from
-    # 4 MiB on NumPy asks Linux for huge ones, which cost next to nothing, and 2 MiB more makes sure
-    # that some fit. Training steps of 1 to 50 ms take 1.03 to 2.2 times as long without.
+    # Bytes to write on. From about 128 KiB on they are new pages of 4 KiB, which cost as much as
+    # gathering into them. From 4 MiB on NumPy asks Linux for pages of 2 MiB, and 2 MiB more makes
+    # sure that some fit. Without, training steps of 1 to 50 ms take 1.03 to 2.2 times as long.
     huge = size if size < 2**17 else max(size, 2**22) + 2**21
     return np.empty(huge, np.uint8)[:size]
 

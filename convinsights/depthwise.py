@@ -426,7 +426,7 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
     for phase in phases:
         flipped = np.flip(_taps(kernel[phase.taps], kernel.dtype), tuple(range(len(taps))))
-        view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)
+        view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)  # pad only cuts
         target = dx[(slice(None), *phase.pixels)]
         for box in _blocks(target):
             part = target[box]
@@ -448,7 +448,7 @@ def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
         view = _repeated(padded, geometry, box, channels // padded.shape[-1])
         rows = dy[box].astype(padded.dtype, copy=False)
         t = 1
-        if channels < 32:  # with more of them the t sums, once more to be added up, cost too much
+        if channels < 32:  # from 64 on it takes 1.3 to 2 times as long
             t, (view, rows) = _products.widened(rank, view, rows)
         sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
         dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)

@@ -41,7 +41,7 @@ from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
-# Up to so many channels `scatter` takes one at a time.
+# Images of up to so many channels are scattered one channel at a time (see `few`).
 NARROW = 8
 
 
@@ -223,7 +223,7 @@ def pad(x: Array, geometry: Geometry, dtype: DType) -> Array:
     if ready and zeros == {0}:
         return x
     target, kept = geometry.interior
-    if ready and max(zeros) <= 0:
+    if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)
         return x[(slice(None), *kept)]
     padded = np.zeros((len(x), *geometry.padded_size, x.shape[-1]), dtype)
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
@@ -266,14 +266,22 @@ def scatter(columns: Array, view: Array, geometry: Geometry) -> None:
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
     `+=` adds each of them just once.
 
-    With few channels also one channel at a time: then NumPy's innermost loop runs along the pixels,
-    and a gradient to 3 channels takes half as long or less.
+    With few channels also one channel at a time.
     """
     axes = 1 + len(geometry.kernel_size)
     pixels, channels = (slice(None),) * axes, view.shape[2 * axes - 1 :]
-    few = math.prod(channels) <= min(NARROW, math.prod(view.shape[:axes]) // 64)
-    for entry in np.ndindex(*geometry.kernel_size, *(channels if few else ())):
+    each = channels if few(math.prod(channels), math.prod(view.shape[:axes])) else ()
+    for entry in np.ndindex(*geometry.kernel_size, *each):
         view[(*pixels, *entry)] += columns[(*pixels, *entry)]
+
+
+def few(channels: int, windows_count: int) -> bool:
+    """Tell whether to scatter one channel at a time.
+
+    NumPy's innermost loop then runs along the pixels: a gradient to 3 channels takes half as long.
+    It costs a call per channel, which 64 windows for each of them pay for.
+    """
+    return channels <= min(NARROW, windows_count // 64)
 
 
 def _geometry(

@@ -21,7 +21,18 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import batchnorm, conv, depthwise, dilated, relu, transposed, unary
+from convinsights import (
+    _normalize,
+    _products,
+    batchnorm,
+    conv,
+    depthwise,
+    dilated,
+    normalization,
+    relu,
+    transposed,
+    unary,
+)
 from convinsights.batchnorm import ParameterCount, Statistics
 
 rng = np.random.default_rng(61)
@@ -393,6 +404,46 @@ def test_float32_at_a_mean_of_10000_is_that_of_float64():
     gradients, wanted = batchnorm.backward(dy, cache), batchnorm.backward(dy, exact_cache)
     close(gradients.x.astype(float), wanted.x, tolerance=1e-4)
     close(gradients.gamma.astype(float), wanted.gamma, scale=1e4, tolerance=roundings)
+
+
+@pytest.mark.parametrize("shape", [(99991, 1), (3000, 700)])
+def test_the_mean_of_float32_is_rounded_once(shape):
+    x = np.float32(1) + np.random.default_rng(0).random(shape, np.float32)
+    exact = x.mean(axis=0, dtype=float)
+    mean = batchnorm.forward(x)[1].statistics.mean.astype(float)
+    assert np.abs(mean - exact).max() <= 0.55 * 2**-23
+
+
+def test_the_rounding_of_the_mean_is_taken_out_of_the_variance():
+    x = np.array([[0], [0], [0], [2]], np.float32) + np.float32(2**24)  # the mean is no float32
+    _, cache = batchnorm.forward(x)
+    assert cache.statistics == (2**24, 0.75)
+
+
+def test_few_channels_are_normalized_many_pixels_at_a_time(monkeypatch):
+    taken = []
+
+    def widened(*arguments):
+        result = _products.widened(*arguments)
+        taken.append(result[0])
+        return result
+
+    monkeypatch.setattr(_normalize, "widened", widened)
+    x = rng.normal(size=(2, 4, 5, 3))
+    for module, groups in ((batchnorm, {}), (normalization, {"groups": 1})):
+        y, cache = module.forward(x, np.ones(3), np.ones(3), **groups)
+        module.backward(y, cache)
+    assert taken == [2 * 4 * 5] * 4 + [4 * 5] * 4
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
+)
+def test_a_block_has_all_parts_and_channels_of_as_many_rows_as_fit(monkeypatch, size, wanted):
+    monkeypatch.setattr(_normalize, "BLOCK", size)
+    x = np.empty((2, 20, 3))  # 48 bytes a row
+    cut = [len(range(20)[block]) for block in _normalize._blocks(x, np.dtype(float))]
+    assert cut == wanted
 
 
 def test_a_constant_channel_has_variance_0_whatever_its_mean():

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from convinsights import _products, conv
-from convinsights.im2col import im2col
+from convinsights.im2col import few, im2col, scatter
 
 rng = np.random.default_rng(11)
 
@@ -314,14 +314,59 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
     assert way_to_the_image(monkeypatch, x, kernel) == [way]
 
 
+def peak_of(function, *arguments):
+    """What a call returns, and the bytes it takes at most."""
+    tracemalloc.start()
+    try:
+        result = function(*arguments)
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
     monkeypatch.setattr(_products, "WORKSPACE", 2**18)  # all columns would take 30 MB
     x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
-    tracemalloc.start()
-    y, _ = conv.forward(x, kernel)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    (y, cache), peak = peak_of(conv.forward, x, kernel)
     assert peak < y.nbytes + 6 * 2**20 + 2**16
+    padded = 8 * 204**2 * 4
+    gradients, peak = peak_of(conv.backward, y, cache)
+    assert peak < gradients.x.nbytes + padded + 6 * 2**20 + 2**16
+
+
+@pytest.mark.parametrize("filters", [4, 16])  # the image gradient is gathered, scattered
+def test_a_kernel_of_one_tap_takes_no_workspace(filters):
+    x, kernel = np.ones((1, 200, 200, 4)), np.ones((1, 1, 4, filters))
+    (y, cache), peak = peak_of(conv.forward, x, kernel)
+    assert peak < y.nbytes + 2**16
+    gradients, peak = peak_of(conv.backward, y, cache)
+    assert peak < gradients.x.nbytes + 2**16
+
+
+@pytest.mark.parametrize(
+    ("channels", "windows", "wanted"),
+    [(8, 512, True), (8, 511, False), (9, 10**6, False), (1, 64, True), (1, 63, False)],
+)
+def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
+    monkeypatch, channels, windows, wanted
+):
+    stored = []
+
+    def recorded(columns, view, geometry):
+        stored.append(columns.strides[-1] > columns.itemsize)
+        scatter(columns, view, geometry)
+
+    monkeypatch.setattr(_products, "scatter", recorded)
+    assert few(channels, windows) == wanted
+    windows = min(windows, 1000)
+    kernel = integers(rng, (2, channels, 3 * channels))
+    y, cache = conv.forward(integers(rng, (1, windows + 1, channels)), kernel)
+    dx = conv.backward(y, cache).x
+    wanted_x = np.zeros((1, windows + 1, channels))
+    for tap in range(2):
+        wanted_x[:, tap : tap + windows] += y @ kernel[tap].T
+    assert_array_equal(dx, wanted_x)
+    assert stored == [wanted]
 
 
 @pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
@@ -340,6 +385,40 @@ def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
     monkeypatch.setattr(_products, "_Workspace", Workspace)
     conv.backward(y, cache)
     assert sizes == [size, 1000]  # the kernel's gradient, the image's
+
+
+@pytest.mark.parametrize("channels", [1, 3, 2000])
+def test_the_gradient_of_the_bias_is_as_exact_for_a_million_terms_as_for_one(channels):
+    shape = (1, 10**6 // channels, channels)
+    dy = np.full(shape, 0.1, np.float32)
+    sums = _products.channel_sum(dy, np.dtype(np.float32)).astype(float)
+    close(sums, np.full(channels, 10**6 // channels * float(np.float32(0.1))), tolerance=2**-19)
+
+
+@pytest.mark.parametrize(
+    ("length", "channels", "wanted"),
+    [(12, 1, 12), (2048, 1, 1024), (1026, 1, 513), (1031, 1, 1), (6, 300, 3), (4, 1025, 1)],
+)
+def test_neighbours_are_shown_as_one_with_many_channels(length, channels, wanted):
+    x = integers(rng, (2, length, 3, channels))
+    view = x.swapaxes(1, 2)  # (2, 3, length, channels): the neighbours are a row apart
+    t, views = _products.widened(2, view, view)
+    assert (t, len(views)) == (1, 2)
+    x = integers(rng, (2, 3, length, channels))
+    t, (first, second) = _products.widened(2, x, x[:, :2])
+    assert t == wanted
+    assert_array_equal(first, x.reshape(2, 3, length // t, t * channels))
+    assert_array_equal(second, x.reshape(2, 3, length // t, t * channels)[:, :2])
+    assert np.shares_memory(first, x)
+
+
+@pytest.mark.parametrize("cut", [np.s_[..., ::-1], np.s_[:, :, ::-1], np.s_[..., ::2]])
+def test_neighbours_that_do_not_lie_side_by_side_stay_apart(cut):
+    x = integers(rng, (2, 3, 4, 6))
+    t, views = _products.widened(2, x[cut], x[cut])
+    assert t == 1
+    assert_array_equal(views[0], x[cut])
+    assert _products.widened(2, np.ones(x[cut].shape), x[cut])[0] == 1
 
 
 # ---- adjoint
