@@ -251,6 +251,7 @@ def test_caches_are_frozen_dataclasses(module):
     cache = module_of(module).Cache
     assert dataclasses.is_dataclass(cache)
     assert cache.__dataclass_params__.frozen
+    assert "__dict__" not in dir(cache), "a misspelt field would be taken"
 
 
 def test_what_counts_parameters_is_one_type():

@@ -20,7 +20,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import conv, depthwise
+from convinsights import _products, conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -195,6 +195,35 @@ def under(tap, size, strides, rates):
     """The pixels under one tap of a valid convolution."""
     steps = zip(tap, size, strides, rates, strict=True)
     return (slice(None), *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in steps))
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(31, [7, 9, 7]), (32, [7, 9])])
+def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
+    monkeypatch, channels, wanted
+):
+    taken, widened = [], _products.widened
+
+    def recorded(*arguments):
+        result = widened(*arguments)
+        taken.append(result[0])
+        return result
+
+    monkeypatch.setattr(_products, "widened", recorded)
+    x, kernel = integers(rng, (1, 9, channels)), integers(rng, (3, channels, 1))
+    y, cache = depthwise.forward(x, kernel)
+    gradients = depthwise.backward(y, cache)
+    assert taken == wanted  # y has 7 pixels, dx has 9, and the kernel's gradient sums over 7
+    wanted_kernel = np.stack([(x[:, u : u + 7] * y).sum(axis=(0, 1)) for u in range(3)])
+    assert_array_equal(gradients.kernel[..., 0], wanted_kernel)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
+)
+def test_a_block_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
+    monkeypatch.setattr(depthwise, "BLOCK", size)
+    pixels = np.empty((1, 20, 6))  # 48 bytes a pixel
+    assert [len(range(20)[box[1]]) for box in depthwise._blocks(pixels)] == wanted
 
 
 @pytest.mark.parametrize(
