@@ -22,6 +22,7 @@ from convinsights import (
     unary,
     verify,
 )
+from convinsights._verify import bounds
 from convinsights._verify import candidate as trials
 
 rng = np.random.default_rng(4)
@@ -1379,6 +1380,70 @@ def test_the_bound_of_two_steps_counts_the_roundings_of_both():
     between = verify.error_bound(*arrays, np.ones(1), dtype=np.float16, accumulate=np.float32)
     half, sums = 2.0**-11, 6 * 2.0**-24  # stored twice in float16, once between the steps
     np.testing.assert_allclose(between, [[[7 * (half + sums) + 7 * half]]], rtol=1e-3)
+
+
+def every_bound(module, arrays, dy, **settings):
+    """The rigorous bounds of y and of all gradients in float32, in units of 2^-24."""
+    single = np.dtype(np.float32)
+    precision = trials.Precision(single, single, probabilistic=False)
+    found = bounds.bounds(module, arrays, settings, precision, dy)
+    return {name: bound.ravel() * 2**24 for name, bound in found.items()}
+
+
+def test_the_bounds_of_the_gradients_of_two_steps_count_the_roundings_of_both():
+    arrays = np.ones((1, 4, 2)), np.ones((3, 2, 1)), np.ones((2, 3)), np.ones(3)
+    settings = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+    found = every_bound(depthwise_separable, arrays, np.ones((1, 2, 3)), **settings)
+    wanted = {  # roundings times magnitude
+        "y": (3 + 2 + 1) * 7,
+        "dx": np.repeat([(1 + 3) * 3, (2 + 3) * 6, (2 + 3) * 6, (1 + 3) * 3], 2),
+        "ddepthwise_kernel": (2 + 3) * 6,
+        "dpointwise_kernel": (3 + 2) * 6,
+        "dbias": 2 * 2,
+    }
+    assert found.keys() == wanted.keys()
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def test_the_bounds_of_batch_normalization_by_hand():
+    # mean 2, d = x - mean = ±1, variance 1, root 2, x̂ = ±1/2. The mean is off by 2 roundings of a
+    # sum of 4 over 2, d by that and 6 of x and of the mean, the variance by 4 and by 2 d off_d.
+    off_d = np.array([4 + 6 * (1 + 2), 4 + 6 * (3 + 2)])
+    off_variance = 4 + (2 * off_d).sum() / 2
+    off_root = off_variance / 4 / 2 + 6
+    off_normal = (off_d + off_root) / 2
+    dy = np.array([1, 2])
+    off_sum, off_along = 2 * 3, 4 * 3 / 2 + (dy * off_normal).sum()
+    part = dy + 3 / 2 + 1 / 2 * (3 / 2) / 2
+    off_part = (off_sum + off_normal * 3 / 2 + off_along / 2) / 2
+    wanted = {
+        "y": 2 * off_normal + 4 * (2 / 2 + 1),
+        "dx": off_part + (off_root + 6) * part,
+        "dgamma": off_along,
+        "dbeta": off_sum,
+    }
+    arrays = np.array([[1.0], [3.0]]), np.array([2.0]), np.array([-1.0]), None
+    found = every_bound(batchnorm, arrays, dy[:, np.newaxis], epsilon=3)
+    assert found.keys() == wanted.keys()
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def test_the_bounds_of_batch_normalization_by_what_is_given_by_hand():
+    # d = 3 - 1, off by 6 roundings of 3 + 1; the root 2 by 6 roundings, and x̂ = 1 by both.
+    moving = batchnorm.Statistics(np.array([1.0]), np.array([3.5]))
+    arrays = np.array([[3.0]]), np.array([-2.0]), np.array([1.0]), moving
+    found = every_bound(batchnorm, arrays, np.array([[-5.0]]), epsilon=0.5)
+    off_normal = (6 * (3 + 1) + 2 * 6) / 2
+    wanted = {
+        "y": 2 * off_normal + 4 * (2 * 1 + 1),
+        "dx": 2 / 2 * (6 + 6) * 5,
+        "dgamma": 3 * 5 + 5 * off_normal,
+        "dbeta": 1 * 5,
+    }
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
 
 
 def test_the_bound_rounds_the_arrays_first():
