@@ -974,3 +974,23 @@ def test_the_way_round_for_a_residual_block():
         shortcut = step(batchnorm, shortcut, training=True)
     expected, _ = residual.forward(x, block, strides=2)
     assert close(step(relu, y + shortcut), expected)
+
+
+@pytest.mark.parametrize(
+    ("module", "x_shape", "kernel_shape", "groups", "copied"),
+    [
+        (conv, (1, 5, 5, 1), (3, 3, 1, 4), 1, True),
+        (conv, (1, 5, 5, 2), (3, 3, 2, 1), 1, False),
+        (conv, (1, 5, 5, 2), (3, 3, 1, 4), 2, False),
+        (conv, (1, 1, 1, 2), (1, 1, 2, 4), 1, True),
+        (conv, (1, 3, 3, 2), (3, 3, 2, 4), 1, False),  # of the output's pixels there is one
+        (transposed, (1, 5, 5, 1), (3, 3, 4, 1), 1, True),
+        (transposed, (1, 5, 5, 2), (3, 3, 1, 2), 1, False),
+        (transposed, (1, 1, 1, 2), (3, 3, 4, 2), 1, True),
+    ],
+)
+def test_pytorch_gets_a_copy_where_it_would_mistake_the_layout(
+    module, x_shape, kernel_shape, groups, copied
+):
+    written = translate.to_torch(module, x_shape, kernel_shape, groups=groups)
+    assert (".clone(" in written) == copied
