@@ -150,6 +150,7 @@ def verify(
         forward(x, kernel, bias, **hyperparameters) -> y, with the shapes and names of
         `module.forward`; forward(x, depthwise_kernel, pointwise_kernel, bias, **hyperparameters)
         for depthwise_separable, and forward(x, gamma, beta, statistics, *, epsilon) for batchnorm.
+        Hyperparameters come in every form of `module.forward`: ints, tuples, pairs, names.
         NotImplementedError declines a case. Channels-first code is wrapped with `layouts`.
     backward : callable, optional
         backward(dy, x, kernel, bias, **hyperparameters) -> (dx, dkernel, dbias), likewise;
