@@ -92,14 +92,14 @@ def compute_dtype(dtype: DType) -> DType:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def as_float(dtype: FloatType) -> DType:
+def as_float(dtype: FloatType, name: str = "dtype") -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
         result = np.dtype(dtype)
     except (TypeError, ValueError):
-        raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
+        raise TypeError(f"{name} must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
-        raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
+        raise TypeError(f"{name} must be float16, float32 or float64, got {result}")
     return result.newbyteorder("=")
 
 

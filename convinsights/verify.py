@@ -554,7 +554,8 @@ def _check_module(module: object) -> None:
 
 def _precision(dtype: FloatType, accumulate: FloatType | None, probabilistic: bool) -> Precision:
     stored = as_float(dtype)
-    return Precision(stored, stored if accumulate is None else as_float(accumulate), probabilistic)
+    summed = stored if accumulate is None else as_float(accumulate, "accumulate")
+    return Precision(stored, summed, probabilistic)
 
 
 def _rounded(name: str, value: Any, dtype: DType) -> Any:

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import loop_padding, per_axis
+from helpers import loop_padding, per_axis, says
 
 from convinsights import (
     batchnorm,
@@ -938,7 +938,7 @@ def test_two_slips_are_told_apart_result_by_result():
 
     report = verify.verify(conv, broken)
     assert report.diagnosis is None
-    assert "diagnosis: none, no single slip explains all failures" in str(report)
+    assert "\ndiagnosis: none, no single slip explains all failures\n" in str(report)
     found = {failure.kind.partition(",")[0]: failure.diagnosis for failure in report.failures}
     assert found == {
         "2-D one channel": None,
@@ -1359,6 +1359,14 @@ def test_the_probabilistic_bound_has_the_factor_8():
     np.testing.assert_array_equal(*few)
 
 
+def test_what_many_roundings_do_by_the_formulas():
+    half, u, n = np.dtype(np.float16), 2.0**-11, 1000
+    rigorous, random = (trials.Precision(half, half, p).growth(n) for p in (False, True))
+    np.testing.assert_allclose(rigorous, n * u / (1 - n * u), rtol=1e-12)
+    exponent = 8 * np.sqrt(n) * u + n * u**2 / (1 - u)
+    np.testing.assert_allclose(random, np.exp(exponent) - 1, rtol=1e-12)
+
+
 def test_the_rigorous_bound_of_too_many_terms_is_infinite():
     x, kernel = np.ones((1, 2304, 1)), np.ones((2304, 1, 1))
     assert verify.error_bound(conv, x, kernel, dtype=np.float16) == np.inf
@@ -1621,7 +1629,11 @@ def test_an_argument_without_effect_has_gradient_0():
         return dx, np.zeros(3)
 
     verify.check_gradients(forward, backward, x, bias)
-    with pytest.raises(AssertionError, match="the gradient of bias is wrong"):
+    message = (
+        "the gradient of bias is wrong: along random direction ... of 4 it foretells a slope of "
+        "..., the difference is ...; worst element bias[...]: got 1, expected ..."
+    )
+    with pytest.raises(AssertionError, match=says(message)):
         verify.check_gradients(forward, lambda dy, *a: (backward(dy, *a)[0], np.ones(3)), x, bias)
 
 
@@ -1649,7 +1661,8 @@ class Unsigned:
 
 
 def test_a_missing_signature_is_no_hindrance():
-    with pytest.raises(AssertionError, match="the gradient of argument 0 must be of shape"):
+    message = "the gradient of argument 0 must be of shape (3,), got ()"
+    with pytest.raises(AssertionError, match=says(message)):
         verify.check_gradients(Unsigned(), lambda dy, x: dy[0], np.ones(3))
 
 
@@ -1668,7 +1681,13 @@ def test_cotangents_that_are_annihilated_are_refused(along):
         "per channel": np.ones(x.shape) * [1, 2, 3],
         "x̂": forward(x),
     }[along]
-    with pytest.raises(ValueError, match=r"dy must not be (constant|annihilated)"):
+    message = (
+        "dy must not be annihilated, but it is orthogonal to every change that x makes: any "
+        "gradient that is orthogonal too would pass, right or wrong; take a random dy"
+    )
+    if along == "constant":
+        message = "dy must not be constant: there are operations, such as batch normalization"
+    with pytest.raises(ValueError, match=says(message)):
         verify.check_gradients(forward, backward, x, dy=dy)
     with pytest.raises(AssertionError, match="the gradient of x is wrong"):
         verify.check_gradients(forward, backward, x)
@@ -1730,94 +1749,192 @@ def gradient(dy, *x):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: verify.verify(relu, same), TypeError, "module must be one of batchnorm, conv, "),
-        (lambda: verify.verify("conv", same), TypeError, "module must be one of .*, got 'conv'"),
+        (
+            lambda: verify.verify(relu, same),
+            TypeError,
+            (
+                "module must be one of batchnorm, conv, depthwise, depthwise_separable, "
+                "dilated, transposed, unary, got <module 'convinsights.relu' from ...>"
+            ),
+        ),
+        (
+            lambda: verify.verify("conv", same),
+            TypeError,
+            (
+                "module must be one of batchnorm, conv, depthwise, depthwise_separable, "
+                "dilated, transposed, unary, got 'conv'"
+            ),
+        ),
         (lambda: verify.verify(conv, 3), TypeError, "forward must be callable, got 3"),
         (lambda: verify.verify(conv, None), TypeError, "forward must be callable, got None"),
         (lambda: verify.verify(conv, same, 3), TypeError, "backward must be callable, got 3"),
-        (lambda: verify.verify(conv, same, dtype=int), TypeError, "dtype must be float16"),
-        (lambda: verify.verify(conv, same, accumulate=int), TypeError, "must be float16, float32"),
+        (
+            lambda: verify.verify(conv, same, dtype=int),
+            TypeError,
+            "dtype must be float16, float32 or float64, got int64",
+        ),
+        (
+            lambda: verify.verify(conv, same, accumulate=int),
+            TypeError,
+            "accumulate must be float16, float32 or float64, got int64",
+        ),
         (lambda: verify.verify(conv, same, ranks=2), TypeError, "ranks must be a sequence, got 2"),
-        (lambda: verify.verify(conv, same, ranks="2"), TypeError, "ranks must be a sequence"),
-        (lambda: verify.verify(conv, same, ranks=()), ValueError, "ranks must name one rank"),
-        (lambda: verify.verify(conv, same, ranks=(4,)), ValueError, "from 1 to 3, got 4"),
-        (lambda: verify.verify(conv, same, ranks=(0,)), ValueError, "ranks must be at least 1"),
-        (lambda: verify.verify(conv, same, ranks=(1.5,)), TypeError, "ranks must be an integer"),
-        (lambda: verify.verify(conv, same, seed=-1), ValueError, "seed must be at least 0"),
-        (lambda: verify.verify(conv, same, supports="groups"), TypeError, "supports must be a seq"),
-        (lambda: verify.verify(conv, same, supports=3), TypeError, "supports must be a sequence"),
+        (
+            lambda: verify.verify(conv, same, ranks="2"),
+            TypeError,
+            "ranks must be a sequence, got '2'",
+        ),
+        (
+            lambda: verify.verify(conv, same, ranks=()),
+            ValueError,
+            "ranks must name one rank at least, got none",
+        ),
+        (
+            lambda: verify.verify(conv, same, ranks=(4,)),
+            ValueError,
+            "ranks must be from 1 to 3, got 4",
+        ),
+        (
+            lambda: verify.verify(conv, same, ranks=(0,)),
+            ValueError,
+            "ranks must be at least 1, got 0",
+        ),
+        (
+            lambda: verify.verify(conv, same, ranks=(1.5,)),
+            TypeError,
+            "ranks must be an integer, got 1.5",
+        ),
+        (lambda: verify.verify(conv, same, seed=-1), ValueError, "seed must be at least 0, got -1"),
+        (
+            lambda: verify.verify(conv, same, supports="groups"),
+            TypeError,
+            "supports must be a sequence, got 'groups'",
+        ),
+        (
+            lambda: verify.verify(conv, same, supports=3),
+            TypeError,
+            "supports must be a sequence, got 3",
+        ),
         (
             lambda: verify.verify(unary, same, supports=["strides", "groups", 3]),
             ValueError,
-            re.escape("hyperparameters of unary (strides), got 3, groups"),
+            "supports must name hyperparameters of unary (strides), got 3, groups",
         ),
-        (lambda: verify.error_bound(relu, ONE, dtype="float32"), TypeError, "module must be one"),
+        (
+            lambda: verify.error_bound(relu, ONE, dtype="float32"),
+            TypeError,
+            (
+                "module must be one of batchnorm, conv, depthwise, depthwise_separable, "
+                "dilated, transposed, unary, got <module 'convinsights.relu' from ...>"
+            ),
+        ),
         (
             lambda: verify.error_bound(conv, ONE, ONE, dtype=np.float32),
             ValueError,
-            "kernel must be",
+            (
+                "kernel must be (*kernel_size, C_in // groups, C_out) with one, two or three "
+                "spatial axes and no size of 0, got shape (3,)"
+            ),
         ),
         (
             lambda: verify.error_bound(conv, [1j], ONE, dtype=np.float32),
             TypeError,
-            "x must hold real numbers",
+            (
+                "x must hold real numbers (float16, float32, float64, integers or bools), got "
+                "dtype complex128"
+            ),
         ),
-        (lambda: verify.error_bound(conv, ONE, dtype="f4"), TypeError, "kernel must hold real"),
+        (
+            lambda: verify.error_bound(conv, ONE, dtype="f4"),
+            TypeError,
+            (
+                "kernel must hold real numbers (float16, float32, float64, integers or bools), "
+                "got None"
+            ),
+        ),
         (
             lambda: verify.error_bound(conv, *[ONE] * 4, dtype="f4"),
             TypeError,
-            "x, kernel, bias, got 4",
+            "arrays must be x, kernel, bias, got 4 of them",
         ),
         (
             lambda: verify.adjoint_gap(same, same, ONE.astype(np.float32)),
             TypeError,
-            "x must be float64, got float32: differences in float32 keep too few digits",
+            (
+                "x must be float64, got float32: differences in float32 keep too few digits to "
+                "tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.adjoint_gap(lambda x: x.astype(np.float32), same, ONE),
             TypeError,
-            re.escape("forward(0) must be float64, got float32"),
+            (
+                "forward(0) must be float64, got float32: differences in float32 keep too few "
+                "digits to tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.adjoint_gap(lambda x: x + 1, same, ONE),
             ValueError,
-            re.escape("forward must be linear, but forward(0) is not 0"),
+            "forward must be linear, but forward(0) is not 0: leave out the bias",
         ),
         (
             lambda: verify.adjoint_gap(same, lambda dy: dy[:2], ONE),
             ValueError,
-            re.escape("backward must return dx of x's shape (3,), got shape (2,)"),
+            "backward must return dx of x's shape (3,), got shape (2,)",
         ),
-        (lambda: verify.adjoint_gap(same, same, ONE, dy=ONE), ValueError, "must not be constant"),
+        (
+            lambda: verify.adjoint_gap(same, same, ONE, dy=ONE),
+            ValueError,
+            (
+                "dy must not be constant: there are operations, such as batch normalization, "
+                "that annihilate constants, and any gradient would pass; take a random dy"
+            ),
+        ),
         (
             lambda: verify.adjoint_gap(lambda x: x - x.mean(), same, ONE, dy=ONE),
             ValueError,
-            "dy must not be constant: there are operations, such as batch normalization",
+            (
+                "dy must not be constant: there are operations, such as batch normalization, "
+                "that annihilate constants, and any gradient would pass; take a random dy"
+            ),
         ),
         (
             lambda: verify.adjoint_gap(lambda x: x * [1, 0, 0], same, ONE, dy=[0.0, 1, 2]),
             ValueError,
-            "dy must not be annihilated, but it is orthogonal to every forward",
+            (
+                "dy must not be annihilated, but it is orthogonal to every forward(x): any "
+                "gradient that is orthogonal too would pass, right or wrong; take a random dy"
+            ),
         ),
         (
             lambda: verify.adjoint_gap(same, same, ONE, dy=[1.0, 2]),
             ValueError,
-            re.escape("dy must be of the output's shape (3,), got shape (2,)"),
+            "dy must be of the output's shape (3,), got shape (2,)",
         ),
         (
             lambda: verify.check_gradients(same, gradient, ONE.astype(np.float16)),
             TypeError,
-            "x must be float64, got float16",
+            (
+                "x must be float64, got float16: differences in float16 keep too few digits to "
+                "tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.check_gradients(lambda x: x.astype(np.float32), gradient, ONE),
             TypeError,
-            "forward.* must be float64, got float32",
+            (
+                "forward(…) must be float64, got float32: differences in float32 keep too few "
+                "digits to tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.check_gradients(same, lambda dy, x: dy.astype(np.float32), ONE),
             TypeError,
-            "the gradient of x must be float64, got float32",
+            (
+                "the gradient of x must be float64, got float32: differences in float32 keep "
+                "too few digits to tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.check_gradients(same, lambda dy, x: (dy, dy), ONE),
@@ -1827,21 +1944,28 @@ def gradient(dy, *x):
         (
             lambda: verify.check_gradients(same, gradient, ONE, dy=ONE.astype(np.float32)),
             TypeError,
-            "dy must be float64",
+            (
+                "dy must be float64, got float32: differences in float32 keep too few digits to"
+                " tell a right gradient from a wrong one"
+            ),
         ),
         (
             lambda: verify.check_gradients(same, gradient, ONE, directions=0),
             ValueError,
-            "directions must be at least 1",
+            "directions must be at least 1, got 0",
         ),
         (
             lambda: verify.check_gradients(same, gradient, ONE, tolerance="1"),
             TypeError,
-            "tolerance must be a real number",
+            "tolerance must be a real number, got '1'",
         ),
-        (lambda: verify.check_gradients(same, gradient), ValueError, "give one array at least"),
+        (
+            lambda: verify.check_gradients(same, gradient),
+            ValueError,
+            "give one array at least: there is nothing to differentiate by",
+        ),
     ],
 )
 def test_refusals(call, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=says(message) + "$"):
         call()
