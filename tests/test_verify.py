@@ -1769,12 +1769,12 @@ def gradient(dy, *x):
         (lambda: verify.verify(conv, None), TypeError, "forward must be callable, got None"),
         (lambda: verify.verify(conv, same, 3), TypeError, "backward must be callable, got 3"),
         (
-            lambda: verify.verify(conv, same, dtype=int),
+            lambda: verify.verify(conv, same, dtype=np.int64),
             TypeError,
             "dtype must be float16, float32 or float64, got int64",
         ),
         (
-            lambda: verify.verify(conv, same, accumulate=int),
+            lambda: verify.verify(conv, same, accumulate=np.int64),
             TypeError,
             "accumulate must be float16, float32 or float64, got int64",
         ),
