@@ -1,5 +1,6 @@
 """verify: right implementations pass, whatever their way; broken ones are told what is wrong."""
 
+import dataclasses
 import functools
 import io
 import json
@@ -24,6 +25,7 @@ from convinsights import (
 )
 from convinsights._verify import bounds
 from convinsights._verify import candidate as trials
+from convinsights._verify.hypotheses import hypotheses
 
 rng = np.random.default_rng(4)
 
@@ -927,6 +929,67 @@ def test_slips_are_named_in_every_rank():
     outer = setting("strides", lambda s: s[::-1] if isinstance(s, tuple) else s)[0]
     assert verify.verify(conv, last_two, **three).diagnosis == "axes_swapped"
     assert verify.verify(conv, outer, **three).diagnosis == "axes_swapped"
+
+
+OF_GRADIENTS = {
+    "gradient_averaged",
+    "kernel_gradient_flipped",
+    "overlaps_overwritten",
+    "statistics_constant",
+    "bias_gradient_missing_batch",
+}
+
+
+@pytest.mark.parametrize("module", [conv, transposed, depthwise, depthwise_separable, batchnorm])
+def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
+    made = ADVERSARIAL(module, (2,), ALL[module], np.dtype(float), np.random.default_rng(0))
+    cases = sorted((c for c in made if c.dy.size and not c.integers), key=lambda c: c.size)
+    seen = {}
+    for name, outcome in hypotheses(module):
+        if name == "axes_swapped":  # of many pairs, and a change of hyperparameters only
+            continue
+        done = set()  # once, and of batch normalization once in training and once in inference
+        for case in cases:
+            kind = module is batchnorm and case.arrays[3] is None
+            if kind in done:
+                continue
+            given = [i for i, array in enumerate(case.arrays) if isinstance(array, np.ndarray)]
+
+            def results(dy, *arrays, case=case, given=given, outcome=outcome):
+                changed = [*case.arrays]
+                for i, array in zip(given, arrays, strict=True):
+                    changed[i] = array
+                return outcome(dataclasses.replace(case, arrays=tuple(changed), dy=dy))
+
+            def forward(*arrays, case=case, results=results):
+                return results(case.dy, *arrays)["y"]
+
+            def backward(dy, *arrays, case=case, given=given, results=results):
+                return tuple(results(dy, *arrays)[f"d{case.names[i]}"] for i in given)
+
+            try:
+                found = outcome(case)
+            except ValueError:  # no such call
+                continue
+            if found["y"].shape != case.dy.shape or all(
+                np.array_equal(found[key], case.truth[key]) for key in found
+            ):
+                continue
+            arrays = [case.arrays[i] for i in given]
+            try:
+                verify.check_gradients(forward, backward, *arrays, directions=1, tolerance=1e-5)
+                seen.setdefault((name, kind), set()).add("right")
+            except AssertionError:
+                seen.setdefault((name, kind), set()).add("wrong")
+            done.add(kind)
+    assert {name for name, _ in seen} == {name for name, _ in hypotheses(module)} - {"axes_swapped"}
+    for (name, _), verdicts in seen.items():
+        if name in OF_GRADIENTS:
+            assert verdicts == {"wrong"}
+        elif module is batchnorm:  # whose backward may know of the slip, or not
+            assert "right" in verdicts
+        else:
+            assert verdicts == {"right"}
 
 
 def test_two_slips_are_told_apart_result_by_result():
