@@ -704,7 +704,7 @@ def _written(value: object) -> str:
 def _bracketed(opening: str, parts: list[str], closing: str, comma: str = ",") -> str:
     # On one line where it fits, else one part a line.
     line = opening + f"{comma} ".join(parts) + closing
-    if len(line) <= WIDTH and "\n" not in line:
+    if len(line) <= WIDTH:
         return line
     body = "".join(f"{part}{comma}\n" for part in parts)
     return f"{opening}\n{indent(body, '    ')}{closing}"

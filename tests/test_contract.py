@@ -254,6 +254,16 @@ def test_caches_are_frozen_dataclasses(module):
     assert "__dict__" not in dir(cache), "a misspelt field would be taken"
 
 
+def test_every_dataclass_is_frozen_but_the_one_that_is_filled_in():
+    found = set()
+    for info in pkgutil.walk_packages(convinsights.__path__, "convinsights."):
+        for kind in vars(importlib.import_module(info.name)).values():
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                found.add(kind)
+                assert kind.__dataclass_params__.frozen == (kind.__name__ != "Trial"), kind
+    assert len(found) > len(GRADIENTS)
+
+
 def test_what_counts_parameters_is_one_type():
     assert batchnorm.ParameterCount is residual.ParameterCount
     assert isinstance(batchnorm.parameter_count(3), batchnorm.ParameterCount)

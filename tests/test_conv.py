@@ -369,6 +369,31 @@ def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
     assert stored == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (1, [0]),  # one block, one place
+        (3, [0, 240, 480]),
+        (6, [0, 240, 480, 720, 0, 240]),
+    ],
+)
+def test_blocks_are_gathered_in_four_places_in_turn(monkeypatch, rows, wanted):
+    places = []
+
+    class Workspace(_products._Workspace):
+        def columns(self, *arguments):
+            columns = super().columns(*arguments)
+            places.append(columns.ctypes.data - self.buffer.ctypes.data)
+            return columns
+
+    monkeypatch.setattr(_products, "WORKSPACE", 240)  # 10 windows of 3 taps in float64
+    monkeypatch.setattr(_products, "_Workspace", Workspace)
+    x = integers(rng, (1, rows, 12, 1))
+    y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
+    assert_array_equal(y, x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:])
+    assert places == wanted
+
+
 @pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
 def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
     monkeypatch, filters, size

@@ -984,6 +984,8 @@ def test_the_way_round_for_a_residual_block():
         (conv, (1, 5, 5, 2), (3, 3, 1, 4), 2, False),
         (conv, (1, 1, 1, 2), (1, 1, 2, 4), 1, True),
         (conv, (1, 3, 3, 2), (3, 3, 2, 4), 1, False),  # of the output's pixels there is one
+        (conv, (1, 5, 1), (3, 1, 4), 1, True),
+        (conv, (1, 5, 2), (3, 2, 1), 1, False),
         (transposed, (1, 5, 5, 1), (3, 3, 4, 1), 1, True),
         (transposed, (1, 5, 5, 2), (3, 3, 1, 2), 1, False),
         (transposed, (1, 1, 1, 2), (3, 3, 4, 2), 1, True),
