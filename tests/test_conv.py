@@ -377,7 +377,7 @@ def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
         (6, [0, 240, 480, 720, 0, 240]),
     ],
 )
-def test_blocks_are_gathered_in_four_places_in_turn(monkeypatch, rows, wanted):
+def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted):
     places = []
 
     class Workspace(_products._Workspace):
@@ -387,6 +387,7 @@ def test_blocks_are_gathered_in_four_places_in_turn(monkeypatch, rows, wanted):
             return columns
 
     monkeypatch.setattr(_products, "WORKSPACE", 240)  # 10 windows of 3 taps in float64
+    monkeypatch.setattr(_products, "TURNS", 4)
     monkeypatch.setattr(_products, "_Workspace", Workspace)
     x = integers(rng, (1, rows, 12, 1))
     y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
