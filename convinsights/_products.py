@@ -48,7 +48,7 @@ WORKSPACE = 4 * 2**20
 # Blocks are gathered into so many places in turn. What another core has just read is slow to write
 # to again where the cores share no cache: in one place, training steps of 3×3 and 5×5 layers take
 # 1.0 to 1.6 times as long.
-TURNS = 6
+TURNS = 5
 
 # Numbers that `widened` puts side by side at most: starting a loop then costs 3 %, and those of a
 # few taps, 4 KiB each in float32, still fit in the nearest cache.
