@@ -79,16 +79,13 @@ class Geometry:
 
         All of it does, unless a padding is negative and cuts pixels off (see `phases`).
         """
-        first = [max(0, -before) for before, _ in self.padding]
-        last = [
-            max(start, size + min(0, after))
-            for start, size, (_, after) in zip(first, self.input_size, self.padding, strict=True)
-        ]
-        target = tuple(
-            slice(start + before, stop + before)
-            for start, stop, (before, _) in zip(first, last, self.padding, strict=True)
-        )
-        return target, tuple(map(slice, first, last))
+        target, kept = [], []
+        for size, (before, after) in zip(self.input_size, self.padding, strict=True):
+            first = max(0, -before)
+            last = max(first, size + min(0, after))
+            target.append(slice(first + before, last + before))
+            kept.append(slice(first, last))
+        return tuple(target), tuple(kept)
 
     def phases(self) -> tuple[Geometry, list[Phase]]:
         """Split the way back, from windows to pixels, into ordinary convolutions.
