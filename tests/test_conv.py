@@ -874,7 +874,8 @@ def test_initialize_refuses_what_is_no_generator():
         (
             {"input_shape": (6, 4)},
             ValueError,
-            "input_shape must be ...with the kernel's 2 spatial axes, got",
+            "input_shape must be (*spatial, C_in), of one image with the kernel's 2 spatial axes, "
+            "got (6, 4)",
         ),
         ({"input_shape": 6}, TypeError, "input_shape must be a sequence of ints, got 6"),
         ({"input_shape": (6, 0, 4)}, ValueError, "input_shape[1] must be at least 1, got 0"),

@@ -24,7 +24,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import batchnorm, normalization, relu
+from convinsights import _normalize, batchnorm, normalization, relu
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -460,3 +460,17 @@ def test_channels_must_be_a_positive_integer(function):
         function(0)
     with pytest.raises(TypeError, match=says("channels must be an integer, got 2.5")):
         function(2.5)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(1, [1, 1, 1]), (48, [1, 1, 1]), (96, [2, 1])])
+def test_small_images_share_a_pass(monkeypatch, size, wanted):
+    taken, statistics = [], _normalize.statistics
+
+    def recorded(x, *arguments):
+        taken.append(len(x))
+        return statistics(x, *arguments)
+
+    monkeypatch.setattr(_normalize, "BLOCK", size)
+    monkeypatch.setattr(_normalize, "statistics", recorded)
+    normalization.forward(rng.normal(size=(3, 2, 3)), groups=1)  # 48 bytes an image
+    assert taken == wanted
