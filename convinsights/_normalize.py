@@ -72,7 +72,7 @@ def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel
 
 def spread(values: Array, channels: int) -> Array:
     """Give every channel the number of its group: (B, G) -> (B, 1, C)."""
-    return np.repeat(values, channels // values.shape[-1], axis=-1)[:, np.newaxis]
+    return np.repeat(values, channels // values.shape[1], axis=1)[:, np.newaxis]
 
 
 def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Array) -> None:

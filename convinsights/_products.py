@@ -61,7 +61,7 @@ def correlate(
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
     view = windows(pad(x, geometry, dtype), geometry)
     matrix = _by_group(kernel.astype(dtype, copy=False), groups)
-    shift = None if bias is None else bias.astype(dtype, copy=False).reshape(groups, 1, -1)
+    shift = None if bias is None else bias.reshape(groups, 1, -1)
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
     workspace = _Workspace(view, WORKSPACE, groups)
     for box in workspace.boxes:

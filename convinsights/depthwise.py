@@ -139,7 +139,7 @@ def forward(
     for box in _blocks(y):
         _weigh(_repeated(padded, geometry, box, kernel.shape[-1]), taps, out=y[box])
         if bias is not None:
-            y[box] += bias.astype(compute, copy=False)
+            y[box] += bias
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 

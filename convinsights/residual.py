@@ -547,10 +547,12 @@ def _check_projection(parameters: Parameters, rank: int, ends: tuple[int, int]) 
             f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
             f"got {projection.shape}"
         )
-    if norm is not None and norm[0].shape != ends[1:]:
-        raise ValueError(
-            f"parameters.projection_norm must be for {ends[1]} channels, got {norm[0].shape}"
-        )
+    if norm is not None:
+        gamma, _ = norm
+        if gamma.shape != ends[1:]:
+            raise ValueError(
+                f"parameters.projection_norm must be for {ends[1]} channels, got {gamma.shape}"
+            )
 
 
 def _as_norm(name: str, norm: object) -> Norm:
@@ -606,10 +608,10 @@ def _fitted(
     channels = (x_shape[-1], *(kernel.shape[-1] for kernel in kernels))
     expected = _norm_channels(channels, variant)
     _check_length("parameters.norms", parameters.norms, len(expected))
-    for index, (norm, count) in enumerate(zip(parameters.norms, expected, strict=True)):
-        if norm[0].shape != (count,):
+    for index, ((gamma, _), count) in enumerate(zip(parameters.norms, expected, strict=True)):
+        if gamma.shape != (count,):
             raise ValueError(
-                f"parameters.norms[{index}] must be for {count} channels, got {norm[0].shape}"
+                f"parameters.norms[{index}] must be for {count} channels, got {gamma.shape}"
             )
     whole = per_axis("strides", strides, rank)
     if parameters.projection is None and (max(whole) > 1 or channels[0] != channels[-1]):

@@ -152,7 +152,7 @@ def forward(
     dtype = result_dtype(x, kernel, bias)
     y = _products.image_gradient(x, kernel, geometry, groups, compute_dtype(dtype))
     if bias is not None:
-        y += bias.astype(y.dtype, copy=False)
+        y += bias
     cache = Cache(x, kernel, bias is not None, geometry, groups, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -348,7 +348,7 @@ def multiply_adds(
         groups=groups,
     )
     shape = shape_of("input_shape", input_shape, minimum=0)
-    return math.prod(shape[:-1]) * math.prod(shape_of("kernel_shape", kernel_shape))
+    return math.prod(shape[:-1]) * math.prod(map(int, kernel_shape))
 
 
 def initialize(

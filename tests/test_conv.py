@@ -395,6 +395,15 @@ def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted
     assert places == wanted
 
 
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [(0, 0), (2**17 - 1, 2**17 - 1), (2**17, 6 * 2**20), (5 * 2**20, 7 * 2**20)],
+)
+def test_room_is_asked_for_in_huge_pages(size, taken):
+    room = _products._room(size)
+    assert (room.nbytes, room.base.nbytes) == (size, taken)
+
+
 @pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
 def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
     monkeypatch, filters, size

@@ -952,7 +952,8 @@ GRADIENT_SLIPS = {
 
 @pytest.mark.parametrize("module", [conv, transposed, depthwise, depthwise_separable, batchnorm])
 def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
-    made = ADVERSARIAL(module, (2,), ALL[module], np.dtype(float), np.random.default_rng(0))
+    ranks = (1,) if module is depthwise else (2,)
+    made = ADVERSARIAL(module, ranks, ALL[module], np.dtype(float), np.random.default_rng(0))
     cases = sorted((c for c in made if c.dy.size and not c.integers), key=lambda c: c.size)
     seen = {}
     for name, outcome in hypotheses(module):
@@ -1542,6 +1543,19 @@ def test_the_bounds_of_batch_normalization_by_what_is_given_by_hand():
         np.testing.assert_allclose(found[name], bound, rtol=1e-5)
 
 
+def test_a_verdict_allows_the_bound_of_the_truth_too_and_sums_of_integers_nothing():
+    single = np.dtype(np.float32)
+    precision = trials.Precision(single, single, probabilistic=True)
+    made = ADVERSARIAL(conv, (1,), (), single, np.random.default_rng(0))
+    whole, real = (next(c for c in made if c.integers == integers) for integers in (True, False))
+    bound = bounds.bounds(conv, real.arrays, real.settings, precision)["y"]
+    allowed = ALLOWANCES(real, precision, gradients=False)["y"]
+    np.testing.assert_allclose(allowed, bound * (1 + 2.0**-29), rtol=1e-12)
+    magnitude = conv.forward(*map(np.abs, whole.arrays), **whole.settings)[0]
+    allowed = ALLOWANCES(whole, precision, gradients=False)["y"]
+    np.testing.assert_array_equal(allowed, magnitude * 2.0**-40)
+
+
 def test_the_bound_rounds_the_arrays_first():
     x, kernel = np.full((1, 1, 1), 1 + 2.0**-30), np.ones((1, 1, 1))
     one = verify.error_bound(conv, np.ones((1, 1, 1)), kernel, dtype=np.float32)
@@ -1803,6 +1817,11 @@ def test_the_gap_is_that_of_the_worst_probe():
     assert verify.adjoint_gap(lambda x: x, backward, x) > 1e-3
     assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: 0 * dy, x) == 0
     assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: dy, x) > 0.1
+
+
+def test_small_changes_are_changes():
+    x, dy = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0])
+    assert verify.adjoint_gap(lambda x: 1e-9 * x, lambda dy: 1e-9 * dy, x, dy=dy) < 1e-15
 
 
 def test_functions_may_modify_what_they_are_given():

@@ -297,7 +297,7 @@ def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -
     if statistics is not None and not inference:
         return case.truth
     mean, variance = (x.mean(axes), x.var(axes)) if statistics is None else statistics
-    if (m == 1 or (variance == 0).any()) and statistics is None:
+    if statistics is None and (variance == 0).any():
         raise ValueError("a slip that divides by 0 says nothing")
     root, dy = scaling.root(variance, epsilon, m), case.dy
     normal = (x - mean) / root
