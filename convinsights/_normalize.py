@@ -21,7 +21,17 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights._products import blocks, widened
 
-__all__ = ["BLOCK", "denominator", "gradient", "normalized", "rows", "spread", "statistics", "sums"]
+__all__ = [
+    "BLOCK",
+    "denominator",
+    "gradient",
+    "normalized",
+    "rows",
+    "scale_of",
+    "spread",
+    "statistics",
+    "sums",
+]
 
 # Bytes of a block: a few of them fit in the cache of one core. Several passes over a block that
 # stays there cost little more than one over all of x.
@@ -68,6 +78,11 @@ def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel
             f"variance + epsilon must be positive, got 0 for {where} and epsilon = {epsilon}"
         )
     return np.sqrt(raised)
+
+
+def scale_of(gamma: Array | None, root: Array) -> Array:
+    """Return gamma over the root, in the root's dtype."""
+    return 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
 
 
 def spread(values: Array, channels: int) -> Array:

@@ -162,7 +162,7 @@ def forward(
         used = Statistics(mean[0], variance[0])
     else:
         raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
-    scale = _scale(used.variance, gamma, epsilon)
+    scale = _normalize.scale_of(gamma, _normalize.denominator(used.variance, epsilon))
     y = np.empty(x.shape, compute)
     _normalize.normalized(_normalize.rows(x, 1), used.mean, scale, beta, out=_normalize.rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
@@ -211,7 +211,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, cache.x.shape)
     mean, variance = cache.statistics
     root = _normalize.denominator(variance, cache.epsilon)
-    scale = _scale(variance, cache.gamma, cache.epsilon)
+    scale = _normalize.scale_of(cache.gamma, root)
     dx = np.empty(dy.shape, compute)
     x_rows, dy_rows, dx_rows = (_normalize.rows(a, 1) for a in (cache.x, dy, dx))
     sums = _normalize.sums(dy_rows, x_rows, mean, root, compute)  # of dy x̂ and of dy
@@ -429,7 +429,9 @@ def fold(
     gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
     dtype = result_dtype(kernel, bias, gamma, beta)
     compute = compute_dtype(dtype)
-    scale = _scale(used.variance.astype(compute), gamma, check_fraction("epsilon", epsilon))
+    variance = used.variance.astype(compute)
+    root = _normalize.denominator(variance, check_fraction("epsilon", epsilon))
+    scale = _normalize.scale_of(gamma, root)
     shift = -used.mean.astype(compute) if bias is None else bias - used.mean.astype(compute)
     shift = shift * scale if beta is None else shift * scale + beta
     folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
@@ -467,12 +469,6 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     """
     shape, result = check_size("channels", (to_integer("channels", channels),)), as_float(dtype)
     return np.ones(shape, result), np.zeros(shape, result)
-
-
-def _scale(variance: Array, gamma: Array | None, epsilon: float) -> Array:
-    # gamma / sqrt(variance + epsilon), in the dtype of the variance
-    root = _normalize.denominator(variance, epsilon)
-    return 1 / root if gamma is None else gamma.astype(variance.dtype, copy=False) / root
 
 
 def checked(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:

@@ -148,10 +148,10 @@ def forward(
     images = _images(x, compute)
     for part in images:
         mean[part], variance[part] = _normalize.statistics(_rows(x[part]), groups, compute)
-    _normalize.denominator(variance, epsilon, ("image", "group"))
+    root = _normalize.denominator(variance, epsilon, ("image", "group"))
     y = np.empty(x.shape, compute)
     for part in images:
-        centre, _, scale = _per_channel(mean[part], variance[part], gamma, epsilon, channels)
+        centre, _, scale = _per_channel(mean[part], root[part], gamma, channels)
         _normalize.normalized(_rows(x[part]), centre, scale, beta, out=_rows(y[part]))
     cache = Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
@@ -200,13 +200,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, x.shape)
     channels, groups = x.shape[-1], cache.mean.shape[-1]
     dx, dgamma, dbeta = np.empty(x.shape, compute), np.zeros(channels), np.zeros(channels)
+    root = _normalize.denominator(cache.variance, cache.epsilon)
     for part in _images(x, compute):
-        centre, root, scale = _per_channel(
-            cache.mean[part], cache.variance[part], cache.gamma, cache.epsilon, channels
-        )
+        centre, below, scale = _per_channel(cache.mean[part], root[part], cache.gamma, channels)
         x_rows, dy_rows, out = _rows(x[part]), _rows(dy[part]), _rows(dx[part])
-        sums = _normalize.sums(dy_rows, x_rows, centre, root, compute)  # of dy x̂ and of dy
-        _normalize.gradient(dy_rows, x_rows, centre, root, scale, *sums, groups=groups, out=out)
+        sums = _normalize.sums(dy_rows, x_rows, centre, below, compute)  # of dy x̂ and of dy
+        _normalize.gradient(dy_rows, x_rows, centre, below, scale, *sums, groups=groups, out=out)
         for total, part_sum in zip((dgamma, dbeta), sums, strict=True):
             total += part_sum.sum(axis=(0, 1))
     dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma.astype(compute), dbeta.astype(compute))
@@ -288,10 +287,8 @@ def _rows(images: Array) -> Array:
 
 
 def _per_channel(
-    mean: Array, variance: Array, gamma: Array | None, epsilon: float, channels: int
+    mean: Array, root: Array, gamma: Array | None, channels: int
 ) -> tuple[Array, Array, Array]:
-    # Mean, sqrt(variance + epsilon) and gamma over it, each (N, 1, C), from statistics (N, G)
-    centre = _normalize.spread(mean, channels)
-    root = _normalize.spread(_normalize.denominator(variance, epsilon), channels)
-    scale = 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
-    return centre, root, scale
+    # Mean, sqrt(variance + epsilon) and gamma over it, each (N, 1, C), from those of groups (N, G)
+    below = _normalize.spread(root, channels)
+    return _normalize.spread(mean, channels), below, _normalize.scale_of(gamma, below)
