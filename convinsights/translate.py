@@ -37,7 +37,6 @@ ONNX documentation, "ONNX Operators".
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,8 @@ from convinsights import (
     unary,
 )
 from convinsights._arguments import Array, check_flag, check_fraction, shape_of, shown
-from convinsights._geometry import Geometry
+from convinsights._concepts import defaults, name_of
+from convinsights._geometry import Geometry, effective_size
 
 __all__ = ["to_jax", "to_keras", "to_onnx", "to_torch"]
 
@@ -69,9 +69,7 @@ Shape: TypeAlias = Sequence[int]
 Shapes: TypeAlias = Mapping[str, Sequence[object]]
 
 CONVOLUTIONS = (conv, unary, depthwise, depthwise_separable, transposed, dilated)
-CONCEPTS = {
-    module: module.__name__.rpartition(".")[2] for module in (*CONVOLUTIONS, batchnorm, relu)
-}
+CONCEPTS = {module: name_of(module) for module in (*CONVOLUTIONS, batchnorm, relu)}
 WIDTH = 88  # of a call on one line
 
 
@@ -375,18 +373,17 @@ def to_onnx(
     inputs = {"x": image, **{step.kernel: step.given for step in task.steps}}
     if task.steps[-1].use_bias:
         inputs["bias"] = task.y_shape[-1:]
-    last, name = len(task.axes), "x_first"
-    nodes = [_node("Transpose", ["x"], name, perm=(0, last, *range(1, last)))]
+    nodes, name = [], "x_first"
     for step in task.steps:
         nodes += _onnx_convolution(name, step)
         name = f"{step.kernel}_output"
-    nodes.append(_node("Transpose", [name], "y", perm=(0, *range(2, last + 1), 1)))
+    nodes = _channels_first(task, nodes, name)
     return _onnx_model(task.name, nodes, inputs, {"y": ("N", *task.y_shape[1:])})
 
 
 def _axes(g: Geometry) -> Axes:
     s, d, size, padding = map(np.array, (g.strides, g.dilation_rate, g.input_size, g.padding))
-    ke = (np.array(g.kernel_size) - 1) * d + 1
+    ke = np.array(effective_size(g.kernel_size, g.dilation_rate))
     reach = (np.array(g.output_size) - 1) * s + ke
     return Axes(s, d, ke, padding, size, reach, size + padding.sum(axis=-1) - reach)
 
@@ -542,13 +539,9 @@ def _onnx_convolution(x: str, step: Step) -> list[str]:
 
 def _onnx_normalization(task: Task) -> list[str]:
     if not task.training:
-        last = len(task.axes)
         names = ["x_first", "gamma", "beta", "mean", "variance"]
-        return [
-            _node("Transpose", ["x"], "x_first", perm=(0, last, *range(1, last))),
-            _node("BatchNormalization", names, "y_first", epsilon=task.epsilon),
-            _node("Transpose", ["y_first"], "y", perm=(0, *range(2, last + 1), 1)),
-        ]
+        node = _node("BatchNormalization", names, "y_first", epsilon=task.epsilon)
+        return _channels_first(task, [node], "y_first")
     return [
         _node("ReduceMean", ["x"], "mean", axes=task.axes),
         _node("Sub", ["x", "mean"], "centred"),
@@ -560,6 +553,16 @@ def _onnx_normalization(task: Task) -> list[str]:
         _node("Div", ["centred", "root"], "normalized"),
         _node("Mul", ["normalized", "gamma"], "scaled"),
         _node("Add", ["scaled", "beta"], "y"),
+    ]
+
+
+def _channels_first(task: Task, nodes: list[str], output: str) -> list[str]:
+    # Between x and y, channels last, nodes that make `output` of x_first, channels first
+    last = len(task.axes)
+    return [
+        _node("Transpose", ["x"], "x_first", perm=(0, last, *range(1, last))),
+        *nodes,
+        _node("Transpose", [output], "y", perm=(0, *range(2, last + 1), 1)),
     ]
 
 
@@ -666,8 +669,7 @@ def _name(module: ModuleType) -> str:
 
 def _options(module: ModuleType, hyperparameters: dict[str, Any]) -> dict[str, Any]:
     # What forward takes by keyword, with its defaults, and the two that are ours.
-    parameters = inspect.signature(module.forward).parameters.values()
-    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    options = defaults(module)
     options |= {"use_bias": False} if module in CONVOLUTIONS else {}
     options |= {"training": False} if module is batchnorm else {}
     for key in hyperparameters:

@@ -348,7 +348,7 @@ def multiply_adds(
         groups=groups,
     )
     shape = shape_of("input_shape", input_shape, minimum=0)
-    return math.prod(shape[:-1]) * math.prod(map(int, kernel_shape))
+    return math.prod(shape[:-1]) * math.prod(shape_of("kernel_shape", kernel_shape))
 
 
 def initialize(

@@ -36,9 +36,10 @@ from convinsights._arguments import (
     check_fraction,
     to_integer,
 )
+from convinsights._concepts import defaults, name_of
 from convinsights._verify.bounds import Precision, bounds
 from convinsights._verify.candidate import Candidate, Failure, Trial
-from convinsights._verify.cases import MODULES, adversarial, defaults, name_of
+from convinsights._verify.cases import MODULES, adversarial
 from convinsights._verify.diagnosis import Diagnosis, diagnose
 from convinsights._verify.slopes import (
     Slopes,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from convinsights._arguments import Array
+from convinsights._concepts import name_of
 from convinsights._verify.bounds import Precision, allowances
-from convinsights._verify.cases import Case, Outcome, arranged, name_of
+from convinsights._verify.cases import Case, Outcome, arranged
 
 __all__ = ["Candidate", "Failure", "Trial"]
 

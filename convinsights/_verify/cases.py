@@ -6,7 +6,6 @@ that no mistake of an axis goes unseen; numbers of channels differ; kernels are 
 Each geometry comes with small integers, whose sums are exact, and with normal deviates.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from convinsights import (
     unary,
 )
 from convinsights._arguments import Array, DType, per_axis
+from convinsights._concepts import defaults, name_of
+from convinsights._geometry import effective_size
 
 __all__ = [
     "MODULES",
@@ -35,8 +36,6 @@ __all__ = [
     "adversarial",
     "apply",
     "arranged",
-    "defaults",
-    "name_of",
     "resized",
     "resolved",
 ]
@@ -49,17 +48,6 @@ MODULES = (batchnorm, *LINEAR)
 GROUPED = ("conv", "dilated", "transposed")
 WITH_TAPS = ("conv", "depthwise", "depthwise_separable", "dilated", "transposed")
 EVERY = (*WITH_TAPS, "unary")
-
-
-def name_of(module: ModuleType) -> str:
-    """Return the name of a module of the library without the package."""
-    return module.__name__.rpartition(".")[2]
-
-
-def defaults(module: ModuleType) -> dict[str, Any]:
-    """Return the hyperparameters of a module's forward with their defaults."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def apply(
@@ -291,10 +279,8 @@ def _convolution(
         kernel_size = (1,) * len(kernel_size)
     rates = per_axis("dilation_rate", settings.get("dilation_rate", 1), rank)
     # However far the kernel reaches, it fits its input.
-    size = tuple(
-        max(length, (k - 1) * d + 1)
-        for length, k, d in zip(spec.size[:rank], kernel_size or (1,) * rank, rates, strict=True)
-    )
+    effective = effective_size(kernel_size or (1,) * rank, rates)
+    size = tuple(map(max, spec.size[:rank], effective))
     (inputs, outputs), groups = spec.channels, settings.get("groups", 1)
     if spec.kind == "many terms":
         inputs = -(-inputs // math.prod(kernel_size))

@@ -151,12 +151,15 @@ def _shifts(trials: Sequence[Trial], unit: float) -> Iterator[Explanation]:
         yield _Shifted(trials, unit, offset, way)
 
 
-class _BatchMixed:
-    # An image's result depends on its neighbours: alone, each comes out right.
-    name = "batch_mixed"
-
+class _Remark:
+    # What looks at a case again, changed.
     def __init__(self, trials: Sequence[Trial], examine: Callable[[Case], Trial]) -> None:
         self.trials, self.examine = trials, examine
+
+
+class _BatchMixed(_Remark):
+    # An image's result depends on its neighbours: alone, each comes out right.
+    name = "batch_mixed"
 
     def __call__(self, result: Result) -> bool | None:
         index, name = result
@@ -169,12 +172,9 @@ class _BatchMixed:
         return all(self.examine(image).right(name) for image in images)
 
 
-class _LayoutIgnored:
+class _LayoutIgnored(_Remark):
     # The same values in C order come out right.
     name = "layout_ignored"
-
-    def __init__(self, trials: Sequence[Trial], examine: Callable[[Case], Trial]) -> None:
-        self.trials, self.examine = trials, examine
 
     def __call__(self, result: Result) -> bool | None:
         index, name = result

@@ -20,7 +20,9 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, im2col, transposed, unary
 from convinsights._arguments import Array
-from convinsights._verify.cases import Case, Outcome, apply, defaults, resized, resolved
+from convinsights._concepts import defaults
+from convinsights._geometry import effective_size
+from convinsights._verify.cases import Case, Outcome, apply, resized, resolved
 
 __all__ = ["Hypothesis", "hypotheses"]
 
@@ -77,7 +79,7 @@ def _of_padding() -> Iterator[Hypothesis]:
         yield Hypothesis("padding_symmetric", partial(_padding_symmetric, rule=rule))
     yield Hypothesis("padding_before", _padding_before)
     for fit in (False, True):
-        yield Hypothesis("padding_ignored", partial(_padding_ignored, fit=fit))
+        yield Hypothesis("padding_ignored", partial(_changed, padding="valid", fit=fit))
 
 
 def _padded(case: Case, pairs: tuple[tuple[int, int], ...]) -> Outcome:
@@ -91,8 +93,8 @@ def _padded(case: Case, pairs: tuple[tuple[int, int], ...]) -> Outcome:
 def _padding_symmetric(case: Case, rule: Callable[[int, int, int], int]) -> Outcome:
     if case.settings["padding"] != "same":
         return case.truth
-    sizes = zip(case.arrays[1].shape, case.axes("dilation_rate"), strict=False)
-    zeros = (rule(k, d, (k - 1) * d + 1) for k, d in sizes)
+    taps, rates = case.arrays[1].shape[:-2], case.axes("dilation_rate")
+    zeros = map(rule, taps, rates, effective_size(taps, rates))
     return _padded(case, tuple((z, z) for z in zeros))
 
 
@@ -100,12 +102,6 @@ def _padding_before(case: Case) -> Outcome:
     if case.settings["padding"] != "same":
         return case.truth
     return _padded(case, tuple((after, before) for before, after in resolved(case)))
-
-
-def _padding_ignored(case: Case, fit: bool) -> Outcome:
-    if case.settings["padding"] == "valid":
-        return case.truth
-    return _changed(case, padding="valid", fit=fit)
 
 
 def _of_steps(settings: dict[str, Any]) -> Iterator[Hypothesis]:
@@ -234,7 +230,8 @@ def _multiplier_major(case: Case, read: bool, written: bool) -> Outcome:
         others[0] = others[0][..., back, :]
     outcome = _with(case, x, kernel, *others, dy=dy)
     if case.module is depthwise:
-        outcome |= {name: outcome[name][order] for name in ("dbias",) if name in outcome}
+        if "dbias" in outcome:
+            outcome["dbias"] = outcome["dbias"][order]
         outcome["y"] = outcome["y"][..., order]
     else:
         outcome["dpointwise_kernel"] = outcome["dpointwise_kernel"][..., order, :]
@@ -286,7 +283,7 @@ def _of_normalization() -> Iterator[Hypothesis]:
         slip = partial(_scaled, scaling=outside, known=known)
         yield Hypothesis("epsilon_outside_root", slip)
     for constant in (0.0, 1e-3, 1e-5):
-        yield Hypothesis("epsilon_ignored", partial(_epsilon_ignored, constant=constant))
+        yield Hypothesis("epsilon_ignored", partial(_changed, epsilon=constant))
     yield Hypothesis("moving_statistics_in_training", _moving_statistics_in_training)
     yield Hypothesis("batch_statistics_in_inference", _batch_statistics_in_inference)
 
@@ -309,10 +306,6 @@ def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -
         outcome["dx"] = scale * (dy - dy.mean(axes) - normal * along)
     sums = {"dgamma": (dy * normal).sum(axes), "dbeta": dy.sum(axes)}
     return outcome | {name: value for name, value in sums.items() if name in case.truth}
-
-
-def _epsilon_ignored(case: Case, constant: float) -> Outcome:
-    return _changed(case, epsilon=constant)
 
 
 def _moving_statistics_in_training(case: Case) -> Outcome:
