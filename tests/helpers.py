@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -60,6 +61,30 @@ def dot(a, b) -> float:
 def says(message: str) -> str:
     """A pattern for `pytest.raises`: errors that start with this; "..." stands for anything."""
     return "^" + ".*".join(re.escape(part) for part in message.split("..."))
+
+
+def traced(call, *arguments, **options):
+    """What a call returns, and the bytes at its peak and at its end beyond those before."""
+    tracemalloc.start()
+    try:
+        result = call(*arguments, **options)
+        end, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return result, peak, end
+
+
+def spied(monkeypatch, owner, name, note):
+    """A list of what `note(result, *arguments)` says of every call of owner.name from now on."""
+    noted, function = [], getattr(owner, name)
+
+    def recorded(*arguments):
+        result = function(*arguments)
+        noted.append(note(result, *arguments))
+        return result
+
+    monkeypatch.setattr(owner, name, recorded)
+    return noted
 
 
 def variants(array: np.ndarray) -> dict[str, np.ndarray]:

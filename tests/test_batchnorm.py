@@ -15,6 +15,7 @@ from helpers import (
     moved,
     same_values,
     says,
+    spied,
     untouched,
     variants,
 )
@@ -23,7 +24,6 @@ from numpy.testing import assert_array_equal
 
 from convinsights import (
     _normalize,
-    _products,
     batchnorm,
     conv,
     depthwise,
@@ -421,14 +421,7 @@ def test_the_rounding_of_the_mean_is_taken_out_of_the_variance():
 
 
 def test_few_channels_are_normalized_many_pixels_at_a_time(monkeypatch):
-    taken = []
-
-    def widened(*arguments):
-        result = _products.widened(*arguments)
-        taken.append(result[0])
-        return result
-
-    monkeypatch.setattr(_normalize, "widened", widened)
+    taken = spied(monkeypatch, _normalize, "widened", lambda result, *_: result[0])
     x = rng.normal(size=(2, 4, 5, 3))
     for module, groups in ((batchnorm, {}), (normalization, {"groups": 1})):
         y, cache = module.forward(x, np.ones(3), np.ones(3), **groups)

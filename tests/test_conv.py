@@ -1,6 +1,5 @@
 """conv: the classic convolution, forward, backward, shapes, counts, weights and its matrix."""
 
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +14,8 @@ from helpers import (
     loop_conv_gradients,
     same_values,
     says,
+    spied,
+    traced,
     untouched,
     variants,
 )
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from convinsights import _products, conv
-from convinsights.im2col import few, im2col, scatter
+from convinsights.im2col import few, im2col
 
 rng = np.random.default_rng(11)
 
@@ -268,15 +269,13 @@ def test_the_size_of_the_workspace_changes_nothing(case, size):
 
 def way_to_the_image(monkeypatch, x, kernel, **options):
     """Which of its two ways image_gradient takes."""
-    taken = []
-    for name in ("_gathered", "_scattered"):
-        function = getattr(_products, name)
-        monkeypatch.setattr(
-            _products, name, lambda *a, n=name, f=function: (taken.append(n), f(*a))[1]
-        )
+    gathered, scattered = (
+        spied(monkeypatch, _products, name, lambda *_, n=name: n)
+        for name in ("_gathered", "_scattered")
+    )
     y, cache = conv.forward(x, kernel, **options)
     conv.backward(y, cache)
-    return taken
+    return gathered + scattered
 
 
 @pytest.mark.parametrize(
@@ -314,32 +313,22 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
     assert way_to_the_image(monkeypatch, x, kernel) == [way]
 
 
-def peak_of(function, *arguments):
-    """What a call returns, and the bytes it takes at most."""
-    tracemalloc.start()
-    try:
-        result = function(*arguments)
-        return result, tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
     monkeypatch.setattr(_products, "WORKSPACE", 2**18)  # all columns would take 30 MB
     x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
-    (y, cache), peak = peak_of(conv.forward, x, kernel)
+    (y, cache), peak, _ = traced(conv.forward, x, kernel)
     assert peak < y.nbytes + 6 * 2**20 + 2**16
     padded = 8 * 204**2 * 4
-    gradients, peak = peak_of(conv.backward, y, cache)
+    gradients, peak, _ = traced(conv.backward, y, cache)
     assert peak < gradients.x.nbytes + padded + 6 * 2**20 + 2**16
 
 
 @pytest.mark.parametrize("filters", [4, 16])  # the image gradient is gathered, scattered
 def test_a_kernel_of_one_tap_takes_no_workspace(filters):
     x, kernel = np.ones((1, 200, 200, 4)), np.ones((1, 1, 4, filters))
-    (y, cache), peak = peak_of(conv.forward, x, kernel)
+    (y, cache), peak, _ = traced(conv.forward, x, kernel)
     assert peak < y.nbytes + 2**16
-    gradients, peak = peak_of(conv.backward, y, cache)
+    gradients, peak, _ = traced(conv.backward, y, cache)
     assert peak < gradients.x.nbytes + 2**16
 
 
@@ -350,13 +339,10 @@ def test_a_kernel_of_one_tap_takes_no_workspace(filters):
 def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
     monkeypatch, channels, windows, wanted
 ):
-    stored = []
+    def across(_, columns, *others):
+        return columns.strides[-1] > columns.itemsize
 
-    def recorded(columns, view, geometry):
-        stored.append(columns.strides[-1] > columns.itemsize)
-        scatter(columns, view, geometry)
-
-    monkeypatch.setattr(_products, "scatter", recorded)
+    stored = spied(monkeypatch, _products, "scatter", across)
     assert few(channels, windows) == wanted
     windows = min(windows, 1000)
     kernel = integers(rng, (2, channels, 3 * channels))

@@ -14,6 +14,7 @@ from helpers import (
     loop_depthwise_gradients,
     same_values,
     says,
+    spied,
     untouched,
     variants,
 )
@@ -201,14 +202,7 @@ def under(tap, size, strides, rates):
 def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
     monkeypatch, channels, wanted
 ):
-    taken, widened = [], _products.widened
-
-    def recorded(*arguments):
-        result = widened(*arguments)
-        taken.append(result[0])
-        return result
-
-    monkeypatch.setattr(_products, "widened", recorded)
+    taken = spied(monkeypatch, _products, "widened", lambda result, *_: result[0])
     x, kernel = integers(rng, (1, 9, channels)), integers(rng, (3, channels, 1))
     y, cache = depthwise.forward(x, kernel)
     gradients = depthwise.backward(y, cache)

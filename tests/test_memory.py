@@ -1,10 +1,8 @@
 """What a convolution takes beyond its inputs and results: bounded, whatever the kernel."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
-from helpers import arrays_in
+from helpers import arrays_in, traced
 
 from convinsights import conv, depthwise, transposed
 
@@ -16,17 +14,6 @@ LAYERS = {
     "transposed 4×4": (transposed, (16, 56, 56, 64), (4, 4, 8, 64), {"strides": 2}),
     "depthwise 5×5": (depthwise, (4, 224, 224, 16), (5, 5, 16, 1), {"padding": "same"}),
 }
-
-
-def traced(call, *arguments, **options):
-    """What a call returns, and the bytes at its peak and at its end beyond those before."""
-    tracemalloc.start()
-    try:
-        result = call(*arguments, **options)
-        end, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    return result, peak, end
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,7 +1,5 @@
 """normalization: every image by itself, its channels in groups; batchnorm over other axes."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from helpers import (
@@ -18,6 +16,8 @@ from helpers import (
     normalization_cases,
     same_values,
     says,
+    spied,
+    traced,
     untouched,
     variants,
 )
@@ -372,16 +372,9 @@ def test_initialize_takes_a_type(dtype):
 def test_it_takes_no_copies_of_the_image(shape):
     x = rng.standard_normal(shape, np.float32)
 
-    def peak(call, *arguments, **options):
-        tracemalloc.start()
-        result = call(*arguments, **options)
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return result, most
-
-    (y, cache), most = peak(normalization.forward, x, groups=1)
+    (y, cache), most, _ = traced(normalization.forward, x, groups=1)
     assert most < y.nbytes + 8 * 2**20
-    _, most = peak(normalization.backward, y, cache)
+    _, most, _ = traced(normalization.backward, y, cache)
     assert most < x.nbytes + 8 * 2**20
 
 
@@ -464,13 +457,7 @@ def test_channels_must_be_a_positive_integer(function):
 
 @pytest.mark.parametrize(("size", "wanted"), [(1, [1, 1, 1]), (48, [1, 1, 1]), (96, [2, 1])])
 def test_small_images_share_a_pass(monkeypatch, size, wanted):
-    taken, statistics = [], _normalize.statistics
-
-    def recorded(x, *arguments):
-        taken.append(len(x))
-        return statistics(x, *arguments)
-
     monkeypatch.setattr(_normalize, "BLOCK", size)
-    monkeypatch.setattr(_normalize, "statistics", recorded)
+    taken = spied(monkeypatch, _normalize, "statistics", lambda _, x, *__: len(x))
     normalization.forward(rng.normal(size=(3, 2, 3)), groups=1)  # 48 bytes an image
     assert taken == wanted
