@@ -12,7 +12,7 @@ The forward pass and both gradients of every convolution share the one `Geometry
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -69,9 +69,8 @@ class Geometry:
     @property
     def padded_size(self) -> tuple[int, ...]:
         """The input size with the zeros on both sides."""
-        return tuple(
-            size + sum(pair) for size, pair in zip(self.input_size, self.padding, strict=True)
-        )
+        pairs = zip(self.input_size, self.padding, strict=True)
+        return tuple([before + size + after for size, (before, after) in pairs])
 
     @property
     def interior(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -86,6 +85,15 @@ class Geometry:
             target.append(slice(first + before, last + before))
             kept.append(slice(first, last))
         return tuple(target), tuple(kept)
+
+    def by_row(self) -> Geometry:
+        """Return windows of the first row of taps, over every row of pixels that some row reads."""
+        halo = (self.kernel_size[0] - 1) * self.dilation_rate[0]
+        return replace(
+            self,
+            kernel_size=(1, *self.kernel_size[1:]),
+            output_size=(self.output_size[0] + halo, *self.output_size[1:]),
+        )
 
     def phases(self) -> tuple[Geometry, list[Phase]]:
         """Split the way back, from windows to pixels, into ordinary convolutions.
@@ -118,25 +126,18 @@ class Geometry:
         )
         ones = (1,) * rank
         padded = Geometry(self.output_size, ones, ones, ones, halo, ones)  # only to be padded by
-        size = padded.padded_size
-        return padded, [
-            Phase(
-                tuple(p.pixels for p in parts),
-                tuple(p.taps for p in parts),
-                Geometry(
-                    size,
-                    tuple(p.tap_count for p in parts),
-                    ones,
-                    tuple(p.dilation_rate for p in parts),
-                    tuple(
-                        (p.before - before, p.after - after)
-                        for p, (before, after) in zip(parts, halo, strict=True)
-                    ),
-                    tuple(p.pixel_count for p in parts),
-                ),
+        size, phases = padded.padded_size, []
+        for parts in product(*axes):
+            pixels, taps, pixel_counts, tap_counts, rates, *zeros = zip(*parts, strict=True)
+            padding = tuple(
+                [
+                    (before - most_before, after - most_after)
+                    for before, after, (most_before, most_after) in zip(*zeros, halo, strict=True)
+                ]
             )
-            for parts in product(*axes)
-        ]
+            geometry = Geometry(size, tap_counts, ones, rates, padding, pixel_counts)
+            phases.append(Phase(pixels, taps, geometry))
+        return padded, phases
 
 
 class Phase(NamedTuple):

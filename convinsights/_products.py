@@ -13,14 +13,15 @@ second, and its backward the first and the third.
 
 The columns would take prod(kernel_size) times the memory of the image. They are never all there:
 windows are gathered block by block into a small workspace, where they stay in the cache while the
-product reads them.
+product reads them. Where it pays, only one row of every window is (see `_Columns`).
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
-from functools import cached_property
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ __all__ = [
     "widened",
 ]
 
+Box = tuple[slice, ...]
+
 # Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
 # 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
 # finely), and all columns at once up to 2 times (they leave the cache, and every page is new).
@@ -50,25 +53,36 @@ WORKSPACE = 4 * 2**20
 # 1.0 to 1.6 times as long.
 TURNS = 5
 
+# Windows in a block of one image from which on it pays to gather them by rows (see `_Columns`).
+PIXELS = 512
+
 # Numbers that `widened` puts side by side at most: starting a loop then costs 3 %, and those of a
 # few taps, 4 KiB each in float32, still fit in the nearest cache.
 RUN = 1024
+
+# Linux gives a process new pages for every large array, and filling them costs as much as the
+# copy: unless the C library keeps what is freed, which it does up to the size of the largest block
+# it has seen freed, or 32 MiB. It never writes to this one. Without it, training steps of 5 to
+# 50 ms take 1.0 to 1.3 times as long.
+np.empty(31 * 2**20, np.uint8)
 
 
 def correlate(
     x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
-    view = windows(pad(x, geometry, dtype), geometry)
-    matrix = _by_group(kernel.astype(dtype, copy=False), groups)
-    shift = None if bias is None else bias.reshape(groups, 1, -1)
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
-    workspace = _Workspace(view, WORKSPACE, groups)
-    for box in workspace.boxes:
-        product = _rows(y[box], groups)
-        np.matmul(workspace.gather(view[box]), matrix, out=product)
+    columns = _Columns(pad(x, geometry, dtype), geometry, groups, y.shape[-1], WORKSPACE)
+    matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
+    shift = None if bias is None else bias.reshape(groups, 1, -1)
+    for box in columns.boxes:
+        target = _rows(y[box], groups)
+        first, *others = columns.gather(box)
+        np.matmul(first, matrix[:, 0], out=target)
+        for u, part in enumerate(others, 1):
+            target += part @ matrix[:, u]
         if shift is not None:
-            product += shift
+            target += shift
     return y
 
 
@@ -80,10 +94,14 @@ def image_gradient(
     channels, windows_count = kernel.shape[-2] * groups, dy.size // kernel.shape[-1]
     # Gathering windows of dy, C_out numbers per tap, takes 0.4 to 0.9 of the time of scattering
     # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
-    # the larger. It needs a rearranged copy of the kernel, C_in C_out numbers per tap, which three
-    # windows per input channel pay for; and it must not be large beside the images.
+    # the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide the
+    # kernel cut it into phases of few taps. It needs a rearranged copy of the kernel, C_in C_out
+    # numbers per tap, which three windows per input channel pay for; and it must not be large
+    # beside the images.
+    uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
+    narrow = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
     small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
-    if small and kernel.shape[-1] <= 2 * channels and windows_count > 3 * channels:
+    if small and narrow and windows_count > 3 * channels:
         return _gathered(dy, kernel, geometry, groups, dtype)
     return _scattered(dy, kernel, geometry, groups, dtype)
 
@@ -117,7 +135,10 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         # 0.9 of the time.
         np.matmul(dy.reshape(-1, dy.shape[-1]), matrix[0], out=view.reshape(-1, matrix.shape[-1]))
         return crop(padded, geometry)
-    workspace = _Workspace(view, WORKSPACE, groups)
+    width = matrix.shape[-1] * groups
+    workspace = _Workspace(
+        dy.shape[:-1], width, WORKSPACE // (width * dtype.itemsize), groups, dtype
+    )
     for box in workspace.boxes:
         target = view[box]
         # Stored in the order in which `scatter` goes through them; else 1.2 to 1.4 times the time.
@@ -130,24 +151,25 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
 
 def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
-    view = windows(pad(x, geometry, dtype), geometry)
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
-    matrix = _by_group(dkernel, groups)
     # Every block passes over the whole of dkernel, so a block is twice as large, within 4 and
     # 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
-    workspace = _Workspace(view, min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE), groups)
+    size = min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
+    columns = _Columns(pad(x, geometry, dtype), geometry, groups, dy.shape[-1], size)
+    matrix = columns.split(_by_group(dkernel, groups))
     # What a block adds is computed 4 MiB at a time: all of it would be a second dkernel.
     step = max(1, WORKSPACE // (dy.shape[-1] * dtype.itemsize))
-    for index, box in enumerate(workspace.boxes):
-        columns = workspace.gather(view[box]).swapaxes(1, 2)
+    for index, box in enumerate(columns.boxes):
         rows = _rows(dy[box], groups)
-        if index == 0:  # nothing to add to: often the only block of a large kernel
-            np.matmul(columns, rows, out=matrix)
-            continue
-        for start in range(0, matrix.shape[1], step):
-            part = slice(start, start + step)
-            matrix[:, part] += columns[:, part] @ rows
+        for u, part in enumerate(columns.gather(box)):
+            turned, target = part.swapaxes(1, 2), matrix[:, u]
+            if index == 0:  # nothing to add to: often the only block of a large kernel
+                np.matmul(turned, rows, out=target)
+                continue
+            for start in range(0, target.shape[1], step):
+                some = slice(start, start + step)
+                target[:, some] += turned[:, some] @ rows
     return dkernel
 
 
@@ -172,7 +194,7 @@ def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
     return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
 
 
-def blocks(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
+def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
     """Cut an array of this shape into boxes of at most `most` elements, contiguous in C order."""
     axis, inner = len(shape), 1
     while axis and inner * shape[axis - 1] <= most:
@@ -214,31 +236,78 @@ def widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
     return t, views
 
 
+class _Columns:
+    """The columns of an image, gathered block by block into a workspace.
+
+    Windows one pixel further down read the same rows of pixels, but for one. Where it pays, windows
+    of a single row of taps are gathered over all rows of pixels. Row u of the kernel is multiplied
+    by them from the u-th on, and the products are added up: 1 / kernel_size[0] of the copying for
+    some more adding. Layers of 3×3 take 0.8 to 0.95 of the time, of 5×5 and 7×7 0.7.
+    """
+
+    def __init__(
+        self, padded: Array, geometry: Geometry, groups: int, filters: int, size: int
+    ) -> None:
+        pixels = (len(padded), *geometry.output_size)
+        taps, rate = geometry.kernel_size[0], geometry.dilation_rate[0]
+        line, halo = math.prod(pixels[2:]), (taps - 1) * rate
+        width = math.prod(geometry.kernel_size[1:]) * padded.shape[-1]
+        # Rows of windows in a block: those of one image, or as many as fit.
+        high = min(pixels[1], size // (line * width * padded.itemsize) - halo)
+        most = high * line
+        if (
+            most >= PIXELS  # large products,
+            and geometry.strides[0] == 1
+            and 2 * width >= 3 * filters  # more copying saved than is added,
+            and 2 * (high + halo) <= taps * high  # and that at least half of it
+        ):
+            geometry = geometry.by_row()
+        else:
+            halo, width = 0, width * taps
+            most = size // (width * padded.itemsize)
+        self.view, self.halo = windows(padded, geometry), halo
+        self.workspace = _Workspace(pixels, width, most, groups, padded.dtype, halo * line)
+        self.boxes = self.workspace.boxes
+        self.starts = range(0, halo * line + 1, rate * line)
+
+    def split(self, matrix: Array) -> Array:
+        """Show a matrix (groups, K, columns) as the parts (groups, parts, K / parts, columns)."""
+        return matrix.reshape(len(matrix), len(self.starts), -1, matrix.shape[-1])
+
+    def gather(self, box: Box) -> list[Array]:
+        """Return the columns of the windows in this box, one for each part of the matrix."""
+        images, rows, *others = box
+        if rows.stop is not None:
+            rows = slice(rows.start, rows.stop + self.halo)
+        columns = self.workspace.gather(self.view[(images, rows, *others)])
+        count = columns.shape[1] - self.starts[-1]
+        return [columns[:, start : start + count] for start in self.starts]
+
+
 class _Workspace:
-    """A few blocks of columns, (groups, windows, K), used in turn."""
+    """Pixels block by block, and room for the columns of a few blocks, used in turn.
 
-    def __init__(self, view: Array, size: int, groups: int) -> None:
-        pixels = view.shape[: view.ndim // 2]
-        self.groups, self.dtype = groups, view.dtype
-        self.width = math.prod(view.shape[view.ndim // 2 :])
-        most = max(1, size // (self.width * view.itemsize))
+    The columns are (groups, windows, K): `most` windows, and `more` where they overlap.
+    """
+
+    def __init__(
+        self,
+        pixels: tuple[int, ...],
+        width: int,
+        most: int,
+        groups: int,
+        dtype: DType,
+        more: int = 0,
+    ) -> None:
+        self.width, self.groups = width, groups
         self.boxes = list(blocks(pixels, most))
-        self.size = min(most, math.prod(pixels)) * self.width
-        fitting = TURNS * WORKSPACE // max(1, self.size * view.itemsize)
-        self.turns = max(1, min(len(self.boxes), fitting))
-        self.turn = 0
-
-    @cached_property
-    def buffer(self) -> Array:
-        """Room for the blocks; not there before it is needed."""
-        return _room(self.turns * self.size * self.dtype.itemsize).view(self.dtype)
+        size = (min(max(1, most), math.prod(pixels)) + more) * width
+        self.places = _places(size, len(self.boxes), dtype)
 
     def columns(self, view: Array, across: bool = False) -> Array:
         """Return room for the columns of these windows; across: stored entry by entry."""
         count = math.prod(view.shape[: view.ndim // 2])
-        start = self.turn * self.size
-        self.turn = (self.turn + 1) % self.turns
-        room = self.buffer[start : start + count * self.width]
+        room = next(self.places)[: count * self.width]
         if across:
             return room.reshape(self.groups, self.width // self.groups, count).swapaxes(1, 2)
         return room.reshape(self.groups, count, self.width // self.groups)
@@ -252,12 +321,10 @@ class _Workspace:
         return columns
 
 
-def _room(size: int) -> Array:
-    # Bytes to write on. From about 128 KiB on they are new pages of 4 KiB, which cost as much as
-    # gathering into them. From 4 MiB on NumPy asks Linux for pages of 2 MiB, and 2 MiB more makes
-    # sure that some fit. Without, training steps of 1 to 50 ms take 1.03 to 2.2 times as long.
-    huge = size if size < 2**17 else max(size, 2**22) + 2**21
-    return np.empty(huge, np.uint8)[:size]
+def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
+    # Room for so many blocks of this size; not there before it is needed
+    fitting = TURNS * WORKSPACE // max(1, size * dtype.itemsize)
+    yield from cycle([np.empty(size, dtype) for _ in range(max(1, min(count, fitting)))])
 
 
 def _by_group(kernel: Array, groups: int) -> Array:

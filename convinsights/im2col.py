@@ -20,6 +20,7 @@ Processing", 2006.
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -219,8 +220,8 @@ def resolve_padding(
 def pad(x: Array, geometry: Geometry, dtype: DType) -> Array:
     """Return x in `dtype` with its zeros around it: a view of x, if that is all it takes."""
     ready = x.flags.c_contiguous and x.dtype == dtype
-    zeros = {zeros for pair in geometry.padding for zeros in pair}
-    if ready and zeros == {0}:
+    zeros = [*chain.from_iterable(geometry.padding)]
+    if ready and not any(zeros):
         return x
     target, kept = geometry.interior
     if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)

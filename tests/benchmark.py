@@ -180,6 +180,7 @@ def work(library):
     """Time layers on request: a layer's number on standard input, its times on standard output."""
     for line in sys.stdin:
         step = STEPS[library](LAYERS[int(line)])
+        time.sleep(0.2)  # idle threads of the library before go on spinning for a while
         print(json.dumps(milliseconds(step, 5) if step else None), flush=True)
 
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from convinsights import _products, conv
+from convinsights._geometry import Geometry
 from convinsights.im2col import few, im2col
 
 rng = np.random.default_rng(11)
@@ -256,11 +257,12 @@ def test_large_images_go_through_the_workspace_block_by_block(x_shape, kernel_sh
         same_values(actual, wanted)
 
 
-@given(conv_cases(), st.sampled_from([1, 100, 400, 1600]))
-def test_the_size_of_the_workspace_changes_nothing(case, size):
+@given(conv_cases(), st.sampled_from([1, 100, 400, 1600, 10**6]), st.sampled_from([1, 10**6]))
+def test_the_size_of_the_workspace_changes_nothing(case, size, pixels):
     y, _, gradients = both_ways(case)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_products, "WORKSPACE", size)
+        patch.setattr(_products, "PIXELS", pixels)  # 1: windows are gathered by rows
         again, _, same_gradients = both_ways(case)
     same_values(again, y)
     for actual, expected in zip(same_gradients, gradients, strict=True):
@@ -297,6 +299,17 @@ def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
 
 
 @pytest.mark.parametrize(
+    ("taps", "filters", "way"),
+    [(3, 3, "_gathered"), (3, 4, "_scattered"), (4, 4, "_gathered"), (4, 5, "_scattered")],
+)
+def test_strides_that_do_not_divide_the_kernel_scatter_from_fewer_filters_on(
+    monkeypatch, taps, filters, way
+):
+    x, kernel = np.ones((1, 40, 2)), np.ones((taps, 2, filters))
+    assert way_to_the_image(monkeypatch, x, kernel, strides=2) == [way]
+
+
+@pytest.mark.parametrize(
     ("workspace", "windows", "taps", "way"),
     [
         (10, 4, 5, "_gathered"),
@@ -317,10 +330,10 @@ def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
     monkeypatch.setattr(_products, "WORKSPACE", 2**18)  # all columns would take 30 MB
     x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
     (y, cache), peak, _ = traced(conv.forward, x, kernel)
-    assert peak < y.nbytes + 6 * 2**20 + 2**16
+    assert peak < y.nbytes + 5 * 2**18 + 2**16
     padded = 8 * 204**2 * 4
     gradients, peak, _ = traced(conv.backward, y, cache)
-    assert peak < gradients.x.nbytes + padded + 6 * 2**20 + 2**16
+    assert peak < gradients.x.nbytes + padded + 5 * 2**18 + 2**16
 
 
 @pytest.mark.parametrize("filters", [4, 16])  # the image gradient is gathered, scattered
@@ -356,11 +369,62 @@ def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
 
 
 @pytest.mark.parametrize(
+    ("output_size", "kernel_size", "filters", "options", "high"),
+    [
+        ((16, 32), (3, 3), 4, {}, 16),
+        ((16, 31), (3, 3), 4, {}, None),  # too small a product
+        ((16, 32), (3, 3), 5, {}, None),  # adding costs as much as copying
+        ((16, 32), (3, 2), 3, {}, None),
+        ((4, 128), (3, 3), 4, {}, 4),
+        ((3, 256), (3, 3), 4, {}, None),  # five rows of windows for three
+        ((15, 64), (3, 3), 4, {"dilation_rate": 4}, None),
+        ((16, 64), (3, 3), 4, {"dilation_rate": 4}, 16),
+        ((3, 256), (5, 1), 1, {}, 3),
+        ((2, 256), (5, 1), 1, {}, None),
+        ((100, 100), (2, 3), 4, {}, None),  # never half of the copying
+        ((100, 100), (1, 9), 4, {}, None),
+        ((100, 100), (3, 3), 4, {"strides": (2, 1)}, None),
+        ((100, 100), (3, 3), 4, {"strides": (1, 2)}, 20),  # 22 rows of 4.8 kB fit
+        ((100, 400), (3, 3), 4, {}, None),  # 5 rows of 19 kB fit
+        ((100, 300), (3, 3), 4, {}, 5),  # 7 rows of 14 kB fit
+        ((2000,), (3,), 1, {}, 2000),
+        ((10000,), (3,), 1, {}, 5000),
+        ((20, 10, 20), (3, 1, 3), 4, {}, 7),  # 11 rows of 9.6 kB fit
+    ],
+)
+def test_windows_are_gathered_by_rows_where_it_pays(
+    monkeypatch, output_size, kernel_size, filters, options, high
+):
+    rate, strides = options.get("dilation_rate", 1), options.get("strides", (1,) * len(kernel_size))
+    spatial = tuple(
+        (n - 1) * s + (k - 1) * rate + 1
+        for n, s, k in zip(output_size, strides, kernel_size, strict=True)
+    )
+    geometry = Geometry.of(spatial, kernel_size, strides, "valid", rate)
+    assert geometry.output_size == output_size
+    x = integers(rng, (2, *spatial, 2)).astype(np.float64)
+    sizes = spied(monkeypatch, _products, "_places", lambda _, size, *others: size * 8)
+    columns = _products._Columns(x, geometry, 1, filters, 106_000)
+    taps = kernel_size[0] if high else 1
+    windows = im2col(x, kernel_size, strides=strides, dilation_rate=rate)
+    windows = windows.reshape(2, *output_size, -1)
+    if high:
+        assert windows[columns.boxes[0]].shape[:2] == (1, high)
+    for box in columns.boxes:
+        expected = windows[box]
+        gathered = columns.gather(box)
+        assert len(gathered) == taps
+        together = np.concatenate([part[0] for part in gathered], axis=1)
+        assert_array_equal(together, expected.reshape(together.shape))
+    assert max(sizes) <= 106_000
+
+
+@pytest.mark.parametrize(
     ("rows", "wanted"),
     [
         (1, [0]),  # one block, one place
-        (3, [0, 240, 480]),
-        (6, [0, 240, 480, 720, 0, 240]),
+        (3, [0, 1, 2]),
+        (6, [0, 1, 2, 3, 0, 1]),
     ],
 )
 def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted):
@@ -369,7 +433,7 @@ def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted
     class Workspace(_products._Workspace):
         def columns(self, *arguments):
             columns = super().columns(*arguments)
-            places.append(columns.ctypes.data - self.buffer.ctypes.data)
+            places.append(columns.ctypes.data)
             return columns
 
     monkeypatch.setattr(_products, "WORKSPACE", 240)  # 10 windows of 3 taps in float64
@@ -378,34 +442,19 @@ def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted
     x = integers(rng, (1, rows, 12, 1))
     y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
     assert_array_equal(y, x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:])
-    assert places == wanted
-
-
-@pytest.mark.parametrize(
-    ("size", "taken"),
-    [(0, 0), (2**17 - 1, 2**17 - 1), (2**17, 6 * 2**20), (5 * 2**20, 7 * 2**20)],
-)
-def test_room_is_asked_for_in_huge_pages(size, taken):
-    room = _products._room(size)
-    assert (room.nbytes, room.base.nbytes) == (size, taken)
+    assert [places.index(place) for place in places] == wanted
 
 
 @pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
 def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
     monkeypatch, filters, size
 ):
-    sizes = []
-
-    class Workspace(_products._Workspace):
-        def __init__(self, view, size, groups):
-            sizes.append(size)
-            super().__init__(view, size, groups)
-
     y, cache = conv.forward(line(1, 2, 3, 4), np.ones((3, 1, filters)))
     monkeypatch.setattr(_products, "WORKSPACE", 1000)
-    monkeypatch.setattr(_products, "_Workspace", Workspace)
+    most = spied(monkeypatch, _products, "blocks", lambda *arguments: arguments[-1])
     conv.backward(y, cache)
-    assert sizes == [size, 1000]  # the kernel's gradient, the image's
+    width = 3 * 8  # bytes of a window
+    assert most == [size // width, 1000 // width]  # the kernel's gradient, the image's
 
 
 @pytest.mark.parametrize("channels", [1, 3, 2000])
