@@ -42,7 +42,7 @@ from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
-# Images of up to so many channels are scattered one channel at a time (see `few`).
+# Images of up to so many channels are gone through one channel at a time (see `few`).
 NARROW = 8
 
 
@@ -217,18 +217,28 @@ def resolve_padding(
 # -- what the other modules build on -------------------------------------------------------------
 
 
-def pad(x: Array, geometry: Geometry, dtype: DType) -> Array:
-    """Return x in `dtype` with its zeros around it: a view of x, if that is all it takes."""
-    ready = x.flags.c_contiguous and x.dtype == dtype
+def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
+    """Return x in `dtype` with its zeros around it: a view of x, if that is all it takes.
+
+    planar: stored channel by channel (see `few`), of the same shape.
+    """
+    ready = x.flags.c_contiguous and x.dtype == dtype and not planar
     zeros = [*chain.from_iterable(geometry.padding)]
     if ready and not any(zeros):
         return x
     target, kept = geometry.interior
     if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)
         return x[(slice(None), *kept)]
-    padded = np.zeros((len(x), *geometry.padded_size, x.shape[-1]), dtype)
+    padded = zeros_around((len(x), *geometry.padded_size, x.shape[-1]), dtype, planar)
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
+
+
+def zeros_around(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
+    """Return an image of zeros; planar: stored channel by channel."""
+    if planar:
+        return np.moveaxis(np.zeros((shape[-1], *shape[:-1]), dtype), 0, -1)
+    return np.zeros(shape, dtype)
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
@@ -277,7 +287,7 @@ def scatter(columns: Array, view: Array, geometry: Geometry) -> None:
 
 
 def few(channels: int, windows_count: int) -> bool:
-    """Tell whether to scatter one channel at a time.
+    """Tell whether to go through windows one channel at a time.
 
     NumPy's innermost loop then runs along the pixels: a gradient to 3 channels takes half as long.
     It costs a call per channel, which 64 windows for each of them pay for.

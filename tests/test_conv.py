@@ -240,6 +240,7 @@ def tap_by_tap(dy_or_x, kernel, shape):
         ((7, 40, 40, 8), (5, 5, 8, 3)),  # several images to a block of windows
         ((2, 110, 100, 4), (7, 7, 4, 2)),  # several blocks to an image
         ((2, 40000, 3), (9, 3, 2)),  # several blocks to a row
+        ((5, 110, 100, 3), (3, 3, 3, 40)),  # several images to a block, channel by channel
         ((1, 40, 8192), (9, 8192, 8)),  # a kernel larger than a block
     ],
 )
@@ -404,7 +405,7 @@ def test_windows_are_gathered_by_rows_where_it_pays(
     assert geometry.output_size == output_size
     x = integers(rng, (2, *spatial, 2)).astype(np.float64)
     sizes = spied(monkeypatch, _products, "_places", lambda _, size, *others: size * 8)
-    columns = _products._Columns(x, geometry, 1, filters, 106_000)
+    columns = _products._Columns(x, geometry, 1, filters, 106_000, x.dtype)
     taps = kernel_size[0] if high else 1
     windows = im2col(x, kernel_size, strides=strides, dilation_rate=rate)
     windows = windows.reshape(2, *output_size, -1)
@@ -417,6 +418,38 @@ def test_windows_are_gathered_by_rows_where_it_pays(
         together = np.concatenate([part[0] for part in gathered], axis=1)
         assert_array_equal(together, expected.reshape(together.shape))
     assert max(sizes) <= 106_000
+
+
+@pytest.mark.parametrize(
+    ("channels", "output_size", "kernel_size", "strides", "planar"),
+    [
+        (3, (192,), (3,), (1,), True),
+        (3, (191,), (3,), (1,), False),
+        (8, (512,), (2,), (1,), True),
+        (9, (1000,), (2,), (1,), False),
+        (3, (192,), (3,), (2,), False),
+        (3, (192,), (1,), (1,), False),  # the windows lie side by side
+        (3, (8, 24), (2, 1), (2, 1), True),
+        (3, (8, 24), (1, 2), (1, 2), False),
+    ],
+)
+def test_few_channels_are_stored_one_by_one(
+    monkeypatch, channels, output_size, kernel_size, strides, planar
+):
+    spatial = [(n - 1) * s + k for n, s, k in zip(output_size, strides, kernel_size, strict=True)]
+    x = integers(rng, (1, *spatial, channels)).astype(np.float64)
+    geometry = Geometry.of(x.shape[1:-1], kernel_size, strides, "valid", 1)
+    columns = _products._Columns(x, geometry, 1, 99, 10**6, x.dtype)
+    stored = columns.view.strides[-1] > x.itemsize
+    assert columns.planar == stored == planar
+    (box,) = columns.boxes
+    (gathered,) = columns.gather(box)
+    assert_array_equal(gathered[0], im2col(x, kernel_size, strides=strides))
+    assert gathered.flags.c_contiguous != planar
+    given = spied(monkeypatch, _products, "zeros_around", lambda *arguments: arguments[-1])
+    y, cache = conv.forward(x, np.ones((*kernel_size, channels, 99)), strides=strides)
+    conv.backward(y, cache)
+    assert given == [planar]
 
 
 @pytest.mark.parametrize(
