@@ -86,8 +86,20 @@ class Geometry:
             kept.append(slice(first, last))
         return tuple(target), tuple(kept)
 
+    @property
+    def spread(self) -> float:
+        """The pixels of a phase of the strides over the windows: how many each has to itself.
+
+        1 with padding "same", more where the kernel is large beside an image without zeros.
+        """
+        phase = math.prod(self.input_size) / math.prod(self.strides)
+        return phase / math.prod(self.output_size)
+
     def by_row(self) -> Geometry:
-        """Return windows of the first row of taps, over every row of pixels that some row reads."""
+        """Return windows of the first row of taps, over every row of pixels that a tap reads.
+
+        The stride along the first axis must be 1.
+        """
         halo = (self.kernel_size[0] - 1) * self.dilation_rate[0]
         return replace(
             self,

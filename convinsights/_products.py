@@ -13,7 +13,7 @@ second, and its backward the first and the third.
 
 The columns would take prod(kernel_size) times the memory of the image. They are never all there:
 windows are gathered block by block into a small workspace, where they stay in the cache while the
-product reads them. Where it pays, only one row of every window is (see `_Columns`).
+product reads them. Where it pays, a window is gathered one row of taps at a time (see `_Columns`).
 """
 
 from __future__ import annotations
@@ -45,25 +45,28 @@ Box = tuple[slice, ...]
 
 # Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
 # 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
-# finely), and all columns at once up to 2 times (they leave the cache, and every page is new).
+# finely), and all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Blocks are gathered into so many places in turn. What another core has just read is slow to write
-# to again where the cores share no cache: in one place, training steps of 3×3 and 5×5 layers take
-# 1.0 to 1.6 times as long.
+# Blocks are gathered into so many places in turn, or as many as TURNS * WORKSPACE bytes hold. What
+# another core has just read is slow to write to again where the cores share no cache: in one place,
+# training steps of 3×3 and 5×5 layers take 1.0 to 1.6 times as long.
 TURNS = 5
 
 # Windows in a block of one image from which on it pays to gather them by rows (see `_Columns`).
 PIXELS = 512
 
+# Pixels to a window from which on an image gradient is scattered (see `Geometry.spread`).
+SPREAD = 1.5
+
 # Numbers that `widened` puts side by side at most: starting a loop then costs 3 %, and those of a
 # few taps, 4 KiB each in float32, still fit in the nearest cache.
 RUN = 1024
 
-# Linux gives a process new pages for every large array, and filling them costs as much as the
-# copy: unless the C library keeps what is freed, which it does up to the size of the largest block
-# it has seen freed, or 32 MiB. It never writes to this one. Without it, training steps of 5 to
-# 50 ms take 1.0 to 1.3 times as long.
+# The C library of Linux takes every large array from new pages, and filling those costs as much as
+# the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
+# to use again. Nothing is ever written to this one. Without it, training steps of 5 to 50 ms take
+# 1.0 to 1.3 times as long.
 np.empty(31 * 2**20, np.uint8)
 
 
@@ -95,13 +98,14 @@ def image_gradient(
     # Gathering windows of dy, C_out numbers per tap, takes 0.4 to 0.9 of the time of scattering
     # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
     # the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide the
-    # kernel cut it into phases of few taps. It needs a rearranged copy of the kernel, C_in C_out
-    # numbers per tap, which three windows per input channel pay for; and it must not be large
-    # beside the images.
+    # kernel cut it into phases of few taps. It visits every pixel, scattering every window: with
+    # one window of 8×8 on 8×8 pixels it takes 80 times as long. And it needs a rearranged copy of
+    # the kernel, C_in C_out / groups numbers per tap, which three windows per input channel pay
+    # for, and which must not be large beside the images.
     uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
     narrow = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
     small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
-    if small and narrow and windows_count > 3 * channels:
+    if small and narrow and windows_count > 3 * channels and geometry.spread <= SPREAD:
         return _gathered(dy, kernel, geometry, groups, dtype)
     return _scattered(dy, kernel, geometry, groups, dtype)
 
@@ -143,9 +147,9 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
     )
     for box in workspace.boxes:
         target = view[box]
+        count = target.size // width
         # Stored in the order in which `scatter` goes through them; else 1.2 to 1.4 times the time.
-        across = few(padded.shape[-1], target.size // workspace.width)
-        columns = workspace.columns(target, across)
+        columns = workspace.columns(count, across=few(channels, count))
         np.matmul(_rows(dy[box], groups), matrix, out=columns)
         scatter(_as_windows(columns, target.shape, groups), _split(target, groups), geometry)
     return crop(padded, geometry)
@@ -155,7 +159,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
-    # Every block passes over the whole of dkernel, so a block is twice as large, within 4 and
+    # Every block passes over the whole of dkernel, so a block is twice as large, between 4 and
     # 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
     size = min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
     columns = _Columns(x, geometry, groups, dy.shape[-1], size, dtype)
@@ -166,7 +170,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
         rows = _rows(dy[box], groups)
         for u, part in enumerate(columns.gather(box)):
             turned, target = part.swapaxes(1, 2), matrix[:, u]
-            if index == 0:  # nothing to add to: often the only block of a large kernel
+            if index == 0:  # written, not added; often it is the only block
                 np.matmul(turned, rows, out=target)
                 continue
             for start in range(0, target.shape[1], step):
@@ -241,10 +245,10 @@ def widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
 class _Columns:
     """The columns of an image, gathered block by block into a workspace.
 
-    Windows one pixel further down read the same rows of pixels, but for one. Where it pays, windows
-    of a single row of taps are gathered over all rows of pixels. Row u of the kernel is multiplied
-    by them from the u-th on, and the products are added up: 1 / kernel_size[0] of the copying for
-    some more adding. Layers of 3×3 take 0.8 to 0.95 of the time, of 5×5 and 7×7 0.7.
+    Windows that lie one below the other read mostly the same rows of pixels. Where it pays, windows
+    of one row of taps are gathered, over every row of pixels. Row u of the kernel is multiplied by
+    those from row u d on, and the products are added up: about 1 / kernel_size[0] of the copying,
+    for some more adding. Layers of 3×3 take 0.8 to 0.95 of the time, of 5×5 and 7×7 0.7.
     """
 
     def __init__(
@@ -254,14 +258,14 @@ class _Columns:
         taps, rate = geometry.kernel_size[0], geometry.dilation_rate[0]
         line, halo = math.prod(pixels[2:]), (taps - 1) * rate
         width = math.prod(geometry.kernel_size[1:]) * channels
-        # Rows of windows in a block: those of one image, or as many as fit.
+        # Rows of windows in a block: those of one image, or as many as fit with their halo.
         high = min(pixels[1], size // (line * width * dtype.itemsize) - halo)
         most = high * line
         if (
-            most >= PIXELS  # large products,
-            and geometry.strides[0] == 1
-            and 2 * width >= 3 * filters  # more copying saved than is added,
-            and 2 * (high + halo) <= taps * high  # and that at least half of it
+            most >= PIXELS  # the products stay large
+            and geometry.strides[0] == 1  # one row of pixels per row of windows
+            and 2 * width >= 3 * filters  # more copying is saved than is added
+            and 2 * (high + halo) <= taps * high  # the halo leaves half of the saving
         ):
             shown, self.planar = geometry.by_row(), False
         else:
@@ -307,9 +311,8 @@ class _Workspace:
         size = (min(max(1, most), math.prod(pixels)) + more) * width
         self.places = _places(size, len(self.boxes), dtype)
 
-    def columns(self, view: Array, across: bool) -> Array:
-        """Return room for the columns of these windows; across: stored entry by entry."""
-        count = math.prod(view.shape[: view.ndim // 2])
+    def columns(self, count: int, across: bool) -> Array:
+        """Return room for the columns of so many windows; across: stored entry by entry."""
         room = next(self.places)[: count * self.width]
         if across:
             return room.reshape(self.groups, self.width // self.groups, count).swapaxes(1, 2)
@@ -319,7 +322,7 @@ class _Workspace:
         """Copy windows into the workspace; where they lie side by side, use them as they are."""
         if self.groups == 1 and view.flags.c_contiguous:
             return view.reshape(1, -1, self.width)
-        columns = self.columns(view, across)
+        columns = self.columns(view.size // self.width, across)
         np.copyto(_as_windows(columns, view.shape, self.groups), _split(view, self.groups))
         return columns
 
@@ -336,7 +339,7 @@ def _planar(geometry: Geometry, batch: int, channels: int) -> bool:
 
 
 def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
-    # Room for so many blocks of this size; not there before it is needed
+    # Room for so many blocks of this size, or as many as fit; made when first used
     fitting = TURNS * WORKSPACE // max(1, size * dtype.itemsize)
     yield from cycle([np.empty(size, dtype) for _ in range(max(1, min(count, fitting)))])
 

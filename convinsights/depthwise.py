@@ -45,7 +45,7 @@ from convinsights._arguments import (
 from convinsights._geometry import Geometry
 from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients
-from convinsights.im2col import pad, windows
+from convinsights.im2col import crop, pad, windows
 
 __all__ = [
     "Cache",
@@ -60,6 +60,10 @@ __all__ = [
 
 # Bytes of a block of the output: the passes over it, one per tap, should find it in the cache.
 BLOCK = 2**18
+
+# Pixels to a window from which on the image gradient is scattered (see `Geometry.spread`). Where
+# the kernel is as large as the image, collecting takes 8 times as long.
+SPREAD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +424,8 @@ def _weigh(view: Array, taps: Array, out: Array) -> None:
 def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
     # the flipped kernels, else one for each phase of the strides.
+    if geometry.spread > SPREAD:
+        return _scattered(dy, kernel, geometry)
     halo, phases = geometry.phases()
     padded = pad(dy, halo, kernel.dtype)
     *taps, channels, multiplier = kernel.shape
@@ -438,6 +444,16 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
                 _weigh(view[box], flipped, out=each)
                 each.reshape(*part.shape, multiplier).sum(axis=-1, out=part)
     return dx
+
+
+def _scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
+    # Every window adds to its pixels instead, one tap at a time.
+    each = dy.astype(kernel.dtype, copy=False).reshape(*dy.shape[:-1], *kernel.shape[-2:])
+    padded = np.zeros((len(dy), *geometry.padded_size, kernel.shape[-2]), kernel.dtype)
+    view, pixels = windows(padded, geometry), (slice(None),) * (dy.ndim - 1)
+    for *tap, m in np.ndindex(*geometry.kernel_size, kernel.shape[-1]):
+        view[(*pixels, *tap)] += each[..., m] * kernel[(*tap, slice(None), m)]
+    return crop(padded, geometry)
 
 
 def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:

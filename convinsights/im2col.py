@@ -242,9 +242,12 @@ def zeros_around(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
-    """Cut the zeros off again, the adjoint of `pad`: a copy, unless there is nothing to cut."""
+    """Cut the zeros off again, the adjoint of `pad`, in C order.
+
+    It is a copy, so that the padded image can be freed, unless there is nothing to cut.
+    """
     if padded.shape[1:-1] == geometry.input_size:
-        return padded
+        return np.ascontiguousarray(padded)
     return padded[(slice(None), *geometry.interior[0])].copy()
 
 
@@ -290,7 +293,7 @@ def few(channels: int, windows_count: int) -> bool:
     """Tell whether to go through windows one channel at a time.
 
     NumPy's innermost loop then runs along the pixels: a gradient to 3 channels takes half as long.
-    It costs a call per channel, which 64 windows for each of them pay for.
+    It costs a call per channel, which 64 windows per channel pay for.
     """
     return channels <= min(NARROW, windows_count // 64)
 

@@ -323,8 +323,31 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
     monkeypatch, workspace, windows, taps, way
 ):
     monkeypatch.setattr(_products, "WORKSPACE", workspace)
-    x, kernel = np.ones((1, windows + taps - 1, 1)), np.ones((taps, 1, 1))
-    assert way_to_the_image(monkeypatch, x, kernel) == [way]
+    x, kernel = np.ones((1, windows, 1)), np.ones((taps, 1, 1))
+    assert way_to_the_image(monkeypatch, x, kernel, padding="same") == [way]
+
+
+@pytest.mark.parametrize(
+    ("length", "taps", "strides", "way"),
+    [
+        (18, 7, 1, "_gathered"),  # 18 pixels for 12 windows
+        (18, 8, 1, "_scattered"),
+        (20, 11, 5, "_scattered"),
+        (20, 5, 5, "_gathered"),
+    ],
+)
+def test_a_kernel_large_beside_the_image_scatters(monkeypatch, length, taps, strides, way):
+    x, kernel = np.ones((2, length, 1)), np.ones((taps, 1, 1))
+    assert way_to_the_image(monkeypatch, x, kernel, strides=strides) == [way]
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("filters", [1, 16])  # the image gradient is gathered, scattered
+def test_results_are_in_c_order(padding, filters):
+    x, kernel = integers(rng, (2, 40, 40, 3)), integers(rng, (3, 3, 3, filters))
+    y, cache = conv.forward(x, kernel, padding=padding)
+    gradients = conv.backward(y, cache)
+    assert all(a.flags.c_contiguous for a in (y, gradients.x, gradients.kernel))
 
 
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):

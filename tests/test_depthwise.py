@@ -212,6 +212,30 @@ def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel
 
 
 @pytest.mark.parametrize(
+    ("length", "kernel_size", "strides", "scattered"),
+    [
+        ((12,), (9,), 1, False),  # 12 pixels for 4 windows
+        ((12,), (10,), 1, True),
+        ((12,), (9,), 3, False),
+        ((6, 6), (6, 6), 1, True),
+        ((9, 4), (4, 2), (1, 2), False),
+        ((9, 4), (4, 4), 1, True),
+    ],
+)
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_windows_that_are_few_beside_the_pixels_are_scattered(
+    monkeypatch, length, kernel_size, strides, scattered, multiplier
+):
+    taken = spied(monkeypatch, depthwise, "_scattered", lambda *_: True)
+    x, kernel = integers(rng, (2, *length, 3)), integers(rng, (*kernel_size, 3, multiplier))
+    y, cache = depthwise.forward(x, kernel, strides=strides)
+    dx = depthwise.backward(y, cache).x
+    assert taken == [True] * scattered
+    monkeypatch.setattr(depthwise, "SPREAD", np.inf if scattered else 0)
+    same_values(depthwise.backward(y, cache).x, dx)
+
+
+@pytest.mark.parametrize(
     ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
 )
 def test_a_block_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
