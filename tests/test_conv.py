@@ -240,7 +240,7 @@ def tap_by_tap(dy_or_x, kernel, shape):
         ((7, 40, 40, 8), (5, 5, 8, 3)),  # several images to a block of windows
         ((2, 110, 100, 4), (7, 7, 4, 2)),  # several blocks to an image
         ((2, 40000, 3), (9, 3, 2)),  # several blocks to a row
-        ((5, 110, 100, 3), (3, 3, 3, 40)),  # several images to a block, channel by channel
+        ((7, 50, 70, 3), (3, 3, 3, 20)),  # several images to a block, channel by channel
         ((1, 40, 8192), (9, 8192, 8)),  # a kernel larger than a block
     ],
 )
