@@ -99,7 +99,7 @@ def image_gradient(
     # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
     # the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide the
     # kernel cut it into phases of few taps. It visits every pixel, scattering every window: with
-    # one window of 8×8 on 8×8 pixels it takes 80 times as long. And it needs a rearranged copy of
+    # one window of 8×8 on 8×8 pixels it takes 60 times as long. And it needs a rearranged copy of
     # the kernel, C_in C_out / groups numbers per tap, which three windows per input channel pay
     # for, and which must not be large beside the images.
     uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
