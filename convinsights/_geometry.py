@@ -95,16 +95,20 @@ class Geometry:
         phase = math.prod(self.input_size) / math.prod(self.strides)
         return phase / math.prod(self.output_size)
 
+    @property
+    def halo(self) -> int:
+        """The rows of pixels that a window spans below its first, along the first axis."""
+        return (self.kernel_size[0] - 1) * self.dilation_rate[0]
+
     def by_row(self) -> Geometry:
         """Return windows of the first row of taps, over every row of pixels that a tap reads.
 
         The stride along the first axis must be 1.
         """
-        halo = (self.kernel_size[0] - 1) * self.dilation_rate[0]
         return replace(
             self,
             kernel_size=(1, *self.kernel_size[1:]),
-            output_size=(self.output_size[0] + halo, *self.output_size[1:]),
+            output_size=(self.output_size[0] + self.halo, *self.output_size[1:]),
         )
 
     def phases(self) -> tuple[Geometry, list[Phase]]:

@@ -29,7 +29,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
-from convinsights.im2col import crop, few, pad, scatter, windows, zeros_around
+from convinsights.im2col import blank, crop, few, pad, scatter, windows
 
 __all__ = [
     "blocks",
@@ -134,7 +134,7 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
     matrix = _by_group(kernel, groups).swapaxes(1, 2)
     channels = kernel.shape[-2] * groups
     planar = _planar(geometry, len(dy), channels)
-    padded = zeros_around((len(dy), *geometry.padded_size, channels), dtype, planar)
+    padded = blank((len(dy), *geometry.padded_size, channels), dtype, planar)
     view = windows(padded, geometry)
     if groups == 1 and view.flags.c_contiguous:
         # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up, and 0.7 to
@@ -149,9 +149,11 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         target = view[box]
         count = target.size // width
         # Stored in the order in which `scatter` goes through them; else 1.2 to 1.4 times the time.
-        columns = workspace.columns(count, across=few(channels, count))
+        across = few(channels, count)
+        columns = workspace.columns(count, across)
         np.matmul(_rows(dy[box], groups), matrix, out=columns)
-        scatter(_as_windows(columns, target.shape, groups), _split(target, groups), geometry)
+        shaped = _as_windows(columns, target.shape, groups)
+        scatter(shaped, _split(target, groups), geometry, across)
     return crop(padded, geometry)
 
 
@@ -256,7 +258,7 @@ class _Columns:
     ) -> None:
         pixels, channels = (len(x), *geometry.output_size), x.shape[-1]
         taps, rate = geometry.kernel_size[0], geometry.dilation_rate[0]
-        line, halo = math.prod(pixels[2:]), (taps - 1) * rate
+        line, halo = math.prod(pixels[2:]), geometry.halo
         width = math.prod(geometry.kernel_size[1:]) * channels
         # Rows of windows in a block: those of one image, or as many as fit with their halo.
         high = min(pixels[1], size // (line * width * dtype.itemsize) - halo)

@@ -163,7 +163,8 @@ def col2im(
     dtype = result_dtype(columns)
     padded = np.zeros((shape[0], *geometry.padded_size, shape[-1]), compute_dtype(dtype))
     view = windows(padded, geometry)
-    scatter(columns.reshape(view.shape), view, geometry)
+    one_by_one = few(shape[-1], rows)
+    scatter(columns.reshape(view.shape), view, geometry, one_by_one)
     return crop(padded, geometry).astype(dtype, copy=False)
 
 
@@ -229,12 +230,12 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
     target, kept = geometry.interior
     if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)
         return x[(slice(None), *kept)]
-    padded = zeros_around((len(x), *geometry.padded_size, x.shape[-1]), dtype, planar)
+    padded = blank((len(x), *geometry.padded_size, x.shape[-1]), dtype, planar)
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
 
 
-def zeros_around(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
+def blank(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
     """Return an image of zeros; planar: stored channel by channel."""
     if planar:
         return np.moveaxis(np.zeros((shape[-1], *shape[:-1]), dtype), 0, -1)
@@ -274,18 +275,17 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     )
 
 
-def scatter(columns: Array, view: Array, geometry: Geometry) -> None:
+def scatter(columns: Array, view: Array, geometry: Geometry, one_by_one: bool) -> None:
     """Add columns, shaped as windows, to the pixels under a view made by `windows`.
 
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
     `+=` adds each of them just once.
 
-    With few channels also one channel at a time.
+    one_by_one: also one channel at a time (see `few`).
     """
     axes = 1 + len(geometry.kernel_size)
     pixels, channels = (slice(None),) * axes, view.shape[2 * axes - 1 :]
-    each = channels if few(math.prod(channels), math.prod(view.shape[:axes])) else ()
-    for entry in np.ndindex(*geometry.kernel_size, *each):
+    for entry in np.ndindex(*geometry.kernel_size, *(channels if one_by_one else ())):
         view[(*pixels, *entry)] += columns[(*pixels, *entry)]
 
 

@@ -392,6 +392,17 @@ def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
     assert stored == [wanted]
 
 
+def images_for(output_size, batch, channels, kernel_size, strides, rate=1):
+    """Images that just hold so many windows, and where these lie."""
+    spatial = tuple(
+        (n - 1) * s + (k - 1) * rate + 1
+        for n, s, k in zip(output_size, strides, kernel_size, strict=True)
+    )
+    geometry = Geometry.of(spatial, kernel_size, strides, "valid", rate)
+    assert geometry.output_size == output_size
+    return integers(rng, (batch, *spatial, channels)).astype(np.float64), geometry
+
+
 @pytest.mark.parametrize(
     ("output_size", "kernel_size", "filters", "options", "high"),
     [
@@ -420,13 +431,7 @@ def test_windows_are_gathered_by_rows_where_it_pays(
     monkeypatch, output_size, kernel_size, filters, options, high
 ):
     rate, strides = options.get("dilation_rate", 1), options.get("strides", (1,) * len(kernel_size))
-    spatial = tuple(
-        (n - 1) * s + (k - 1) * rate + 1
-        for n, s, k in zip(output_size, strides, kernel_size, strict=True)
-    )
-    geometry = Geometry.of(spatial, kernel_size, strides, "valid", rate)
-    assert geometry.output_size == output_size
-    x = integers(rng, (2, *spatial, 2)).astype(np.float64)
+    x, geometry = images_for(output_size, 2, 2, kernel_size, strides, rate)
     sizes = spied(monkeypatch, _products, "_places", lambda _, size, *others: size * 8)
     columns = _products._Columns(x, geometry, 1, filters, 106_000, x.dtype)
     taps = kernel_size[0] if high else 1
@@ -459,9 +464,7 @@ def test_windows_are_gathered_by_rows_where_it_pays(
 def test_few_channels_are_stored_one_by_one(
     monkeypatch, channels, output_size, kernel_size, strides, planar
 ):
-    spatial = [(n - 1) * s + k for n, s, k in zip(output_size, strides, kernel_size, strict=True)]
-    x = integers(rng, (1, *spatial, channels)).astype(np.float64)
-    geometry = Geometry.of(x.shape[1:-1], kernel_size, strides, "valid", 1)
+    x, geometry = images_for(output_size, 1, channels, kernel_size, strides)
     columns = _products._Columns(x, geometry, 1, 99, 10**6, x.dtype)
     stored = columns.view.strides[-1] > x.itemsize
     assert columns.planar == stored == planar
@@ -469,7 +472,7 @@ def test_few_channels_are_stored_one_by_one(
     (gathered,) = columns.gather(box)
     assert_array_equal(gathered[0], im2col(x, kernel_size, strides=strides))
     assert gathered.flags.c_contiguous != planar
-    given = spied(monkeypatch, _products, "zeros_around", lambda *arguments: arguments[-1])
+    given = spied(monkeypatch, _products, "blank", lambda *arguments: arguments[-1])
     y, cache = conv.forward(x, np.ones((*kernel_size, channels, 99)), strides=strides)
     conv.backward(y, cache)
     assert given == [planar]
