@@ -26,6 +26,15 @@ def test_the_gradient_passes_where_x_is_positive_and_not_at_0():
     assert_array_equal(relu.backward(np.array([2, 3, 5, -7, 11]), cache).x, [0, 0, 0, -7, 11])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_where_x_is_not_positive_any_gradient_becomes_0(dtype):
+    """Not inf * 0, which is nan, and not -1 * 0, which is -0."""
+    _, cache = relu.forward(np.array([-1, 0, np.nan, -np.inf, 1, 2], dtype))
+    dx = relu.backward(np.array([np.inf, np.nan, -1, -np.inf, np.inf, np.nan]), cache).x
+    assert_array_equal(dx, np.array([0, 0, 0, 0, np.inf, np.nan], dtype), strict=True)
+    assert not np.signbit(dx[:4]).any()
+
+
 def test_the_gradient_is_named_after_the_argument():
     _, cache = relu.forward(np.array([1.0]))
     assert relu.backward(np.array([2.0]), cache)._fields == ("x",)
