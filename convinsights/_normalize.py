@@ -19,10 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._products import blocks, widened
+from convinsights._passes import column_sums, in_blocks, widened
 
 __all__ = [
-    "BLOCK",
     "denominator",
     "gradient",
     "normalized",
@@ -32,10 +31,6 @@ __all__ = [
     "statistics",
     "sums",
 ]
-
-# Bytes of a block: a few of them fit in the cache of one core. Several passes over a block that
-# stays there cost little more than one over all of x.
-BLOCK = 2**18
 
 
 def rows(x: Array, parts: int) -> Array:
@@ -51,17 +46,13 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """
     m, channels = x.shape[1:]
     t, (x,) = widened(1, x)
-    total = np.zeros((len(x), t * channels))
-    for block in _blocks(x, dtype):
-        total += _column_sums(x[:, block].astype(dtype, copy=False))
+    total = [column_sums(part.astype(dtype, copy=False)) for (part,) in in_blocks(dtype, t, [x])]
     mean = _by_group(_folded(total, t), groups).mean(axis=-1) / m
-    centre = spread(mean, channels).astype(dtype)
-    wide = np.tile(centre, t)
-    centred_sum, square_sum = np.zeros((2, len(x), t * channels))
-    for block in _blocks(x, dtype):
-        centred = np.subtract(x[:, block], wide, dtype=dtype)
-        centred_sum += _column_sums(centred)
-        square_sum += np.einsum("bmc,bmc->bc", centred, centred)
+    centre, centred_sum, square_sum = spread(mean, channels).astype(dtype), [], []
+    for part, middle in in_blocks(dtype, t, [x], centre):
+        centred = np.subtract(part, middle, dtype=dtype)
+        centred_sum.append(column_sums(centred))
+        square_sum.append(np.einsum("bmc,bmc->bc", centred, centred))
     off = _by_group(_folded(centred_sum, t), groups).mean(axis=-1) / m
     square = _by_group(_folded(square_sum, t), groups).mean(axis=-1) / m
     mean = centre[:, 0, :: channels // groups] + off
@@ -93,24 +84,22 @@ def spread(values: Array, channels: int) -> Array:
 def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Array) -> None:
     """Write (x - mean) scale + beta."""
     t, (x, out) = widened(1, x, out)
-    mean, scale = np.tile(mean, t), np.tile(scale, t)
-    shift = None if beta is None else np.tile(beta.astype(out.dtype, copy=False), t)
-    for block in _blocks(x, out.dtype):
-        np.subtract(x[:, block], mean, out=out[:, block])
-        out[:, block] *= scale
-        if shift is not None:
-            out[:, block] += shift
+    values = [mean, scale] if beta is None else [mean, scale, beta]
+    for part, target, centre, factor, *shift in in_blocks(out.dtype, t, [x, out], *values):
+        np.subtract(part, centre, out=target)
+        target *= factor
+        if shift:
+            target += shift[0]
 
 
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
     t, (dy, x) = widened(1, dy, x)
-    mean = np.tile(mean, t)
-    along, level = np.zeros((2, len(x), x.shape[-1]))
-    for block in _blocks(x, dtype):
-        part = dy[:, block].astype(dtype, copy=False)
-        along += np.einsum("bmc,bmc->bc", part, x[:, block] - mean)
-        level += _column_sums(part)
+    along, level = [], []
+    for part, values, centre in in_blocks(dtype, t, [dy, x], mean):
+        slope = part.astype(dtype, copy=False)
+        along.append(np.einsum("bmc,bmc->bc", slope, values - centre))
+        level.append(column_sums(slope))
     return _folded(along, t)[:, np.newaxis] / root, _folded(level, t)[:, np.newaxis]
 
 
@@ -135,33 +124,20 @@ def gradient(
         for total in (dbeta, dgamma)
     )
     t, (dy, x, out) = widened(1, dy, x, out)
-    mean, scale = np.tile(mean, t), np.tile(scale, t)
-    level = np.tile(level.astype(out.dtype), t)
-    along = np.tile((along / root).astype(out.dtype), t)
-    for block in _blocks(x, out.dtype):
-        np.multiply(dy[:, block], scale, out=out[:, block], dtype=out.dtype)
-        part = np.subtract(x[:, block], mean, dtype=out.dtype)
-        part *= along
-        out[:, block] -= part
-        out[:, block] -= level
+    values = mean, scale, along / root, level
+    for block in in_blocks(out.dtype, t, [dy, x, out], *values):
+        slope, part, target, centre, factor, along, level = block
+        np.multiply(slope, factor, out=target, dtype=out.dtype)
+        centred = np.subtract(part, centre, dtype=out.dtype)
+        centred *= along
+        target -= centred
+        target -= level
 
 
-def _blocks(x: Array, dtype: DType) -> list[slice]:
-    # The rows of an array, a block at a time
-    parts, m, channels = x.shape
-    most = max(1, BLOCK // (parts * channels * dtype.itemsize))
-    return [block for (block,) in blocks((m,), most)]
-
-
-def _column_sums(part: Array) -> Array:
-    # (B, m, C) -> (B, C); see `_products.channel_sum`
-    sums: Array = np.ones(part.shape[1], part.dtype) @ part
-    return sums
-
-
-def _folded(values: Array, t: int) -> Array:
-    # Add up the t neighbours that `widened` put side by side: (B, t C) -> (B, C)
-    folded: Array = values.reshape(len(values), t, -1).sum(axis=1)
+def _folded(totals: list[Array], t: int) -> Array:
+    # Add up, in float64, the blocks' totals (B, t C) and the t neighbours in them: (B, C)
+    total = np.asarray(totals).sum(axis=0, dtype=np.float64)
+    folded: Array = total.reshape(len(total), t, -1).sum(axis=1)
     return folded
 
 

@@ -25,23 +25,13 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
+from convinsights._passes import Box, add_bias, blocks
 from convinsights.im2col import blank, crop, few, pad, scatter, windows
 
-__all__ = [
-    "blocks",
-    "channel_sum",
-    "correlate",
-    "image_gradient",
-    "kernel_gradient",
-    "rounded",
-    "widened",
-]
-
-Box = tuple[slice, ...]
+__all__ = ["correlate", "image_gradient", "kernel_gradient", "rounded"]
 
 # Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
 # 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
@@ -59,10 +49,6 @@ PIXELS = 512
 # Pixels to a window from which on an image gradient is scattered (see `Geometry.spread`).
 SPREAD = 1.5
 
-# Numbers that `widened` puts side by side at most: starting a loop then costs 3 %, and those of a
-# few taps, 4 KiB each in float32, still fit in the nearest cache.
-RUN = 1024
-
 # The C library of Linux takes every large array from new pages, and filling those costs as much as
 # the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
 # to use again. Nothing is ever written to this one. Without it, training steps of 5 to 50 ms take
@@ -77,15 +63,14 @@ def correlate(
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
     columns = _Columns(x, geometry, groups, y.shape[-1], WORKSPACE, dtype)
     matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
-    shift = None if bias is None else bias.reshape(groups, 1, -1)
     for box in columns.boxes:
         target = _rows(y[box], groups)
         first, *others = columns.gather(box)
         np.matmul(first, matrix[:, 0], out=target)
         for u, part in enumerate(others, 1):
             target += part @ matrix[:, u]
-        if shift is not None:
-            target += shift
+        if bias is not None:
+            add_bias(y[box], bias)
     return y
 
 
@@ -181,67 +166,9 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     return dkernel
 
 
-def channel_sum(a: Array, dtype: DType) -> Array:
-    """Return the sum over all axes but the last.
-
-    A product with a vector of ones is three times as fast as `sum(axis=0)`. It adds 256 rows at a
-    time in dtype, and these sums are added in float64: the error does not grow with their number.
-    """
-    channels = a.shape[-1]
-    t, (rows,) = widened(0, np.ascontiguousarray(a).reshape(-1, channels))
-    total = np.zeros(t * channels)
-    for start in range(0, len(rows), 256):
-        part = rows[start : start + 256].astype(dtype, copy=False)
-        total += np.ones(len(part), dtype) @ part
-    folded: Array = total.reshape(t, channels).sum(axis=0)
-    return folded.astype(dtype)
-
-
 def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
     """Round results to the dtype they are to have; None stays None."""
     return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
-
-
-def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
-    """Cut an array of this shape into boxes of at most `most` elements, contiguous in C order."""
-    axis, inner = len(shape), 1
-    while axis and inner * shape[axis - 1] <= most:
-        axis -= 1
-        inner *= shape[axis]
-    if axis == 0:
-        yield (slice(None),) * len(shape)
-        return
-    whole = (slice(None),) * (len(shape) - axis)
-    parts = -(-shape[axis - 1] // max(1, most // inner))
-    step = -(-shape[axis - 1] // parts)
-    for outer in np.ndindex(*shape[: axis - 1]):
-        fixed = tuple(slice(index, index + 1) for index in outer)
-        for start in range(0, shape[axis - 1], step):
-            yield (*fixed, slice(start, start + step), *whole)
-
-
-def widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
-    """Show t neighbours along an axis as one of t C channels, where they lie side by side.
-
-    NumPy's innermost loop runs over the channels, and starting it costs as much as some 30 of its
-    steps. On 3×3 windows of 3, 32 and 128 channels the sums take 25, 5 and 1.4 times as long
-    without this.
-
-    Returns t, the largest divisor of the axis up to RUN / C, and the views: (…, L / t, …, t C). It
-    is 1, and nothing gained, where the axis has no such divisor (a large prime).
-    """
-    length, channels = arrays[0].shape[axis], arrays[0].shape[-1]
-    if any(a.strides[axis] != channels * a.itemsize or a.strides[-1] != a.itemsize for a in arrays):
-        return 1, list(arrays)
-    most = max(1, min(length, RUN // channels))
-    t = next(t for t in range(most, 0, -1) if length % t == 0)
-    views = []
-    for a in arrays:
-        shape, strides = [*a.shape[:-1], t * channels], list(a.strides)
-        shape[axis] //= t
-        strides[axis] *= t
-        views.append(as_strided(a, shape, strides))
-    return t, views
 
 
 class _Columns:

@@ -51,6 +51,7 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._geometry import Geometry
+from convinsights._passes import channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
 from convinsights.im2col import im2col
 
@@ -195,7 +196,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     dkernel = _products.kernel_gradient(x, dy, geometry, groups, compute)
     dx = _products.image_gradient(dy, kernel, geometry, groups, compute)
-    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
+    dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convinsights import _products
+from convinsights import _passes
 from convinsights._arguments import (
     Array,
     DType,
@@ -43,6 +43,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._geometry import Geometry
+from convinsights._products import rounded
 from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients
 from convinsights.im2col import crop, pad, windows
@@ -57,9 +58,6 @@ __all__ = [
     "output_shape",
     "parameter_count",
 ]
-
-# Bytes of a block of the output: the passes over it, one per tap, should find it in the cache.
-BLOCK = 2**18
 
 # Pixels to a window from which on the image gradient is scattered (see `Geometry.spread`). Where
 # the kernel is as large as the image, collecting takes 8 times as long.
@@ -143,7 +141,7 @@ def forward(
     for box in _blocks(y):
         _weigh(_repeated(padded, geometry, box, kernel.shape[-1]), taps, out=y[box])
         if bias is not None:
-            y[box] += bias
+            _passes.add_bias(y[box], bias)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -190,8 +188,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
     dx = _image_gradient(dy, kernel.astype(compute, copy=False), geometry)
     dkernel = _kernel_gradient(pad(x, geometry, compute), dy, geometry).reshape(kernel.shape)
-    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+    dbias = _passes.channel_sum(dy, compute) if cache.has_bias else None
+    return Gradients(*rounded(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(
@@ -408,8 +406,9 @@ def _taps(kernel: Array, dtype: DType) -> Array:
 
 
 def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
-    most = max(1, BLOCK // (pixels.shape[-1] * pixels.itemsize))
-    return list(_products.blocks(pixels.shape[:-1], most))
+    # The passes over a block, one per tap, should find it in the cache.
+    most = max(1, _passes.BLOCK // (pixels.shape[-1] * pixels.itemsize))
+    return list(_passes.blocks(pixels.shape[:-1], most))
 
 
 def _weigh(view: Array, taps: Array, out: Array) -> None:
@@ -417,7 +416,7 @@ def _weigh(view: Array, taps: Array, out: Array) -> None:
     # used once.
     rank = out.ndim - 2
     i, u = _letters(rank)
-    t, (view, out) = _products.widened(rank, view, out)
+    t, (view, out) = _passes.widened(rank, view, out)
     np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, np.tile(taps, t), out=out)
 
 
@@ -465,7 +464,7 @@ def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
         rows = dy[box].astype(padded.dtype, copy=False)
         t = 1
         if channels < 32:  # from 64 on it takes 1.3 to 2 times as long
-            t, (view, rows) = _products.widened(rank, view, rows)
+            t, (view, rows) = _passes.widened(rank, view, rows)
         sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
         dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)
     return dtaps

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import _normalize, batchnorm
+from convinsights import _normalize, _passes, batchnorm
 from convinsights._arguments import (
     Array,
     DType,
@@ -278,7 +278,7 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
 
 def _images(x: Array, dtype: DType) -> list[slice]:
     # As many images at a time as fit in a block, at least one: small images share a pass.
-    step = max(1, _normalize.BLOCK // (math.prod(x.shape[1:]) * dtype.itemsize))
+    step = max(1, _passes.BLOCK // (math.prod(x.shape[1:]) * dtype.itemsize))
     return [slice(start, start + step) for start in range(0, len(x), step)]
 
 

@@ -49,6 +49,7 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._geometry import Geometry, effective_size, resolve
+from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
 from convinsights.conv import SHAPES, Gradients
 
@@ -152,7 +153,7 @@ def forward(
     dtype = result_dtype(x, kernel, bias)
     y = _products.image_gradient(x, kernel, geometry, groups, compute_dtype(dtype))
     if bias is not None:
-        y += bias
+        add_bias(y, bias)
     cache = Cache(x, kernel, bias is not None, geometry, groups, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -199,7 +200,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     # The convolution's image is here the output, and its output the input.
     dx = _products.correlate(dy, kernel, None, geometry, groups, compute)
     dkernel = _products.kernel_gradient(dy, x, geometry, groups, compute)
-    dbias = _products.channel_sum(dy, compute) if cache.has_bias else None
+    dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 
 

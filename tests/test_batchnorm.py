@@ -429,16 +429,6 @@ def test_few_channels_are_normalized_many_pixels_at_a_time(monkeypatch):
     assert taken == [2 * 4 * 5] * 4 + [4 * 5] * 4
 
 
-@pytest.mark.parametrize(
-    ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
-)
-def test_a_block_has_all_parts_and_channels_of_as_many_rows_as_fit(monkeypatch, size, wanted):
-    monkeypatch.setattr(_normalize, "BLOCK", size)
-    x = np.empty((2, 20, 3))  # 48 bytes a row
-    cut = [len(range(20)[block]) for block in _normalize._blocks(x, np.dtype(float))]
-    assert cut == wanted
-
-
 def test_a_constant_channel_has_variance_0_whatever_its_mean():
     x = np.full((7, 9, 2), [0.1, 1e4 + 0.1], np.float32)
     y, cache = batchnorm.forward(x, None, np.float32([3, 4]))

@@ -516,40 +516,6 @@ def test_the_blocks_are_twice_the_kernel_gradient_within_1_to_4_workspaces(
     assert most == [size // width, 1000 // width]  # the kernel's gradient, the image's
 
 
-@pytest.mark.parametrize("channels", [1, 3, 2000])
-def test_the_gradient_of_the_bias_is_as_exact_for_a_million_terms_as_for_one(channels):
-    shape = (1, 10**6 // channels, channels)
-    dy = np.full(shape, 0.1, np.float32)
-    sums = _products.channel_sum(dy, np.dtype(np.float32)).astype(float)
-    close(sums, np.full(channels, 10**6 // channels * float(np.float32(0.1))), tolerance=2**-19)
-
-
-@pytest.mark.parametrize(
-    ("length", "channels", "wanted"),
-    [(12, 1, 12), (2048, 1, 1024), (1026, 1, 513), (1031, 1, 1), (6, 300, 3), (4, 1025, 1)],
-)
-def test_neighbours_are_shown_as_one_with_many_channels(length, channels, wanted):
-    x = integers(rng, (2, length, 3, channels))
-    view = x.swapaxes(1, 2)  # (2, 3, length, channels): the neighbours are a row apart
-    t, views = _products.widened(2, view, view)
-    assert (t, len(views)) == (1, 2)
-    x = integers(rng, (2, 3, length, channels))
-    t, (first, second) = _products.widened(2, x, x[:, :2])
-    assert t == wanted
-    assert_array_equal(first, x.reshape(2, 3, length // t, t * channels))
-    assert_array_equal(second, x.reshape(2, 3, length // t, t * channels)[:, :2])
-    assert np.shares_memory(first, x)
-
-
-@pytest.mark.parametrize("cut", [np.s_[..., ::-1], np.s_[:, :, ::-1], np.s_[..., ::2]])
-def test_neighbours_that_do_not_lie_side_by_side_stay_apart(cut):
-    x = integers(rng, (2, 3, 4, 6))
-    t, views = _products.widened(2, x[cut], x[cut])
-    assert t == 1
-    assert_array_equal(views[0], x[cut])
-    assert _products.widened(2, np.ones(x[cut].shape), x[cut])[0] == 1
-
-
 # ---- adjoint
 
 

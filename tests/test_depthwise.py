@@ -21,7 +21,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _products, conv, depthwise
+from convinsights import _passes, conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -202,7 +202,7 @@ def under(tap, size, strides, rates):
 def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
     monkeypatch, channels, wanted
 ):
-    taken = spied(monkeypatch, _products, "widened", lambda result, *_: result[0])
+    taken = spied(monkeypatch, _passes, "widened", lambda result, *_: result[0])
     x, kernel = integers(rng, (1, 9, channels)), integers(rng, (3, channels, 1))
     y, cache = depthwise.forward(x, kernel)
     gradients = depthwise.backward(y, cache)
@@ -239,7 +239,7 @@ def test_windows_that_are_few_beside_the_pixels_are_scattered(
     ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
 )
 def test_a_block_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
-    monkeypatch.setattr(depthwise, "BLOCK", size)
+    monkeypatch.setattr(_passes, "BLOCK", size)
     pixels = np.empty((1, 20, 6))  # 48 bytes a pixel
     assert [len(range(20)[box[1]]) for box in depthwise._blocks(pixels)] == wanted
 

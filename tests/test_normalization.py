@@ -24,7 +24,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _normalize, batchnorm, normalization, relu
+from convinsights import _normalize, _passes, batchnorm, normalization, relu
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -457,7 +457,7 @@ def test_channels_must_be_a_positive_integer(function):
 
 @pytest.mark.parametrize(("size", "wanted"), [(1, [1, 1, 1]), (48, [1, 1, 1]), (96, [2, 1])])
 def test_small_images_share_a_pass(monkeypatch, size, wanted):
-    monkeypatch.setattr(_normalize, "BLOCK", size)
+    monkeypatch.setattr(_passes, "BLOCK", size)
     taken = spied(monkeypatch, _normalize, "statistics", lambda _, x, *__: len(x))
     normalization.forward(rng.normal(size=(3, 2, 3)), groups=1)  # 48 bytes an image
     assert taken == wanted
