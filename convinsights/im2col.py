@@ -247,9 +247,10 @@ def crop(padded: Array, geometry: Geometry) -> Array:
 
     It is a copy, so that the padded image can be freed, unless there is nothing to cut.
     """
-    if padded.shape[1:-1] == geometry.input_size:
-        return np.ascontiguousarray(padded)
-    return padded[(slice(None), *geometry.interior[0])].copy()
+    image = padded[(slice(None), *geometry.interior[0])]
+    if padded.strides[-1] > padded.itemsize:  # planar; `copy` takes 2 to 6 times as long
+        return np.stack([*np.moveaxis(image, -1, 0)], axis=-1)
+    return padded if image.shape == padded.shape else image.copy()
 
 
 def windows(padded: Array, geometry: Geometry) -> Array:
