@@ -455,9 +455,11 @@ def test_channels_must_be_a_positive_integer(function):
         function(2.5)
 
 
-@pytest.mark.parametrize(("size", "wanted"), [(1, [1, 1, 1]), (48, [1, 1, 1]), (96, [2, 1])])
-def test_small_images_share_a_pass(monkeypatch, size, wanted):
+@pytest.mark.parametrize(
+    ("size", "wanted"), [(1, [8, 8, 1]), (431, [8, 8, 1]), (432, [9, 8]), (10**6, [17])]
+)
+def test_8_images_share_a_pass_or_as_many_as_fit_in_a_block(monkeypatch, size, wanted):
     monkeypatch.setattr(_passes, "BLOCK", size)
     taken = spied(monkeypatch, _normalize, "statistics", lambda _, x, *__: len(x))
-    normalization.forward(rng.normal(size=(3, 2, 3)), groups=1)  # 48 bytes an image
+    normalization.forward(rng.normal(size=(17, 2, 3)), groups=1)  # 48 bytes an image
     assert taken == wanted
