@@ -198,7 +198,10 @@ class _Columns:
         ):
             shown, self.planar = geometry.by_row(), False
         else:
-            shown, self.planar = geometry, _planar(geometry, len(x), channels)
+            # Channel by channel only if that makes longer runs of what lies side by side: with 5×5
+            # taps of 6 channels, rows of 12 pixels take 1.4 to 1.7 times as long.
+            run = channels * (geometry.kernel_size[-1] if geometry.dilation_rate[-1] == 1 else 1)
+            shown, self.planar = geometry, _planar(geometry, len(x), channels) and pixels[-1] >= run
             halo, width = 0, width * taps
             most = size // (width * dtype.itemsize)
         self.view, self.halo = windows(pad(x, geometry, dtype, self.planar), shown), halo

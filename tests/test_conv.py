@@ -479,6 +479,17 @@ def test_few_channels_are_stored_one_by_one(
 
 
 @pytest.mark.parametrize(
+    ("rate", "width", "planar"),
+    [(1, 12, True), (1, 11, False), (2, 3, True), (2, 2, False)],  # 4 taps of 3 channels
+)
+def test_but_not_if_a_row_of_pixels_is_shorter_than_one_of_taps(rate, width, planar):
+    geometry = Geometry.of((2, width + 3 * rate), (2, 4), 1, "valid", (1, rate))
+    x = integers(rng, (99, *geometry.input_size, 3))
+    columns = _products._Columns(x, geometry, 1, 99, 10**6, x.dtype)
+    assert columns.planar == (columns.view.strides[-1] > x.itemsize) == planar
+
+
+@pytest.mark.parametrize(
     ("rows", "wanted"),
     [
         (1, [0]),  # one block, one place
