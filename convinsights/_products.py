@@ -29,7 +29,7 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, add_bias, blocks
-from convinsights.im2col import blank, crop, few, pad, scatter, windows
+from convinsights.im2col import NARROW, blank, crop, few, pad, scatter, windows
 
 __all__ = ["correlate", "image_gradient", "kernel_gradient", "rounded"]
 
@@ -195,13 +195,17 @@ class _Columns:
             and geometry.strides[0] == 1  # one row of pixels per row of windows
             and 2 * width >= 3 * filters  # more copying is saved than is added
             and 2 * (high + halo) <= taps * high  # the halo leaves half of the saving
+            and (groups == 1 or filters >= NARROW * groups)  # what is added lies in long runs
         ):
             shown, self.planar = geometry.by_row(), False
         else:
-            # Channel by channel only if that makes longer runs of what lies side by side: with 5×5
-            # taps of 6 channels, rows of 12 pixels take 1.4 to 1.7 times as long.
-            run = channels * (geometry.kernel_size[-1] if geometry.dilation_rate[-1] == 1 else 1)
-            shown, self.planar = geometry, _planar(geometry, len(x), channels) and pixels[-1] >= run
+            # Channel by channel only where that copies longer runs of what lies side by side, of
+            # pixels instead of taps or a group's channels: with 5×5 taps of 6 channels, rows of 12
+            # pixels would take 1.4 to 1.7 times as long. 4 channels to a group take half as long.
+            part = channels // groups
+            beside = 1 if groups * geometry.dilation_rate[-1] > 1 else geometry.kernel_size[-1]
+            shown = geometry
+            self.planar = _planar(geometry, len(x), part) and pixels[-1] >= beside * part
             halo, width = 0, width * taps
             most = size // (width * dtype.itemsize)
         self.view, self.halo = windows(pad(x, geometry, dtype, self.planar), shown), halo

@@ -490,6 +490,34 @@ def test_but_not_if_a_row_of_pixels_is_shorter_than_one_of_taps(rate, width, pla
 
 
 @pytest.mark.parametrize(
+    ("output_size", "channels", "filters", "way"),  # of each group
+    [
+        ((16, 32), 4, 8, "by row"),
+        ((16, 32), 4, 7, "by channel"),  # what is added would lie in short runs
+        ((16, 32), 9, 7, "windows"),
+        ((128, 8), 8, 3, "by channel"),
+        ((128, 7), 8, 3, "windows"),  # a group's channels are more than a row of pixels
+    ],
+)
+def test_groups_of_few_channels_are_gathered_channel_by_channel(
+    output_size, channels, filters, way
+):
+    x, geometry = images_for(output_size, 2, 3 * channels, (3, 3), (1, 1))
+    columns = _products._Columns(x, geometry, 3, 3 * filters, 10**6, x.dtype)
+    assert (columns.halo > 0, columns.planar) == (way == "by row", way == "by channel")
+    kernel = integers(rng, (3, 3, channels, 3 * filters))
+    y, cache = conv.forward(x, kernel, groups=3)
+    gradients = conv.backward(y, cache)
+    for g in range(3):
+        inputs, outputs = (np.s_[..., g * n : (g + 1) * n] for n in (channels, filters))
+        y_alone, cache_alone = conv.forward(x[inputs], kernel[outputs])
+        alone = conv.backward(y_alone, cache_alone)
+        same_values(y[outputs], y_alone)
+        same_values(gradients.x[inputs], alone.x)
+        same_values(gradients.kernel[outputs], alone.kernel)
+
+
+@pytest.mark.parametrize(
     ("rows", "wanted"),
     [
         (1, [0]),  # one block, one place
