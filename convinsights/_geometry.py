@@ -96,6 +96,13 @@ class Geometry:
         return phase / math.prod(self.output_size)
 
     @property
+    def disjoint(self) -> bool:
+        """Whether the windows lie apart: no two of them span the same pixel."""
+        effective = effective_size(self.kernel_size, self.dilation_rate)
+        axes = zip(self.output_size, self.strides, effective, strict=True)
+        return all(count == 1 or step >= ke for count, step, ke in axes)
+
+    @property
     def halo(self) -> int:
         """The rows of pixels that a window spans below its first, along the first axis."""
         return (self.kernel_size[0] - 1) * self.dilation_rate[0]

@@ -86,11 +86,13 @@ def image_gradient(
     # kernel cut it into phases of few taps. It visits every pixel, scattering every window: with
     # one window of 8×8 on 8×8 pixels it takes 60 times as long. And it needs a rearranged copy of
     # the kernel, C_in C_out / groups numbers per tap, which three windows per input channel pay
-    # for, and which must not be large beside the images.
+    # for, and which must not be large beside the images. Windows that do not overlap are scattered
+    # without adding, in 0.4 to 0.9 of the time.
     uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
     narrow = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
     small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
-    if small and narrow and windows_count > 3 * channels and geometry.spread <= SPREAD:
+    many = windows_count > 3 * channels and geometry.spread <= SPREAD
+    if small and narrow and many and not geometry.disjoint:
         return _gathered(dy, kernel, geometry, groups, dtype)
     return _scattered(dy, kernel, geometry, groups, dtype)
 
@@ -118,7 +120,7 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
     dy = np.ascontiguousarray(dy, dtype)
     matrix = _by_group(kernel, groups).swapaxes(1, 2)
     channels = kernel.shape[-2] * groups
-    planar = _planar(geometry, len(dy), channels)
+    planar = not geometry.disjoint and _planar(geometry, len(dy), channels)
     padded = blank((len(dy), *geometry.padded_size, channels), dtype, planar)
     view = windows(padded, geometry)
     if groups == 1 and view.flags.c_contiguous:
@@ -134,7 +136,7 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         target = view[box]
         count = target.size // width
         # Stored in the order in which `scatter` goes through them; else 1.2 to 1.4 times the time.
-        across = few(channels, count)
+        across = not geometry.disjoint and few(channels, count)
         columns = workspace.columns(count, across)
         np.matmul(_rows(dy[box], groups), matrix, out=columns)
         shaped = _as_windows(columns, target.shape, groups)

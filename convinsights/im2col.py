@@ -280,10 +280,13 @@ def scatter(columns: Array, view: Array, geometry: Geometry, one_by_one: bool) -
     """Add columns, shaped as windows, to the pixels under a view made by `windows`.
 
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
-    `+=` adds each of them just once.
+    `+=` adds each of them just once. Windows that do not overlap are written: the pixels were 0.
 
     one_by_one: also one channel at a time (see `few`).
     """
+    if geometry.disjoint:
+        view[...] = columns
+        return
     axes = 1 + len(geometry.kernel_size)
     pixels, channels = (slice(None),) * axes, view.shape[2 * axes - 1 :]
     for entry in np.ndindex(*geometry.kernel_size, *(channels if one_by_one else ())):

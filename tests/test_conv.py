@@ -25,7 +25,7 @@ from numpy.testing import assert_array_equal
 
 from convinsights import _products, conv
 from convinsights._geometry import Geometry
-from convinsights.im2col import few, im2col
+from convinsights.im2col import col2im, few, im2col
 
 rng = np.random.default_rng(11)
 
@@ -295,7 +295,7 @@ def way_to_the_image(monkeypatch, x, kernel, **options):
 def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
     monkeypatch, windows, channels, filters, groups, way
 ):
-    x, kernel = np.ones((1, windows, channels)), np.ones((1, channels // groups, filters))
+    x, kernel = np.ones((1, windows + 1, channels)), np.ones((2, channels // groups, filters))
     assert way_to_the_image(monkeypatch, x, kernel, groups=groups) == [way]
 
 
@@ -333,12 +333,44 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
         (18, 7, 1, "_gathered"),  # 18 pixels for 12 windows
         (18, 8, 1, "_scattered"),
         (20, 11, 5, "_scattered"),
-        (20, 5, 5, "_gathered"),
+        (20, 6, 5, "_gathered"),
     ],
 )
 def test_a_kernel_large_beside_the_image_scatters(monkeypatch, length, taps, strides, way):
     x, kernel = np.ones((2, length, 1)), np.ones((taps, 1, 1))
     assert way_to_the_image(monkeypatch, x, kernel, strides=strides) == [way]
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "rates", "padding", "apart"),
+    [
+        ((2, 3), (2, 3), 1, "valid", True),
+        ((2, 3), (3, 4), 1, "same", True),
+        ((2, 3), (2, 2), 1, "valid", False),
+        ((2, 3), (1, 3), 1, "valid", False),
+        ((2, 3), (3, 5), 2, "valid", True),
+        ((2, 3), (3, 4), 2, "valid", False),  # they reach into each other
+        ((1, 1), (1, 1), 1, 2, True),
+        ((17, 3), (1, 3), 1, "valid", True),  # a single window from top to bottom
+        ((17, 3), (1, 3), 1, 1, False),
+    ],
+)
+def test_windows_that_lie_apart_are_scattered_without_adding(
+    monkeypatch, kernel_size, strides, rates, padding, apart
+):
+    """Adding to zeros would do as well; a zero's sign tells: 0 + -0 is 0."""
+    x, kernel = integers(rng, (3, 17, 19, 2)), np.ones((*kernel_size, 2, 1))
+    options = {"strides": strides, "dilation_rate": rates, "padding": padding}
+    _, cache = conv.forward(x, kernel, **options)
+    assert cache.geometry.disjoint == apart
+    columns = np.ones_like(im2col(x, kernel_size, **options))
+    read = col2im(columns, x.shape, kernel_size, **options)
+    image = col2im(-0.0 * columns, x.shape, kernel_size, **options)
+    assert_array_equal(np.signbit(image), (read == 1) & apart)
+    assert not apart or read.max() == 1
+    monkeypatch.setattr(_products, "SPREAD", np.inf)
+    way = "_scattered" if apart else "_gathered"
+    assert way_to_the_image(monkeypatch, x, kernel, **options)[-1] == way
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -457,7 +489,7 @@ def test_windows_are_gathered_by_rows_where_it_pays(
         (9, (1000,), (2,), (1,), False),
         (3, (192,), (3,), (2,), False),
         (3, (192,), (1,), (1,), False),  # the windows lie side by side
-        (3, (8, 24), (2, 1), (2, 1), True),
+        (3, (8, 24), (3, 1), (2, 1), True),
         (3, (8, 24), (1, 2), (1, 2), False),
     ],
 )
