@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import close, integers
+from helpers import close, integers, spied
 from numpy.testing import assert_array_equal
 
 from convinsights import _passes
@@ -39,12 +39,19 @@ def test_numbers_per_channel_are_repeated_to_the_shape_of_a_block(monkeypatch, s
         assert_array_equal(by_pixel, np.broadcast_to(values, by_pixel.shape))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 31, 32, 1500])
-def test_a_bias_is_added_to_every_pixel(channels):
+@pytest.mark.parametrize(
+    ("channels", "together"), [(1, [70]), (3, [70]), (31, [14]), (32, []), (1500, [])]
+)
+def test_a_bias_is_added_to_every_pixel_of_few_channels_many_at_a_time(
+    monkeypatch, channels, together
+):
+    monkeypatch.setattr(_passes, "RUN", 31 * 14)
+    taken = spied(monkeypatch, _passes, "widened", lambda result, *_: result[0])
     y, bias = integers(rng, (2, 5, 7, channels)), integers(rng, (channels,))
     wanted = y + bias
     _passes.add_bias(y, bias)
     assert_array_equal(y, wanted)
+    assert taken == together
 
 
 @pytest.mark.parametrize("channels", [1, 3, 2000])
