@@ -98,9 +98,10 @@ class Geometry:
     @property
     def disjoint(self) -> bool:
         """Whether the windows lie apart: no two of them span the same pixel."""
-        effective = effective_size(self.kernel_size, self.dilation_rate)
-        axes = zip(self.output_size, self.strides, effective, strict=True)
-        return all(count == 1 or step >= ke for count, step, ke in axes)
+        axes = zip(
+            self.output_size, self.kernel_size, self.strides, self.dilation_rate, strict=True
+        )
+        return all(n == 1 or s > (k - 1) * d for n, k, s, d in axes)
 
     @property
     def halo(self) -> int:
