@@ -46,13 +46,15 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """
     m, channels = x.shape[1:]
     t, (x,) = widened(1, x)
-    total = [column_sums(part.astype(dtype, copy=False)) for (part,) in in_blocks(dtype, t, [x])]
+    total, centred_sum, square_sum = np.zeros((3, len(x), t * channels))
+    for (part,) in in_blocks(dtype, t, [x]):
+        total += column_sums(part.astype(dtype, copy=False))
     mean = _by_group(_folded(total, t), groups).mean(axis=-1) / m
-    centre, centred_sum, square_sum = spread(mean, channels).astype(dtype), [], []
+    centre = spread(mean, channels).astype(dtype)
     for part, middle in in_blocks(dtype, t, [x], centre):
         centred = np.subtract(part, middle, dtype=dtype)
-        centred_sum.append(column_sums(centred))
-        square_sum.append(np.einsum("bmc,bmc->bc", centred, centred))
+        centred_sum += column_sums(centred)
+        square_sum += np.einsum("bmc,bmc->bc", centred, centred)
     off = _by_group(_folded(centred_sum, t), groups).mean(axis=-1) / m
     square = _by_group(_folded(square_sum, t), groups).mean(axis=-1) / m
     mean = centre[:, 0, :: channels // groups] + off
@@ -95,11 +97,11 @@ def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Arr
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
     t, (dy, x) = widened(1, dy, x)
-    along, level = [], []
+    along, level = np.zeros((2, len(x), x.shape[-1]))
     for part, values, centre in in_blocks(dtype, t, [dy, x], mean):
         slope = part.astype(dtype, copy=False)
-        along.append(np.einsum("bmc,bmc->bc", slope, values - centre))
-        level.append(column_sums(slope))
+        along += np.einsum("bmc,bmc->bc", slope, values - centre)
+        level += column_sums(slope)
     return _folded(along, t)[:, np.newaxis] / root, _folded(level, t)[:, np.newaxis]
 
 
@@ -134,10 +136,9 @@ def gradient(
         target -= level
 
 
-def _folded(totals: list[Array], t: int) -> Array:
-    # Add up, in float64, the blocks' totals (B, t C) and the t neighbours in them: (B, C)
-    total = np.asarray(totals).sum(axis=0, dtype=np.float64)
-    folded: Array = total.reshape(len(total), t, -1).sum(axis=1)
+def _folded(values: Array, t: int) -> Array:
+    # Add up the t neighbours that `widened` put side by side: (B, t C) -> (B, C)
+    folded: Array = values.reshape(len(values), t, -1).sum(axis=1)
     return folded
 
 

@@ -1,10 +1,10 @@
-"""What a convolution takes beyond its inputs and results: bounded, whatever the kernel."""
+"""What a step takes beyond its inputs and results: bounded, whatever the kernel."""
 
 import numpy as np
 import pytest
 from helpers import arrays_in, traced
 
-from convinsights import conv, depthwise, transposed
+from convinsights import batchnorm, conv, depthwise, normalization, transposed
 
 MIB = 2**20
 rng = np.random.default_rng(101)
@@ -26,3 +26,20 @@ def test_forward_and_backward_take_two_copies_of_the_larger_image_and_32_mib(nam
     assert end - y.nbytes < MIB, "the cache holds more than references to the inputs"
     gradients, peak, _ = traced(layer.backward, y, cache)
     assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "options"),
+    [
+        (batchnorm, (8, 112, 112, 32), {}),
+        (batchnorm, (256, 20000), {}),  # few rows of many channels
+        (normalization, (16, 50, 50, 64), {"groups": 4}),
+    ],
+)
+def test_normalizing_takes_a_few_blocks(layer, shape, options):
+    x, gamma = rng.standard_normal(shape, np.float32), np.ones(shape[-1], np.float32)
+    (y, cache), peak, end = traced(layer.forward, x, gamma, gamma, **options)
+    assert peak - y.nbytes < 4 * MIB
+    assert end - y.nbytes < MIB
+    gradients, peak, _ = traced(layer.backward, y, cache)
+    assert peak - gradients.x.nbytes < 4 * MIB
