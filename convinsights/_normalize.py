@@ -19,22 +19,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._passes import column_sums, in_blocks, widened
+from convinsights._passes import column_sums, folded, in_blocks, together
 
 __all__ = [
     "denominator",
     "gradient",
     "normalized",
+    "per_channel",
     "rows",
     "scale_of",
-    "spread",
     "statistics",
     "sums",
 ]
 
 
 def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C), contiguous: a view if x is, as it must be to write to it."""
+    """Return x (N, …, C) as (B, m, C), contiguous; what is written to it reaches x if x is too."""
     return np.ascontiguousarray(x).reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
 
 
@@ -45,18 +45,17 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     the mean itself is measured in the second pass and taken out of both.
     """
     m, channels = x.shape[1:]
-    t, (x,) = widened(1, x)
-    total, centred_sum, square_sum = np.zeros((3, len(x), t * channels))
-    for (part,) in in_blocks(dtype, t, [x]):
-        total += column_sums(part.astype(dtype, copy=False))
-    mean = _by_group(_folded(total, t), groups).mean(axis=-1) / m
-    centre = spread(mean, channels).astype(dtype)
-    for part, middle in in_blocks(dtype, t, [x], centre):
+    total, centred_sum, square_sum = np.zeros((3, len(x), together(m, channels) * channels))
+    for (part,) in in_blocks(dtype, [x]):
+        total[:, : part.shape[-1]] += column_sums(part.astype(dtype, copy=False))
+    mean = _by_group(folded(total, channels), groups).mean(axis=-1) / m
+    centre = per_channel(mean, channels).astype(dtype)
+    for part, middle in in_blocks(dtype, [x], centre):
         centred = np.subtract(part, middle, dtype=dtype)
-        centred_sum += column_sums(centred)
-        square_sum += np.einsum("bmc,bmc->bc", centred, centred)
-    off = _by_group(_folded(centred_sum, t), groups).mean(axis=-1) / m
-    square = _by_group(_folded(square_sum, t), groups).mean(axis=-1) / m
+        centred_sum[:, : part.shape[-1]] += column_sums(centred)
+        square_sum[:, : part.shape[-1]] += np.einsum("bmc,bmc->bc", centred, centred)
+    off = _by_group(folded(centred_sum, channels), groups).mean(axis=-1) / m
+    square = _by_group(folded(square_sum, channels), groups).mean(axis=-1) / m
     mean = centre[:, 0, :: channels // groups] + off
     return mean.astype(dtype), np.maximum(square - off**2, 0).astype(dtype)
 
@@ -65,7 +64,7 @@ def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel
     """Return sqrt(variance + epsilon); `axes` name the entries of a variance in the refusal."""
     raised = variance + epsilon
     if (raised <= 0).any():
-        index = np.unravel_index(int(raised.argmin()), raised.shape)
+        index = np.argwhere(raised <= 0)[0]
         where = ", ".join(f"{axis} {entry}" for axis, entry in zip(axes, index, strict=True))
         raise ValueError(
             f"variance + epsilon must be positive, got 0 for {where} and epsilon = {epsilon}"
@@ -78,16 +77,15 @@ def scale_of(gamma: Array | None, root: Array) -> Array:
     return 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
 
 
-def spread(values: Array, channels: int) -> Array:
+def per_channel(values: Array, channels: int) -> Array:
     """Give every channel the number of its group: (B, G) -> (B, 1, C)."""
     return np.repeat(values, channels // values.shape[1], axis=1)[:, np.newaxis]
 
 
 def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Array) -> None:
     """Write (x - mean) scale + beta."""
-    t, (x, out) = widened(1, x, out)
     values = [mean, scale] if beta is None else [mean, scale, beta]
-    for part, target, centre, factor, *shift in in_blocks(out.dtype, t, [x, out], *values):
+    for part, target, centre, factor, *shift in in_blocks(out.dtype, [x, out], *values):
         np.subtract(part, centre, out=target)
         target *= factor
         if shift:
@@ -96,13 +94,14 @@ def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Arr
 
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
-    t, (dy, x) = widened(1, dy, x)
-    along, level = np.zeros((2, len(x), x.shape[-1]))
-    for part, values, centre in in_blocks(dtype, t, [dy, x], mean):
+    m, channels = x.shape[1:]
+    along, level = np.zeros((2, len(x), together(m, channels) * channels))
+    for part, values, centre in in_blocks(dtype, [dy, x], mean):
         slope = part.astype(dtype, copy=False)
-        along += np.einsum("bmc,bmc->bc", slope, values - centre)
-        level += column_sums(slope)
-    return _folded(along, t)[:, np.newaxis] / root, _folded(level, t)[:, np.newaxis]
+        along[:, : part.shape[-1]] += np.einsum("bmc,bmc->bc", slope, values - centre)
+        level[:, : part.shape[-1]] += column_sums(slope)
+    along, level = (folded(total, channels)[:, np.newaxis] for total in (along, level))
+    return along / root, level
 
 
 def gradient(
@@ -122,24 +121,17 @@ def gradient(
     """
     m, channels = x.shape[1:]
     level, along = (
-        spread(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
+        per_channel(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
         for total in (dbeta, dgamma)
     )
-    t, (dy, x, out) = widened(1, dy, x, out)
     values = mean, scale, along / root, level
-    for block in in_blocks(out.dtype, t, [dy, x, out], *values):
+    for block in in_blocks(out.dtype, [dy, x, out], *values):
         slope, part, target, centre, factor, along, level = block
         np.multiply(slope, factor, out=target, dtype=out.dtype)
         centred = np.subtract(part, centre, dtype=out.dtype)
         centred *= along
         target -= centred
         target -= level
-
-
-def _folded(values: Array, t: int) -> Array:
-    # Add up the t neighbours that `widened` put side by side: (B, t C) -> (B, C)
-    folded: Array = values.reshape(len(values), t, -1).sum(axis=1)
-    return folded
 
 
 def _by_group(values: Array, groups: int) -> Array:

@@ -291,5 +291,5 @@ def _per_channel(
     mean: Array, root: Array, gamma: Array | None, channels: int
 ) -> tuple[Array, Array, Array]:
     # Mean, sqrt(variance + epsilon) and gamma over it, each (N, 1, C), from those of groups (N, G)
-    below = _normalize.spread(root, channels)
-    return _normalize.spread(mean, channels), below, _normalize.scale_of(gamma, below)
+    below = _normalize.per_channel(root, channels)
+    return _normalize.per_channel(mean, channels), below, _normalize.scale_of(gamma, below)

@@ -202,13 +202,39 @@ def under(tap, size, strides, rates):
 def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
     monkeypatch, channels, wanted
 ):
-    taken = spied(monkeypatch, _passes, "widened", lambda result, *_: result[0])
+    taken = spied(monkeypatch, depthwise, "_widened", lambda result, *_: result[0])
     x, kernel = integers(rng, (1, 9, channels)), integers(rng, (3, channels, 1))
     y, cache = depthwise.forward(x, kernel)
     gradients = depthwise.backward(y, cache)
     assert taken == wanted  # y has 7 pixels, dx has 9, and the kernel's gradient sums over 7
     wanted_kernel = np.stack([(x[:, u : u + 7] * y).sum(axis=(0, 1)) for u in range(3)])
     assert_array_equal(gradients.kernel[..., 0], wanted_kernel)
+
+
+@pytest.mark.parametrize(
+    ("length", "channels", "wanted"),
+    [(12, 1, 12), (2048, 1, 1024), (1026, 1, 513), (1031, 1, 1), (6, 300, 3), (4, 1025, 1)],
+)
+def test_neighbours_are_shown_as_one_with_many_channels(length, channels, wanted):
+    x = integers(rng, (2, length, 3, channels))
+    view = x.swapaxes(1, 2)  # (2, 3, length, channels): the neighbours are a row apart
+    t, views = depthwise._widened(2, view, view)
+    assert (t, len(views)) == (1, 2)
+    x = integers(rng, (2, 3, length, channels))
+    t, (first, second) = depthwise._widened(2, x, x[:, :2])
+    assert t == wanted
+    assert_array_equal(first, x.reshape(2, 3, length // t, t * channels))
+    assert_array_equal(second, x.reshape(2, 3, length // t, t * channels)[:, :2])
+    assert np.shares_memory(first, x)
+
+
+@pytest.mark.parametrize("cut", [np.s_[..., ::-1], np.s_[:, :, ::-1], np.s_[..., ::2]])
+def test_neighbours_that_do_not_lie_side_by_side_stay_apart(cut):
+    x = integers(rng, (2, 3, 4, 6))
+    t, views = depthwise._widened(2, x[cut], x[cut])
+    assert t == 1
+    assert_array_equal(views[0], x[cut])
+    assert depthwise._widened(2, np.ones(x[cut].shape), x[cut])[0] == 1
 
 
 @pytest.mark.parametrize(
