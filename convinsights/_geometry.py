@@ -90,7 +90,7 @@ class Geometry:
     def spread(self) -> float:
         """The pixels of a phase of the strides over the windows: how many each has to itself.
 
-        1 with padding "same", more where the kernel is large beside an image without zeros.
+        About 1 with padding "same", more where the kernel is large beside an image without zeros.
         """
         phase = math.prod(self.input_size) / math.prod(self.strides)
         return phase / math.prod(self.output_size)

@@ -38,12 +38,12 @@ __all__ = ["correlate", "image_gradient", "kernel_gradient", "rounded"]
 # finely), and all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Blocks are gathered into so many places in turn, or as many as TURNS * WORKSPACE bytes hold. What
+# Blocks are gathered into several places in turn, as many as TURNS * WORKSPACE bytes hold. What
 # another core has just read is slow to write to again where the cores share no cache: in one place,
 # training steps of 3×3 and 5×5 layers take 1.0 to 1.6 times as long.
 TURNS = 5
 
-# Windows in a block of one image from which on it pays to gather them by rows (see `_Columns`).
+# Windows in a block of an image from which on it pays to gather them by rows (see `_Columns`).
 PIXELS = 512
 
 # Pixels to a window from which on an image gradient is scattered (see `Geometry.spread`).
@@ -51,8 +51,8 @@ SPREAD = 1.5
 
 # The C library of Linux takes every large array from new pages, and filling those costs as much as
 # the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
-# to use again. Nothing is ever written to this one. Without it, training steps of 5 to 50 ms take
-# 1.0 to 1.3 times as long.
+# to use again. This one is freed at once and never written to. Without it, training steps of 5 to
+# 50 ms take 1.0 to 1.3 times as long.
 np.empty(31 * 2**20, np.uint8)
 
 
@@ -81,18 +81,21 @@ def image_gradient(
     kernel = kernel.astype(dtype, copy=False)
     channels, windows_count = kernel.shape[-2] * groups, dy.size // kernel.shape[-1]
     # Gathering windows of dy, C_out numbers per tap, takes 0.4 to 0.9 of the time of scattering
-    # C_in numbers per tap (each of which is read, added to and written back) unless C_out is much
-    # the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide the
-    # kernel cut it into phases of few taps. It visits every pixel, scattering every window: with
-    # one window of 8×8 on 8×8 pixels it takes 60 times as long. And it needs a rearranged copy of
-    # the kernel, C_in C_out / groups numbers per tap, which three windows per input channel pay
-    # for, and which must not be large beside the images. Windows that do not overlap are scattered
-    # without adding, in 0.4 to 0.9 of the time.
+    # C_in numbers per tap, each of which is read, added to and written back. But C_out must not be
+    # much the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide
+    # the kernel cut it into phases of few taps.
     uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
-    narrow = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
-    small = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
-    many = windows_count > 3 * channels and geometry.spread <= SPREAD
-    if small and narrow and many and not geometry.disjoint:
+    few_filters = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
+    # It needs a rearranged copy of the kernel, C_in C_out / groups numbers per tap, which must not
+    # be large beside the images, and which three windows per input channel pay for.
+    small_kernel = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
+    # It visits every pixel, scattering every window: with four windows of 7×7 on 8×8 pixels it
+    # takes 4 to 8 times as long.
+    many_windows = windows_count > 3 * channels and geometry.spread <= SPREAD
+    # Windows that lie apart are scattered without adding, in 0.4 to 0.9 of the time. And it lays
+    # windows over the zeros around dy: 0 inf would be nan.
+    overlapping = not geometry.disjoint
+    if few_filters and small_kernel and many_windows and overlapping and np.isfinite(kernel).all():
         return _gathered(dy, kernel, geometry, groups, dtype)
     return _scattered(dy, kernel, geometry, groups, dtype)
 
@@ -101,8 +104,8 @@ def _gathered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: 
     # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
     # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
     # flipped kernel.
-    halo, phases = geometry.phases()
-    padded = pad(dy, halo, dtype)
+    around, phases = geometry.phases()
+    padded = pad(dy, around, dtype)
     if max(geometry.strides) == 1:
         return correlate(
             padded, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype
@@ -148,8 +151,8 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
-    # Every block passes over the whole of dkernel, so a block is twice as large, between 4 and
-    # 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
+    # Every block passes over the whole of dkernel, so a block is twice as large as that, between 4
+    # and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
     size = min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
     columns = _Columns(x, geometry, groups, dy.shape[-1], size, dtype)
     matrix = columns.split(_by_group(dkernel, groups))
@@ -196,14 +199,15 @@ class _Columns:
             most >= PIXELS  # the products stay large
             and geometry.strides[0] == 1  # one row of pixels per row of windows
             and 2 * width >= 3 * filters  # more copying is saved than is added
-            and 2 * (high + halo) <= taps * high  # the halo leaves half of the saving
-            and (groups == 1 or filters >= NARROW * groups)  # what is added lies in long runs
+            and 2 * (high + halo) <= taps * high  # with the halo, at most half the copying
+            and (groups == 1 or filters >= NARROW * groups)  # a group's sums are long runs
         ):
             shown, self.planar = geometry.by_row(), False
         else:
-            # Channel by channel only where that copies longer runs of what lies side by side, of
-            # pixels instead of taps or a group's channels: with 5×5 taps of 6 channels, rows of 12
-            # pixels would take 1.4 to 1.7 times as long. 4 channels to a group take half as long.
+            # By channel, a row of pixels is copied at a time; else what lies together in a window:
+            # a row of taps, or, of groups or dilated taps, the channels of one. The longer is the
+            # faster: with 5×5 taps of 6 channels on rows of 12 pixels the latter takes 0.6 to 0.7
+            # of the time, with groups of 4 channels on rows of 28 twice the time.
             part = channels // groups
             beside = 1 if groups * geometry.dilation_rate[-1] > 1 else geometry.kernel_size[-1]
             shown = geometry
@@ -232,7 +236,8 @@ class _Columns:
 class _Workspace:
     """Pixels block by block, and room for the columns of a few blocks, used in turn.
 
-    The columns are (groups, windows, K): `most` windows, and `more` where they overlap.
+    The columns are (groups, windows, K): `most` windows, and `more` that a block by rows gathers
+    below its last.
     """
 
     def __init__(
@@ -271,8 +276,8 @@ def _planar(geometry: Geometry, batch: int, channels: int) -> bool:
     # steps of 1 to 8 channels take 0.5 to 0.9 of the time.
     return (
         few(channels, batch * math.prod(geometry.output_size))
-        and geometry.strides[-1] == 1
-        and math.prod(geometry.kernel_size) > 1
+        and geometry.strides[-1] == 1  # neighbouring windows read neighbouring pixels
+        and math.prod(geometry.kernel_size) > 1  # there is something to copy
     )
 
 
@@ -283,7 +288,7 @@ def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
 
 
 def _by_group(kernel: Array, groups: int) -> Array:
-    # (*kernel_size, C_in // groups, C_out) -> (groups, K, C_out // groups), a view
+    # (*kernel_size, C_in // groups, C_out) -> (groups, K, C_out // groups)
     return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
@@ -297,7 +302,7 @@ def _backwards(kernel: Array, groups: int) -> Array:
 
 
 def _rows(pixels: Array, groups: int) -> Array:
-    # (…, C) -> (groups, pixels, C // groups), a view
+    # (…, C) -> (groups, pixels, C // groups), a view of contiguous pixels
     return pixels.reshape(-1, groups, pixels.shape[-1] // groups).swapaxes(0, 1)
 
 

@@ -423,11 +423,12 @@ def _weigh(view: Array, taps: Array, out: Array) -> None:
 
 def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
-    # the flipped kernels, else one for each phase of the strides.
-    if geometry.spread > SPREAD:
+    # the flipped kernels, else one for each phase of the strides. It lays windows over the zeros
+    # around dy: 0 inf would be nan.
+    if geometry.spread > SPREAD or not np.isfinite(kernel).all():
         return _scattered(dy, kernel, geometry)
-    halo, phases = geometry.phases()
-    padded = pad(dy, halo, kernel.dtype)
+    around, phases = geometry.phases()
+    padded = pad(dy, around, kernel.dtype)
     *taps, channels, multiplier = kernel.shape
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
     for phase in phases:

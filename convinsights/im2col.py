@@ -42,7 +42,8 @@ from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
-# Images of up to so many channels are gone through one channel at a time (see `few`).
+# Images of up to so many channels, or groups of them, are gone through one channel at a time (see
+# `few`).
 NARROW = 8
 
 
@@ -243,7 +244,7 @@ def blank(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
-    """Cut the zeros off again, the adjoint of `pad`, in C order.
+    """Cut the zeros off again, in C order: the adjoint of `pad` where that cuts nothing off.
 
     It is a copy, so that the padded image can be freed, unless there is nothing to cut.
     """
@@ -277,10 +278,10 @@ def windows(padded: Array, geometry: Geometry) -> Array:
 
 
 def scatter(columns: Array, view: Array, geometry: Geometry, one_by_one: bool) -> None:
-    """Add columns, shaped as windows, to the pixels under a view made by `windows`.
+    """Add columns, shaped as windows, to pixels that are still 0, under a view made by `windows`.
 
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
-    `+=` adds each of them just once. Windows that do not overlap are written: the pixels were 0.
+    `+=` adds each of them just once. Windows that lie apart are written.
 
     one_by_one: also one channel at a time (see `few`).
     """
@@ -297,7 +298,8 @@ def few(channels: int, windows_count: int) -> bool:
     """Tell whether to go through windows one channel at a time.
 
     NumPy's innermost loop then runs along the pixels: a gradient to 3 channels takes half as long.
-    It costs a call per channel, which 64 windows per channel pay for.
+    It costs a call per channel, which 64 windows per channel pay for. Images are then stored
+    `planar`, columns `across`, and scattered `one_by_one`.
     """
     return channels <= min(NARROW, windows_count // 64)
 

@@ -436,6 +436,12 @@ def test_sums_over_many_pixels_are_as_exact_as_over_few(module, options, pixels)
         close(array.astype(float), sums, tolerance=2**-18, scale=np.abs(dy).sum() / 2)
 
 
+def test_the_channel_that_is_refused_is_the_constant_one_not_one_that_is_nan():
+    x = np.array([[np.nan, 5, 1], [1, 5, 2]])
+    with pytest.raises(ValueError, match=says("...got 0 for channel 1 and epsilon = 0.0")):
+        batchnorm.forward(x, epsilon=0)
+
+
 def test_a_constant_channel_has_variance_0_whatever_its_mean():
     x = np.full((7, 9, 2), [0.1, 1e4 + 0.1], np.float32)
     y, cache = batchnorm.forward(x, None, np.float32([3, 4]))

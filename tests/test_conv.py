@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights import _products, conv
+from convinsights import _products, conv, depthwise, transposed
 from convinsights._geometry import Geometry
 from convinsights.im2col import col2im, few, im2col
 
@@ -371,6 +371,18 @@ def test_windows_that_lie_apart_are_scattered_without_adding(
     monkeypatch.setattr(_products, "SPREAD", np.inf)
     way = "_scattered" if apart else "_gathered"
     assert way_to_the_image(monkeypatch, x, kernel, **options)[-1] == way
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_what_is_not_finite_in_a_kernel_reaches_the_pixels_that_its_tap_read(batch, value):
+    """And not the border, where no window reads: zeros around dy would make it nan."""
+    x, kernel = np.ones((batch, 4, 1)), np.array([value, 1]).reshape(2, 1, 1)
+    wanted = np.broadcast_to(np.reshape([value, value, value, 1], (4, 1)), x.shape)
+    for module in (conv, depthwise):
+        y, cache = module.forward(x, kernel)
+        assert_array_equal(module.backward(np.ones(y.shape), cache).x, wanted)
+    assert_array_equal(transposed.forward(x[:, 1:], kernel)[0], wanted)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
