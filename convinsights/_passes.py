@@ -37,6 +37,10 @@ Box = tuple[slice, ...]
 # stays there cost little more than one over the whole array.
 BLOCK = 2**18
 
+# Numbers of each part that a block has at least: NumPy copies through buffers of 8192 numbers what
+# lies in shorter pieces. With 8 parts and without this they take 1.1 to 1.6 times as long.
+PIECE = 2**14
+
 # Numbers that are put side by side at most: starting a loop, which costs as much as some 30 of its
 # steps, then costs 3 %, and a few rows, 4 KiB each in float32, still fit in the nearest cache. It
 # also leaves few rows in a block, so that little is lost when they are summed in float32.
@@ -84,8 +88,9 @@ def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator
     for first, last, t in ((0, whole, most_together), (whole, m, 1)):
         if first == last:
             continue
-        wide = [a[:, first:last].reshape(parts, (last - first) // t, t * channels) for a in arrays]
-        most = max(1, BLOCK // (parts * t * channels * dtype.itemsize))
+        width = t * channels
+        wide = [a[:, first:last].reshape(parts, (last - first) // t, width) for a in arrays]
+        most = max(1, PIECE // width, BLOCK // (parts * width * dtype.itemsize))
         repeated: list[Array] = []
         for (rows,) in blocks(wide[0].shape[1:2], most):
             block = [a[:, rows] for a in wide]

@@ -278,7 +278,7 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
 
 def _images(x: Array, dtype: DType) -> list[slice]:
     # As many images at a time as fit in a block, at least 8: one by one they take up to 2.5 times
-    # as long, and an eighth of a block is still long enough for NumPy's loops.
+    # as long.
     step = max(8, _passes.BLOCK // (math.prod(x.shape[1:]) * dtype.itemsize))
     return [slice(start, start + step) for start in range(0, len(x), step)]
 

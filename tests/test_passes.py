@@ -42,11 +42,23 @@ def test_as_many_rows_as_fit_are_shown_as_one_or_a_divisor_of_more_than_half(
 def test_a_block_has_all_parts_and_channels_of_as_many_rows_as_fit(monkeypatch, size, wanted):
     monkeypatch.setattr(_passes, "BLOCK", size)
     monkeypatch.setattr(_passes, "RUN", 1)
+    monkeypatch.setattr(_passes, "PIECE", 0)
     a = integers(rng, (2, 20, 3)).astype(float)  # 48 bytes a row
     cut = [part for (part,) in _passes.in_blocks(FLOAT, [a])]
     assert [part.shape for part in cut] == [(2, rows, 3) for rows in wanted]
     assert all(np.shares_memory(part, a) for part in cut)
     assert_array_equal(np.concatenate(cut, axis=1), a)
+
+
+@pytest.mark.parametrize(
+    ("piece", "wanted"), [(12, [4] * 5), (15, [5] * 4), (24, [7, 7, 6]), (60, [20])]
+)
+def test_a_block_has_long_pieces_of_every_part(monkeypatch, piece, wanted):
+    monkeypatch.setattr(_passes, "BLOCK", 4 * 48)
+    monkeypatch.setattr(_passes, "RUN", 1)
+    monkeypatch.setattr(_passes, "PIECE", piece)
+    a = integers(rng, (2, 20, 3)).astype(float)
+    assert [part.shape[1] for (part,) in _passes.in_blocks(FLOAT, [a])] == wanted
 
 
 @pytest.mark.parametrize("rows", [0, 1, 11, 12, 13, 23])
@@ -56,6 +68,7 @@ def test_neighbours_are_shown_as_one_row_of_many_channels_and_the_rest_as_it_is(
 ):
     monkeypatch.setattr(_passes, "BLOCK", size)
     monkeypatch.setattr(_passes, "RUN", 14)  # 4 rows of 3 channels
+    monkeypatch.setattr(_passes, "PIECE", 1)
     a = integers(rng, (2, rows, 3)).astype(float)
     cut = [part for (part,) in _passes.in_blocks(FLOAT, [a])]
     t = _passes.together(rows, 3)
@@ -74,6 +87,7 @@ def test_numbers_per_channel_are_repeated_to_the_shape_of_a_block(monkeypatch, s
     """And lie in memory like it: NumPy copies what it broadcasts."""
     monkeypatch.setattr(_passes, "BLOCK", size)
     monkeypatch.setattr(_passes, "RUN", run)
+    monkeypatch.setattr(_passes, "PIECE", 1)
     a, values = integers(rng, (2, 41, 3)), integers(rng, shape).astype(np.float32)
     for part, repeated in _passes.in_blocks(FLOAT, [a], values):
         assert (repeated.shape, repeated.dtype) == (part.shape, np.float64)
