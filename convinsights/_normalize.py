@@ -13,29 +13,22 @@ Everything that is one number per channel of a part is (B, 1, C), equal within a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._passes import column_sums, folded, in_blocks, together
+from convinsights._passes import Sums, column_sums, in_blocks
 
 __all__ = [
     "denominator",
     "gradient",
     "normalized",
     "per_channel",
-    "rows",
     "scale_of",
     "statistics",
     "sums",
 ]
-
-
-def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C), contiguous; what is written to it reaches x if x is too."""
-    return np.ascontiguousarray(x).reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
@@ -45,17 +38,17 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     the mean itself is measured in the second pass and taken out of both.
     """
     m, channels = x.shape[1:]
-    total, centred_sum, square_sum = np.zeros((3, len(x), together(m, channels) * channels))
+    total, centred_sum, square_sum = Sums(x), Sums(x), Sums(x)
     for (part,) in in_blocks(dtype, [x]):
-        total[:, : part.shape[-1]] += column_sums(part.astype(dtype, copy=False))
-    mean = _by_group(folded(total, channels), groups).mean(axis=-1) / m
+        total.add(column_sums(part.astype(dtype, copy=False)))
+    mean = _by_group(total.total(), groups).mean(axis=-1) / m
     centre = per_channel(mean, channels).astype(dtype)
     for part, middle in in_blocks(dtype, [x], centre):
         centred = np.subtract(part, middle, dtype=dtype)
-        centred_sum[:, : part.shape[-1]] += column_sums(centred)
-        square_sum[:, : part.shape[-1]] += np.einsum("bmc,bmc->bc", centred, centred)
-    off = _by_group(folded(centred_sum, channels), groups).mean(axis=-1) / m
-    square = _by_group(folded(square_sum, channels), groups).mean(axis=-1) / m
+        centred_sum.add(column_sums(centred))
+        square_sum.add(np.einsum("bmc,bmc->bc", centred, centred))
+    off = _by_group(centred_sum.total(), groups).mean(axis=-1) / m
+    square = _by_group(square_sum.total(), groups).mean(axis=-1) / m
     mean = centre[:, 0, :: channels // groups] + off
     return mean.astype(dtype), np.maximum(square - off**2, 0).astype(dtype)
 
@@ -94,14 +87,12 @@ def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Arr
 
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
-    m, channels = x.shape[1:]
-    along, level = np.zeros((2, len(x), together(m, channels) * channels))
+    along, level = Sums(x), Sums(x)
     for part, values, centre in in_blocks(dtype, [dy, x], mean):
         slope = part.astype(dtype, copy=False)
-        along[:, : part.shape[-1]] += np.einsum("bmc,bmc->bc", slope, values - centre)
-        level[:, : part.shape[-1]] += column_sums(slope)
-    along, level = (folded(total, channels)[:, np.newaxis] for total in (along, level))
-    return along / root, level
+        along.add(np.einsum("bmc,bmc->bc", slope, values - centre))
+        level.add(column_sums(slope))
+    return along.total()[:, np.newaxis] / root, level.total()[:, np.newaxis]
 
 
 def gradient(

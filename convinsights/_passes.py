@@ -13,6 +13,7 @@ of 3 channels 2.3 times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,13 +23,13 @@ from convinsights._arguments import Array, DType
 __all__ = [
     "BLOCK",
     "Box",
+    "Sums",
     "add_bias",
     "blocks",
     "channel_sum",
     "column_sums",
-    "folded",
     "in_blocks",
-    "together",
+    "rows",
 ]
 
 Box = tuple[slice, ...]
@@ -65,13 +66,18 @@ def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
             yield (*fixed, slice(start, start + step), *whole)
 
 
-def together(rows: int, channels: int) -> int:
+def rows(x: Array, parts: int) -> Array:
+    """Return x (N, …, C) as (B, m, C), contiguous; what is written to it reaches x if x is too."""
+    return np.ascontiguousarray(x).reshape(parts, math.prod(x.shape[:-1]) // parts, x.shape[-1])
+
+
+def together(count: int, channels: int) -> int:
     """Return how many neighbouring rows `in_blocks` shows as one.
 
     As many as fit in RUN, or down to half as many if then no row is left over.
     """
-    most = max(1, min(rows, RUN // channels))
-    return next((t for t in range(most, most // 2, -1) if rows % t == 0), most)
+    most = max(1, min(count, RUN // channels))
+    return next((t for t in range(most, most // 2, -1) if count % t == 0), most)
 
 
 def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator[list[Array]]:
@@ -92,8 +98,8 @@ def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator
         wide = [a[:, first:last].reshape(parts, (last - first) // t, width) for a in arrays]
         most = max(1, PIECE // width, BLOCK // (parts * width * dtype.itemsize))
         repeated: list[Array] = []
-        for (rows,) in blocks(wide[0].shape[1:2], most):
-            block = [a[:, rows] for a in wide]
+        for (box,) in blocks(wide[0].shape[1:2], most):
+            block = [a[:, box] for a in wide]
             shape = block[0].shape
             if not repeated:  # no later block has more rows
                 tiles = [np.tile(a.astype(dtype, copy=False), t) for a in values]
@@ -104,7 +110,7 @@ def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator
 def add_bias(y: Array, bias: Array) -> None:
     """Add a number per channel to every pixel of y, which must be contiguous."""
     if 1 < len(bias) < 32:  # plainly, 3 channels take 3 to 8 times as long
-        for part, shift in in_blocks(y.dtype, [y.reshape(1, -1, len(bias))], bias):
+        for part, shift in in_blocks(y.dtype, [rows(y, 1)], bias):
             part += shift
     else:
         y += bias
@@ -115,24 +121,35 @@ def channel_sum(a: Array, dtype: DType) -> Array:
 
     The sums of the blocks are added in float64: the error does not grow with their number.
     """
-    rows = np.ascontiguousarray(a).reshape(1, -1, a.shape[-1])
-    total = np.zeros((1, together(*rows.shape[1:]) * a.shape[-1]))
-    for (part,) in in_blocks(dtype, [rows]):
-        total[:, : part.shape[-1]] += column_sums(part.astype(dtype, copy=False))
-    sums: Array = folded(total, a.shape[-1])[0].astype(dtype)
-    return sums
-
-
-def folded(totals: Array, channels: int) -> Array:
-    """Add up the neighbours that `in_blocks` put side by side: (B, t C) -> (B, C)."""
-    total: Array = totals.reshape(len(totals), -1, channels).sum(axis=1)
+    pixels = rows(a, 1)
+    sums = Sums(pixels)
+    for (part,) in in_blocks(dtype, [pixels]):
+        sums.add(column_sums(part.astype(dtype, copy=False)))
+    total: Array = sums.total()[0].astype(dtype)
     return total
 
 
-def column_sums(rows: Array) -> Array:
+class Sums:
+    """Sums over the rows of an array (B, m, C), in float64, gathered from those of its blocks."""
+
+    def __init__(self, x: Array) -> None:
+        parts, m, self.channels = x.shape
+        self.wide = np.zeros((parts, together(m, self.channels) * self.channels))
+
+    def add(self, sums: Array) -> None:
+        """Add the sums over the rows of a block of `in_blocks`."""
+        self.wide[:, : sums.shape[-1]] += sums
+
+    def total(self) -> Array:
+        """Return the sums, (B, C)."""
+        total: Array = self.wide.reshape(len(self.wide), -1, self.channels).sum(axis=1)
+        return total
+
+
+def column_sums(part: Array) -> Array:
     """Return the sum over the last axis but one.
 
     A product with a vector of ones is three times as fast as `sum(axis=-2)`.
     """
-    sums: Array = np.ones(rows.shape[-2], rows.dtype) @ rows
+    sums: Array = np.ones(part.shape[-2], part.dtype) @ part
     return sums

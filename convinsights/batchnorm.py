@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import _normalize
+from convinsights import _normalize, _passes
 from convinsights._arguments import (
     Array,
     DType,
@@ -158,13 +158,13 @@ def forward(
     if statistics is not None:
         used = Statistics(*(a.astype(compute) for a in checked(statistics, channels)))
     elif len(x):
-        mean, variance = _normalize.statistics(_normalize.rows(x, 1), channels, compute)
+        mean, variance = _normalize.statistics(_passes.rows(x, 1), channels, compute)
         used = Statistics(mean[0], variance[0])
     else:
         raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
     scale = _normalize.scale_of(gamma, _normalize.denominator(used.variance, epsilon))
     y = np.empty(x.shape, compute)
-    _normalize.normalized(_normalize.rows(x, 1), used.mean, scale, beta, out=_normalize.rows(y, 1))
+    _normalize.normalized(_passes.rows(x, 1), used.mean, scale, beta, out=_passes.rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -213,7 +213,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     root = _normalize.denominator(variance, cache.epsilon)
     scale = _normalize.scale_of(cache.gamma, root)
     dx = np.empty(dy.shape, compute)
-    x_rows, dy_rows, dx_rows = (_normalize.rows(a, 1) for a in (cache.x, dy, dx))
+    x_rows, dy_rows, dx_rows = (_passes.rows(a, 1) for a in (cache.x, dy, dx))
     sums = _normalize.sums(dy_rows, x_rows, mean, root, compute)  # of dy x̂ and of dy
     if cache.training:
         _normalize.gradient(

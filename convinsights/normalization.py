@@ -284,7 +284,7 @@ def _images(x: Array, dtype: DType) -> list[slice]:
 
 
 def _rows(images: Array) -> Array:
-    return _normalize.rows(images, len(images))
+    return _passes.rows(images, len(images))
 
 
 def _per_channel(
