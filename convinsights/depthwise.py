@@ -47,7 +47,7 @@ from convinsights._geometry import Geometry
 from convinsights._products import rounded
 from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients
-from convinsights.im2col import crop, pad, windows
+from convinsights.im2col import blank, crop, pad, windows
 
 __all__ = [
     "Cache",
@@ -385,7 +385,7 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _repeated(padded: Array, geometry: Geometry, box: tuple[slice, ...], multiplier: int) -> Array:
+def _repeated(padded: Array, geometry: Geometry, box: _passes.Box, multiplier: int) -> Array:
     # The windows of a box of output pixels, with every channel shown M times: channel c M + m shows
     # channel c. It takes a copy of the patch of the image under the box.
     view = windows(padded, geometry)[box]
@@ -406,7 +406,7 @@ def _taps(kernel: Array, dtype: DType) -> Array:
     return kernel.reshape(shape).astype(dtype, copy=False)
 
 
-def _blocks(pixels: Array) -> list[tuple[slice, ...]]:
+def _blocks(pixels: Array) -> list[_passes.Box]:
     # The passes over a block, one per tap, should find it in the cache.
     most = max(1, _passes.BLOCK // (pixels.shape[-1] * pixels.itemsize))
     return list(_passes.blocks(pixels.shape[:-1], most))
@@ -450,7 +450,7 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 def _scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every window adds to its pixels instead, one tap at a time.
     each = dy.astype(kernel.dtype, copy=False).reshape(*dy.shape[:-1], *kernel.shape[-2:])
-    padded = np.zeros((len(dy), *geometry.padded_size, kernel.shape[-2]), kernel.dtype)
+    padded = blank(len(dy), geometry, kernel.shape[-2], kernel.dtype)
     view, pixels = windows(padded, geometry), (slice(None),) * (dy.ndim - 1)
     for *tap, m in np.ndindex(*geometry.kernel_size, kernel.shape[-1]):
         view[(*pixels, *tap)] += each[..., m] * kernel[(*tap, slice(None), m)]

@@ -162,7 +162,7 @@ def col2im(
             f"for input_shape {shape}, got shape {columns.shape}"
         )
     dtype = result_dtype(columns)
-    padded = np.zeros((shape[0], *geometry.padded_size, shape[-1]), compute_dtype(dtype))
+    padded = blank(shape[0], geometry, shape[-1], compute_dtype(dtype))
     view = windows(padded, geometry)
     one_by_one = few(shape[-1], rows)
     scatter(columns.reshape(view.shape), view, geometry, one_by_one)
@@ -231,16 +231,19 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
     target, kept = geometry.interior
     if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)
         return x[(slice(None), *kept)]
-    padded = blank((len(x), *geometry.padded_size, x.shape[-1]), dtype, planar)
+    padded = blank(len(x), geometry, x.shape[-1], dtype, planar)
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
 
 
-def blank(shape: tuple[int, ...], dtype: DType, planar: bool) -> Array:
-    """Return an image of zeros; planar: stored channel by channel."""
+def blank(
+    batch: int, geometry: Geometry, channels: int, dtype: DType, planar: bool = False
+) -> Array:
+    """Return padded images of zeros; planar: stored channel by channel."""
+    size = batch, *geometry.padded_size
     if planar:
-        return np.moveaxis(np.zeros((shape[-1], *shape[:-1]), dtype), 0, -1)
-    return np.zeros(shape, dtype)
+        return np.moveaxis(np.zeros((channels, *size), dtype), 0, -1)
+    return np.zeros((*size, channels), dtype)
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
