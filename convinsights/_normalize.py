@@ -43,8 +43,8 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
         total.add(column_sums(part.astype(dtype, copy=False)))
     mean = _by_group(total.total(), groups).mean(axis=-1) / m
     centre = per_channel(mean, channels).astype(dtype)
-    for part, middle in in_blocks(dtype, [x], centre):
-        centred = np.subtract(part, middle, dtype=dtype)
+    for part, middle, centred in in_blocks(dtype, [x], centre, None):
+        np.subtract(part, middle, out=centred, dtype=dtype)
         centred_sum.add(column_sums(centred))
         square_sum.add(np.einsum("bmc,bmc->bc", centred, centred))
     off = _by_group(centred_sum.total(), groups).mean(axis=-1) / m
@@ -88,9 +88,10 @@ def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Arr
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
     """Return the sums over the rows of dy x̂ and of dy, each (B, 1, C) in float64."""
     along, level = Sums(x), Sums(x)
-    for part, values, centre in in_blocks(dtype, [dy, x], mean):
+    for part, values, centre, centred in in_blocks(dtype, [dy, x], mean, None):
         slope = part.astype(dtype, copy=False)
-        along.add(np.einsum("bmc,bmc->bc", slope, values - centre))
+        np.subtract(values, centre, out=centred, dtype=dtype)
+        along.add(np.einsum("bmc,bmc->bc", slope, centred))
         level.add(column_sums(slope))
     return along.total()[:, np.newaxis] / root, level.total()[:, np.newaxis]
 
@@ -115,11 +116,11 @@ def gradient(
         per_channel(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
         for total in (dbeta, dgamma)
     )
-    values = mean, scale, along / root, level
+    values = mean, scale, along / root, level, None
     for block in in_blocks(out.dtype, [dy, x, out], *values):
-        slope, part, target, centre, factor, along, level = block
+        slope, part, target, centre, factor, along, level, centred = block
         np.multiply(slope, factor, out=target, dtype=out.dtype)
-        centred = np.subtract(part, centre, dtype=out.dtype)
+        np.subtract(part, centre, out=centred, dtype=out.dtype)
         centred *= along
         target -= centred
         target -= level

@@ -38,6 +38,8 @@ Box = tuple[slice, ...]
 # stays there cost little more than one over the whole array.
 BLOCK = 2**18
 
+CACHE = 2**20
+
 # Numbers of each part that a block has at least: NumPy copies through buffers of 8192 numbers what
 # lies in shorter pieces. With 8 parts and without this they take 1.1 to 1.6 times as long.
 PIECE = 2**14
@@ -80,13 +82,16 @@ def together(count: int, channels: int) -> int:
     return next((t for t in range(most, most // 2, -1) if count % t == 0), most)
 
 
-def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator[list[Array]]:
+def in_blocks(
+    dtype: DType, arrays: Sequence[Array], *values: Array | None
+) -> Iterator[list[Array]]:
     """Go through contiguous arrays (B, m, C), a block of their rows at a time, as views.
 
     Of t = `together(m, C)` neighbours a block makes one row of t C channels; the m mod t rows that
     are left come last, as they are.
 
     values: numbers per channel, (B, 1, C) or (C,), repeated in dtype to the shape of the block.
+    None stands for room of that shape, to write to: the same memory for every block.
     """
     parts, m, channels = arrays[0].shape
     most_together = together(m, channels)
@@ -96,15 +101,21 @@ def in_blocks(dtype: DType, arrays: Sequence[Array], *values: Array) -> Iterator
             continue
         width = t * channels
         wide = [a[:, first:last].reshape(parts, (last - first) // t, width) for a in arrays]
-        most = max(1, PIECE // width, BLOCK // (parts * width * dtype.itemsize))
+        size = min(BLOCK, CACHE // (len(arrays) + len(values)))
+        most = max(1, PIECE // width, size // (parts * width * dtype.itemsize))
         repeated: list[Array] = []
         for (box,) in blocks(wide[0].shape[1:2], most):
             block = [a[:, box] for a in wide]
             shape = block[0].shape
             if not repeated:  # no later block has more rows
-                tiles = [np.tile(a.astype(dtype, copy=False), t) for a in values]
-                repeated = [np.broadcast_to(tile, shape).copy() for tile in tiles]
+                repeated = [_repeated(a, t, shape, dtype) for a in values]
             yield block + [a[:, : shape[1]] for a in repeated]
+
+
+def _repeated(values: Array | None, t: int, shape: tuple[int, ...], dtype: DType) -> Array:
+    if values is None:
+        return np.empty(shape, dtype)
+    return np.broadcast_to(np.tile(values.astype(dtype, copy=False), t), shape).copy()
 
 
 def add_bias(y: Array, bias: Array) -> None:

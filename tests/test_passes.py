@@ -96,6 +96,35 @@ def test_numbers_per_channel_are_repeated_to_the_shape_of_a_block(monkeypatch, s
         assert_array_equal(by_pixel, np.broadcast_to(values, by_pixel.shape))
 
 
+def test_room_is_of_the_shape_of_a_block_and_the_same_for_all(monkeypatch):
+    monkeypatch.setattr(_passes, "BLOCK", 7 * 48)
+    monkeypatch.setattr(_passes, "RUN", 1)
+    monkeypatch.setattr(_passes, "PIECE", 1)
+    a = integers(rng, (2, 20, 3)).astype(np.float32)
+    taken = []
+    for part, room in _passes.in_blocks(FLOAT, [a], None):
+        assert (room.shape, room.dtype) == (part.shape, np.float64)
+        np.multiply(part, 2, out=room)
+        taken.append(room)
+    assert [len(room[0]) for room in taken] == [7, 7, 6]
+    assert_array_equal(taken[-1], 2 * a[:, 14:])
+    assert all(np.shares_memory(room, taken[0]) for room in taken)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "values", "wanted"),
+    [(1, 0, [10, 10]), (3, 0, [10, 10]), (1, 2, [10, 10]), (4, 0, [7, 7, 6]), (1, 3, [7, 7, 6])],
+)
+def test_all_that_go_together_fit_in_the_cache(monkeypatch, arrays, values, wanted):
+    monkeypatch.setattr(_passes, "BLOCK", 10 * 48)
+    monkeypatch.setattr(_passes, "CACHE", 3 * 10 * 48)
+    monkeypatch.setattr(_passes, "RUN", 1)
+    monkeypatch.setattr(_passes, "PIECE", 1)
+    given = [np.zeros((2, 20, 3))] * arrays
+    cut = [part for part, *_ in _passes.in_blocks(FLOAT, given, *[None] * values)]
+    assert [part.shape[1] for part in cut] == wanted
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 31, 32, 1500])
 def test_a_bias_is_added_to_every_pixel_of_few_channels_many_at_a_time(monkeypatch, channels):
     taken = spied(monkeypatch, _passes, "together", lambda result, *_: result)
