@@ -21,7 +21,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _passes, conv, depthwise
+from convinsights import conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -264,10 +264,23 @@ def test_windows_that_are_few_beside_the_pixels_are_scattered(
 @pytest.mark.parametrize(
     ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
 )
-def test_a_block_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
-    monkeypatch.setattr(_passes, "BLOCK", size)
+def test_a_block_has_as_many_pixels_as_fit(size, wanted):
     pixels = np.empty((1, 20, 6))  # 48 bytes a pixel
-    assert [len(range(20)[box[1]]) for box in depthwise._blocks(pixels)] == wanted
+    assert [len(range(20)[box[1]]) for box in depthwise._blocks(pixels, size)] == wanted
+
+
+@pytest.mark.parametrize("multiplier", [1, 2, 4, 5, 12])
+def test_the_gradients_of_a_channels_appearances_add_up(multiplier):
+    each = integers(rng, (2, 3, 4, multiplier)).astype(float)
+    out = np.full((2, 3, 4), np.nan)
+    depthwise._sum_appearances(each, out=out)
+    assert_array_equal(out, each.sum(axis=-1))
+
+
+def test_a_block_spans_as_much_of_the_image_whatever_the_strides(monkeypatch):
+    taken = spied(monkeypatch, depthwise, "_blocks", lambda _, pixels, size: (pixels.shape, size))
+    depthwise.forward(np.ones((1, 6, 8, 3)), np.ones((3, 3, 3, 2)), strides=(2, 3))
+    assert taken == [((1, 2, 2, 6), 2**22 // 6)]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +293,8 @@ def test_a_block_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
         ((3, 2, 2, 40000), (2, 2, 40000, 1), (1, 1), (1, 1)),  # a pixel larger than a block
     ],
 )
-def test_large_images_are_done_block_by_block(x_shape, kernel_shape, strides, rates):
+def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape, strides, rates):
+    monkeypatch.setattr(depthwise, "BLOCK", 2**18)
     *taps_size, channels, multiplier = kernel_shape
     x, kernel = integers(rng, x_shape), integers(rng, kernel_shape)
     bias = integers(rng, channels * multiplier)
