@@ -9,7 +9,7 @@ group and with R = N * prod(output_size) windows of K = prod(kernel_size) * C_in
     kernel_gradient   dkernel = columnsᵀ dy            (K × R) (R × C_out/groups)
 
 A convolution is the first of them, and its backward the other two; a transposed convolution is the
-second, and its backward the first and the third.
+second, and its backward the first and the third, both of the same columns.
 
 The columns would take prod(kernel_size) times the memory of the image. They are never all there:
 windows are gathered block by block into a small workspace, where they stay in the cache while the
@@ -31,7 +31,7 @@ from convinsights._geometry import Geometry
 from convinsights._passes import Box, add_bias, blocks
 from convinsights.im2col import NARROW, blank, crop, few, pad, scatter, windows
 
-__all__ = ["correlate", "image_gradient", "kernel_gradient", "rounded"]
+__all__ = ["both_from_columns", "correlate", "image_gradient", "kernel_gradient", "rounded"]
 
 # Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
 # 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
@@ -64,11 +64,7 @@ def correlate(
     columns = _Columns(x, geometry, groups, y.shape[-1], WORKSPACE, dtype)
     matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
     for box in columns.boxes:
-        target = _rows(y[box], groups)
-        first, *others = columns.gather(box)
-        np.matmul(first, matrix[:, 0], out=target)
-        for u, part in enumerate(others, 1):
-            target += part @ matrix[:, u]
+        _multiply(columns.gather(box), matrix, out=_rows(y[box], groups))
         if bias is not None:
             add_bias(y[box], bias)
     return y
@@ -152,29 +148,63 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
     dy = np.ascontiguousarray(dy, dtype)
     dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
-    # Every block passes over the whole of dkernel, so a block is twice as large as that, between 4
-    # and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
-    size = min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
-    columns = _Columns(x, geometry, groups, dy.shape[-1], size, dtype)
-    matrix = columns.split(_by_group(dkernel, groups))
-    # What a block adds is computed 4 MiB at a time: all of it would be a second dkernel.
-    step = max(1, WORKSPACE // (dy.shape[-1] * dtype.itemsize))
+    columns = _Columns(x, geometry, groups, dy.shape[-1], _block_size(dkernel), dtype)
+    dmatrix = columns.split(_by_group(dkernel, groups))
     for index, box in enumerate(columns.boxes):
-        rows = _rows(dy[box], groups)
-        for u, part in enumerate(columns.gather(box)):
-            turned, target = part.swapaxes(1, 2), matrix[:, u]
-            if index == 0:  # written, not added; often it is the only block
-                np.matmul(turned, rows, out=target)
-                continue
-            for start in range(0, target.shape[1], step):
-                some = slice(start, start + step)
-                target[:, some] += turned[:, some] @ rows
+        _accumulate(columns.gather(box), _rows(dy[box], groups), dmatrix, index)
     return dkernel
+
+
+def both_from_columns(
+    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
+) -> tuple[Array, Array]:
+    """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once.
+
+    A training step of a transposed convolution takes 0.8 to 0.95 of the time.
+    """
+    dy = np.ascontiguousarray(dy, dtype)
+    y, dkernel = np.empty(dy.shape, dtype), np.zeros(kernel.shape, dtype)
+    columns = _Columns(x, geometry, groups, dy.shape[-1], _block_size(dkernel), dtype)
+    matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
+    dmatrix = columns.split(_by_group(dkernel, groups))
+    for index, box in enumerate(columns.boxes):
+        parts = columns.gather(box)
+        _multiply(parts, matrix, out=_rows(y[box], groups))
+        _accumulate(parts, _rows(dy[box], groups), dmatrix, index)
+    return y, dkernel
 
 
 def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
     """Round results to the dtype they are to have; None stays None."""
     return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
+
+
+def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
+    # out = columns kernel, part by part
+    first, *others = parts
+    np.matmul(first, matrix[:, 0], out=out)
+    for u, part in enumerate(others, 1):
+        out += part @ matrix[:, u]
+
+
+def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, index: int) -> None:
+    # dkernel += columnsᵀ dy, part by part. It is computed 4 MiB at a time: all of it would be a
+    # second dkernel.
+    step = max(1, WORKSPACE // (len(rows) * rows.shape[-1] * rows.itemsize))
+    for u, part in enumerate(parts):
+        turned, target = part.swapaxes(1, 2), dmatrix[:, u]
+        if index == 0:  # written, not added; often it is the only block
+            np.matmul(turned, rows, out=target)
+            continue
+        for start in range(0, target.shape[1], step):
+            some = slice(start, start + step)
+            target[:, some] += turned[:, some] @ rows
+
+
+def _block_size(dkernel: Array) -> int:
+    # Every block passes over the whole of dkernel, so a block is twice as large as that, between 4
+    # and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
+    return min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
 
 
 class _Columns:

@@ -198,8 +198,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
     # The convolution's image is here the output, and its output the input.
-    dx = _products.correlate(dy, kernel, None, geometry, groups, compute)
-    dkernel = _products.kernel_gradient(dy, x, geometry, groups, compute)
+    dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 
