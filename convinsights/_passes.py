@@ -38,7 +38,7 @@ Box = tuple[slice, ...]
 # stays there cost little more than one over the whole array.
 BLOCK = 2**18
 
-CACHE = 2**20
+CACHE = 2**19
 
 # Numbers of each part that a block has at least: NumPy copies through buffers of 8192 numbers what
 # lies in shorter pieces. With 8 parts and without this they take 1.1 to 1.6 times as long.

@@ -61,7 +61,7 @@ def correlate(
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
-    columns = _Columns(x, geometry, groups, y.shape[-1], WORKSPACE, dtype)
+    columns = _Columns(x, geometry, groups, y.shape[-1], _block_size(kernel), dtype)
     matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
     for box in columns.boxes:
         _multiply(columns.gather(box), matrix, out=_rows(y[box], groups))
@@ -130,7 +130,7 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         return crop(padded, geometry)
     width = matrix.shape[-1] * groups
     workspace = _Workspace(
-        dy.shape[:-1], width, WORKSPACE // (width * dtype.itemsize), groups, dtype
+        dy.shape[:-1], width, _block_size(kernel) // (width * dtype.itemsize), groups, dtype
     )
     for box in workspace.boxes:
         target = view[box]
@@ -201,10 +201,10 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, index: int) -> 
             target[:, some] += turned[:, some] @ rows
 
 
-def _block_size(dkernel: Array) -> int:
-    # Every block passes over the whole of dkernel, so a block is twice as large as that, between 4
-    # and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
-    return min(max(WORKSPACE, 2 * dkernel.nbytes), 4 * WORKSPACE)
+def _block_size(kernel: Array) -> int:
+    # Every block passes over the whole kernel, or its gradient, so a block is twice as large as that,
+    # between 4 and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
+    return min(max(WORKSPACE, 2 * kernel.nbytes), 4 * WORKSPACE)
 
 
 class _Columns:
