@@ -202,8 +202,9 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, index: int) -> 
 
 
 def _block_size(kernel: Array) -> int:
-    # Every block passes over the whole kernel, or its gradient, so a block is twice as large as that,
-    # between 4 and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times as long.
+    # Every block passes over the whole kernel, or its gradient, so a block is twice as large as
+    # that, between 4 and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times
+    # as long.
     return min(max(WORKSPACE, 2 * kernel.nbytes), 4 * WORKSPACE)
 
 
