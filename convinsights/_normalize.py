@@ -78,11 +78,12 @@ def per_channel(values: Array, channels: int) -> Array:
 def normalized(x: Array, mean: Array, scale: Array, beta: Array | None, out: Array) -> None:
     """Write (x - mean) scale + beta."""
     values = [mean, scale] if beta is None else [mean, scale, beta]
-    for part, target, centre, factor, *shift in in_blocks(out.dtype, [x, out], *values):
-        np.subtract(part, centre, out=target)
-        target *= factor
+    for part, target, y, centre, factor, *shift in in_blocks(out.dtype, [x, out], None, *values):
+        np.subtract(part, centre, out=y)
+        y *= factor
         if shift:
-            target += shift[0]
+            y += shift[0]
+        target[...] = y
 
 
 def sums(dy: Array, x: Array, mean: Array, root: Array, dtype: DType) -> tuple[Array, Array]:
@@ -116,14 +117,15 @@ def gradient(
         per_channel(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
         for total in (dbeta, dgamma)
     )
-    values = mean, scale, along / root, level, None
+    values = mean, scale, along / root, level, None, None
     for block in in_blocks(out.dtype, [dy, x, out], *values):
-        slope, part, target, centre, factor, along, level, centred = block
-        np.multiply(slope, factor, out=target, dtype=out.dtype)
+        slope, part, target, centre, factor, along, level, centred, dx = block
+        np.multiply(slope, factor, out=dx, dtype=out.dtype)
         np.subtract(part, centre, out=centred, dtype=out.dtype)
         centred *= along
-        target -= centred
-        target -= level
+        dx -= centred
+        dx -= level
+        target[...] = dx
 
 
 def _by_group(values: Array, groups: int) -> Array:
