@@ -104,6 +104,16 @@ class Geometry:
         return all(n == 1 or s > (k - 1) * d for n, k, s, d in axes)
 
     @property
+    def touching(self) -> bool:
+        """Whether every window is sure to read a pixel of the image, not zeros alone.
+
+        It is if it spans one, which it does unless it lies in the padding, and if its taps are not
+        so far apart that they pass over the image.
+        """
+        axes = zip(self.input_size, self.kernel_size, self.dilation_rate, self.padding, strict=True)
+        return all(max(pair) <= (k - 1) * d and (k == 1 or d <= size) for size, k, d, pair in axes)
+
+    @property
     def halo(self) -> int:
         """The rows of pixels that a window spans below its first, along the first axis."""
         return (self.kernel_size[0] - 1) * self.dilation_rate[0]

@@ -194,8 +194,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
-    dkernel = _products.kernel_gradient(x, dy, geometry, groups, compute)
-    dx = _products.image_gradient(dy, kernel, geometry, groups, compute)
+    dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 

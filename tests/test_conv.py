@@ -1,6 +1,7 @@
 """conv: the classic convolution, forward, backward, shapes, counts, weights and its matrix."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -271,14 +272,14 @@ def test_the_size_of_the_workspace_changes_nothing(case, size, pixels):
 
 
 def way_to_the_image(monkeypatch, x, kernel, **options):
-    """Which of its two ways image_gradient takes."""
-    gathered, scattered = (
-        spied(monkeypatch, _products, name, lambda *_, n=name: n)
-        for name in ("_gathered", "_scattered")
-    )
+    """Which of its two ways image_gradient takes, alone or together with the kernel's gradient."""
+    ways = {"_gathered": "_gathered", "_scattered": "_scattered", "both_from_columns": "_gathered"}
+    taken = [
+        spied(monkeypatch, _products, name, lambda *_, way=way: way) for name, way in ways.items()
+    ]
     y, cache = conv.forward(x, kernel, **options)
     conv.backward(y, cache)
-    return gathered + scattered
+    return [*chain.from_iterable(taken)]
 
 
 @pytest.mark.parametrize(
@@ -383,6 +384,108 @@ def test_what_is_not_finite_in_a_kernel_reaches_the_pixels_that_its_tap_read(bat
         y, cache = module.forward(x, kernel)
         assert_array_equal(module.backward(np.ones(y.shape), cache).x, wanted)
     assert_array_equal(transposed.forward(x[:, 1:], kernel)[0], wanted)
+
+
+@given(conv_cases())
+def test_both_gradients_are_those_that_come_one_by_one(case):
+    y, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
+    dy = integers(np.random.default_rng(3), y.shape)
+    geometry, groups, dtype = cache.geometry, cache.groups, np.dtype(float)
+    dx, dkernel = _products.both_gradients(case.x, dy, case.kernel, geometry, groups, dtype)
+    same_values(dx, _products.image_gradient(dy, case.kernel, geometry, groups, dtype))
+    same_values(dkernel, _products.kernel_gradient(case.x, dy, geometry, groups, dtype))
+
+
+@pytest.mark.parametrize(
+    ("module", "strides", "taps", "padding", "wanted"),
+    [
+        (conv, 1, 3, "same", [True]),  # windows of dy, for both
+        (conv, 2, 4, "valid", [True, True, True]),  # of x, and of dy phase by phase
+        (conv, 1, 15, "valid", [True]),  # of x; dx is scattered
+        (conv, 1, 3, 3, [True, True]),  # some windows see no pixel
+        (transposed, 2, 3, "same", [True]),  # of dy, for both
+    ],
+)
+def test_windows_are_gathered_once_for_both_gradients(
+    monkeypatch, module, strides, taps, padding, wanted
+):
+    x, kernel = integers(rng, (1, 20, 2)), integers(rng, (taps, 2, 2))
+    y, cache = module.forward(x, kernel, strides=strides, padding=padding)
+    gathered = spied(monkeypatch, _products, "_Columns", lambda *_: True)
+    module.backward(y, cache)
+    assert gathered == wanted
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("rate", [1, 2])
+def test_what_is_not_finite_in_an_image_reaches_the_taps_that_read_it(rate, value):
+    """And no other, though it meets the zeros around dy."""
+    x, kernel = np.ones((1, 12, 2)), np.ones((3, 2, 1))
+    x[0, -1, 1] = value
+    with np.errstate(invalid="ignore"):  # of the matrix product: it may take a few zeros along
+        y, cache = conv.forward(x, kernel, dilation_rate=rate)
+        gradients = conv.backward(np.ones(y.shape), cache)
+    count = float(y.shape[1])
+    assert_array_equal(gradients.kernel[..., 0], [[count, count], [count, count], [count, value]])
+    assert np.isfinite(gradients.x).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_in_dy_reaches_every_tap_of_its_filter(value):
+    x, kernel = np.ones((1, 12, 2)), np.ones((3, 2, 2))
+    y, cache = conv.forward(x, kernel)
+    dy = np.ones(y.shape)
+    dy[0, 0, 1] = value
+    with np.errstate(invalid="ignore"):  # of the matrix product: it may take a few zeros along
+        gradients = conv.backward(dy, cache)
+    assert_array_equal(gradients.kernel[..., 0], np.full((3, 2), 10.0))
+    assert_array_equal(gradients.kernel[..., 1], np.full((3, 2), value))
+    assert_array_equal(np.isfinite(gradients.x[0, :, 0]), [False] * 3 + [True] * 9)
+
+
+@pytest.mark.parametrize("padding", [(3, 0), (0, 3)])
+def test_even_if_its_window_sees_nothing_but_zeros(padding):
+    x, kernel = np.ones((1, 12, 2)), np.ones((3, 2, 1))
+    y, cache = conv.forward(x, kernel, padding=[padding])
+    dy = np.ones(y.shape)
+    dy[0, 0 if padding[0] else -1] = np.inf
+    with np.errstate(invalid="ignore"):  # 0 inf
+        gradients = conv.backward(dy, cache)
+    assert np.isnan(gradients.kernel).all()
+
+
+@given(conv_cases())
+def test_windows_said_to_touch_the_image_see_a_pixel(case):
+    _, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
+    options = {k: v for k, v in case.hyperparameters.items() if k != "groups"}
+    ones = np.ones((1, *case.x.shape[1:-1], 1))
+    seen = im2col(ones, case.kernel.shape[:-2], **options).any(axis=-1)
+    assert seen.all() or not cache.geometry.touching
+
+
+@pytest.mark.parametrize(
+    ("length", "taps", "rate", "padding", "touching"),
+    [
+        (5, 3, 1, 2, True),
+        (5, 3, 1, 3, False),
+        (5, 3, 1, (0, 3), False),
+        (5, 3, 2, (4, 0), True),
+        (5, 3, 2, (5, 0), False),
+        (2, 2, 2, 2, True),
+        (2, 2, 3, 2, False),  # a window may pass over the image
+        (1, 1, 7, 0, True),
+        (1, 1, 1, 1, False),
+        (9, 2, 3, "same", True),
+    ],
+)
+def test_windows_touch_the_image_unless_padding_or_holes_are_too_wide(
+    length, taps, rate, padding, touching
+):
+    pair = padding if isinstance(padding, (int, str)) else [padding]
+    assert Geometry.of((length,), (taps,), 1, pair, rate).touching == touching
+    wide = (padding, 0) if isinstance(padding, int) else padding
+    pairs = pair if isinstance(padding, str) else [0, wide]
+    assert Geometry.of((7, length), (3, taps), 1, pairs, (1, rate)).touching == touching
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
