@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import (
     LAYOUTS,
+    arrays_in,
     close,
     conv_cases,
     dot,
@@ -505,6 +506,18 @@ def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
     padded = 8 * 204**2 * 4
     gradients, peak, _ = traced(conv.backward, y, cache)
     assert peak < gradients.x.nbytes + padded + 5 * 2**18 + 2**16
+
+
+@pytest.mark.parametrize("name", ["kernel_gradient", "both_from_columns"])
+def test_what_is_added_to_a_kernel_gradient_is_never_all_there(monkeypatch, name):
+    monkeypatch.setattr(_products, "WORKSPACE", 2**16)
+    x, kernel, dy = np.ones((1, 407, 64)), np.ones((8, 64, 256)), np.ones((1, 400, 256))
+    geometry = conv.forward(x, kernel)[1].geometry
+    arrays = (x, dy) if name == "kernel_gradient" else (x, kernel, dy)
+    function = getattr(_products, name)
+    result, peak, _ = traced(function, *arrays, geometry, 1, x.dtype)
+    beyond = peak - sum(array.nbytes for array in arrays_in(result))
+    assert beyond < 5 * 2**16 + 2**15 < kernel.nbytes
 
 
 @pytest.mark.parametrize("filters", [4, 16])  # the image gradient is gathered, scattered
