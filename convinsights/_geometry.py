@@ -105,10 +105,10 @@ class Geometry:
 
     @property
     def touching(self) -> bool:
-        """Whether every window is sure to read a pixel of the image, not zeros alone.
+        """Whether every window is sure to read some pixel, not zeros alone.
 
-        It is if it spans one, which it does unless it lies in the padding, and if its taps are not
-        so far apart that they pass over the image.
+        On no side there are more zeros than it spans, and no two taps lie further apart than the
+        image is long.
         """
         axes = zip(self.input_size, self.kernel_size, self.dilation_rate, self.padding, strict=True)
         return all(max(pair) <= (k - 1) * d and (k == 1 or d <= size) for size, k, d, pair in axes)

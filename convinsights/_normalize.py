@@ -34,8 +34,8 @@ __all__ = [
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G).
 
-    Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. The rounding of
-    the mean itself is measured in the second pass and taken out of both.
+    Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. How far the mean
+    is rounded off is measured in the second pass and taken out of both; the mean is rounded again.
     """
     m, channels = x.shape[1:]
     total, centred_sum, square_sum = Sums(x), Sums(x), Sums(x)
@@ -113,11 +113,11 @@ def gradient(
     dgamma and dbeta are the `sums`: a group's mean of r dy is that of its channels' r dbeta / m.
     """
     m, channels = x.shape[1:]
-    level, along = (
+    mean_along, mean_level = (
         per_channel(_by_group((scale * total)[:, 0], groups).mean(axis=-1) / m, channels)
-        for total in (dbeta, dgamma)
+        for total in (dgamma, dbeta)
     )
-    values = mean, scale, along / root, level, None, None
+    values = mean, scale, mean_along / root, mean_level, None, None
     for block in in_blocks(out.dtype, [dy, x, out], *values):
         slope, part, target, centre, factor, along, level, centred, dx = block
         np.multiply(slope, factor, out=dx, dtype=out.dtype)

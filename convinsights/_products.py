@@ -9,17 +9,17 @@ group and with R = N * prod(output_size) windows of K = prod(kernel_size) * C_in
     kernel_gradient   dkernel = columnsᵀ dy            (K × R) (R × C_out/groups)
 
 A convolution is the first of them, and its backward the other two; a transposed convolution is the
-second, and its backward the first and the third, both of the same columns.
+second, and its backward the first and the third. Two products of the same columns are computed
+together: `both_from_columns`, `both_gradients`.
 
 The columns would take prod(kernel_size) times the memory of the image. They are never all there:
-windows are gathered block by block into a small workspace, where they stay in the cache while the
-product reads them. Where it pays, a window is gathered one row of taps at a time (see `_Columns`).
+windows are gathered block by block into a workspace, where the product reads them out of the cache.
+Where it pays, they are windows of one row of taps (see `_Columns`).
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
@@ -40,9 +40,10 @@ __all__ = [
     "rounded",
 ]
 
-# Bytes of columns gathered at a time. On 3×3 layers of 64 to 512 channels, 2 to 4 MiB takes 1.1 to
-# 1.3 times as long as the bare matrix product; 256 KiB up to 2.5 times (the product is split too
-# finely), and all columns at once up to 2 times (they leave the cache).
+# Bytes of columns gathered at a time, unless the kernel is large (see `_block_size`). On 3×3 layers
+# of 64 to 512 channels, 2 to 4 MiB takes 1.1 to 1.3 times as long as the bare matrix product; 256
+# KiB up to 2.5 times (the product is split too finely), and all columns at once up to 2 times (they
+# leave the cache).
 WORKSPACE = 4 * 2**20
 
 # Blocks are gathered into several places in turn, as many as TURNS * WORKSPACE bytes hold. What
@@ -53,7 +54,7 @@ TURNS = 5
 # Windows in a block of an image from which on it pays to gather them by rows (see `_Columns`).
 PIXELS = 512
 
-# Pixels to a window from which on an image gradient is scattered (see `Geometry.spread`).
+# Pixels to a window above which an image gradient is scattered (see `Geometry.spread`).
 SPREAD = 1.5
 
 # The C library of Linux takes every large array from new pages, and filling those costs as much as
@@ -94,18 +95,18 @@ def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool
     # C_in numbers per tap, each of which is read, added to and written back. But C_out must not be
     # much the larger: at twice C_in it takes 1.1 to 1.5 times as long if strides that do not divide
     # the kernel cut it into phases of few taps.
-    uneven = any(map(operator.mod, geometry.kernel_size, geometry.strides))
-    few_filters = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
-    # It needs a rearranged copy of the kernel, C_in C_out / groups numbers per tap, which must not
-    # be large beside the images, and which three windows per input channel pay for.
-    small_kernel = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE)
-    # It visits every pixel, scattering every window: with four windows of 7×7 on 8×8 pixels it
-    # takes 4 to 8 times as long.
-    many_windows = windows_count > 3 * channels and geometry.spread <= SPREAD
-    # Windows that lie apart are scattered without adding, in 0.4 to 0.9 of the time. And it lays
-    # windows over the zeros around dy: 0 inf would be nan.
+    uneven = any(k % s for k, s in zip(geometry.kernel_size, geometry.strides, strict=True))
+    not_many_filters = kernel.shape[-1] <= (1.5 if uneven else 2) * channels
+    # Gathering needs a rearranged copy of the kernel, C_in C_out / groups numbers per tap: at most
+    # as large as dy or 16 MiB, and paid for by three windows per input channel.
+    small_kernel = kernel.nbytes <= max(dy.nbytes, 4 * WORKSPACE) and windows_count > 3 * channels
+    # Gathering visits every pixel, scattering every window: with four windows of 7×7 on 8×8 pixels
+    # it takes 4 to 8 times as long.
+    dense = geometry.spread <= SPREAD
+    # Windows that lie apart are scattered without adding, in 0.4 to 0.9 of the time.
     overlapping = not geometry.disjoint
-    possible = few_filters and small_kernel and many_windows and overlapping
+    possible = not_many_filters and small_kernel and dense and overlapping
+    # Gathering meets the zeros around dy: 0 · inf would be nan.
     return possible and bool(np.isfinite(kernel).all())
 
 
@@ -164,7 +165,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     columns = _Columns(x, geometry, groups, dy.shape[-1], _block_size(dkernel), dtype)
     dmatrix = columns.split(_by_group(dkernel, groups))
     for index, box in enumerate(columns.boxes):
-        _accumulate(columns.gather(box), _rows(dy[box], groups), dmatrix, index)
+        _accumulate(columns.gather(box), _rows(dy[box], groups), dmatrix, first=index == 0)
     return dkernel
 
 
@@ -180,7 +181,7 @@ def both_from_columns(
     for index, box in enumerate(columns.boxes):
         parts = columns.gather(box)
         _multiply(parts, matrix, out=_rows(y[box], groups))
-        _accumulate(parts, _rows(dy[box], groups), dmatrix, index)
+        _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
     return y, dkernel
 
 
@@ -189,24 +190,28 @@ def both_gradients(
 ) -> tuple[Array, Array]:
     """Return the image_gradient and the kernel_gradient.
 
-    dkernel sums products of pixels and windows: columnsᵀ dy, or xᵀ times the windows of dy. Where
-    dx is gathered from these with strides of 1, they are gathered once for both, and those of x not
-    at all: training steps take 0.75 to 0.97 of the time.
+    dkernel is columnsᵀ dy, or as well, backwards, (windows of dy)ᵀ x. Where dx is gathered with
+    strides of 1, the windows of dy are there anyway, and serve both: training steps take 0.75 to
+    0.97 of the time.
     """
     kernel = kernel.astype(dtype, copy=False)
-    together = max(geometry.strides) == 1 and geometry.touching
-    if together and _collects(dy, kernel, geometry, groups):
-        around, (phase,) = geometry.phases()
-        # Pixels meet the zeros around dy, instead of dy those around the pixels. For what is not
-        # finite that is not the same; but then some tap's gradient is not finite either.
-        with np.errstate(invalid="ignore"):
-            dx, flipped = both_from_columns(
-                pad(dy, around, dtype), _backwards(kernel, groups), x, phase.geometry, groups, dtype
-            )
-        if np.isfinite(flipped).all():
-            return dx, np.ascontiguousarray(_backwards(flipped, groups))
-    dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
-    return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
+    # Its gradient is there twice at the end, beside a block of columns.
+    small_kernel = kernel.nbytes <= max(dy.nbytes, 2 * WORKSPACE)
+    plain = max(geometry.strides) == 1 and geometry.touching
+    if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
+        dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
+        return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
+    around, (phase,) = geometry.phases()
+    with np.errstate(invalid="ignore"):  # see below
+        dx, backwards = both_from_columns(
+            pad(dy, around, dtype), _backwards(kernel, groups), x, phase.geometry, groups, dtype
+        )
+    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. It is not
+    # the same where 0 · inf is nan; but then some tap's gradient is not finite here either.
+    if np.isfinite(backwards).all():
+        return dx, np.ascontiguousarray(_backwards(backwards, groups))
+    del backwards
+    return dx, kernel_gradient(x, dy, geometry, groups, dtype)
 
 
 def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
@@ -222,13 +227,13 @@ def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
         out += part @ matrix[:, u]
 
 
-def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, index: int) -> None:
-    # dkernel += columnsᵀ dy, part by part. It is computed 4 MiB at a time: all of it would be a
-    # second dkernel.
+def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, first: bool) -> None:
+    # dkernel += columnsᵀ dy, part by part. A product is made WORKSPACE bytes at a time: whole, it
+    # would be a second dkernel.
     step = max(1, WORKSPACE // (len(rows) * rows.shape[-1] * rows.itemsize))
     for u, part in enumerate(parts):
         turned, target = part.swapaxes(1, 2), dmatrix[:, u]
-        if index == 0:  # written, not added; often it is the only block
+        if first:  # written, not added; often it is the only block
             np.matmul(turned, rows, out=target)
             continue
         for start in range(0, target.shape[1], step):
@@ -237,10 +242,9 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, index: int) -> 
 
 
 def _block_size(kernel: Array) -> int:
-    # Every block passes over the whole kernel, or its gradient, so a block is twice as large as
-    # that, between 4 and 16 MiB: for kernels of 3×3×512×512 blocks of 4 MiB take 1.1 to 1.4 times
-    # as long.
-    return min(max(WORKSPACE, 2 * kernel.nbytes), 4 * WORKSPACE)
+    # Every block reads the whole kernel, or adds to its whole gradient, so blocks are twice as
+    # large, between 4 and 12 MiB: for 3×3×512×512, blocks of 4 MiB take 1.1 to 1.4 times as long.
+    return min(max(WORKSPACE, 2 * kernel.nbytes), 3 * WORKSPACE)
 
 
 class _Columns:
@@ -360,7 +364,7 @@ def _by_group(kernel: Array, groups: int) -> Array:
 
 
 def _backwards(kernel: Array, groups: int) -> Array:
-    # The kernel with its taps flipped, from output channels to input channels:
+    # The kernel with its taps flipped, from output channels to input channels; its own inverse:
     # (*kernel_size, C_in // groups, C_out) -> (*kernel_size, C_out // groups, C_in)
     *taps, inputs, outputs = kernel.shape
     flipped = np.flip(kernel, tuple(range(len(taps))))

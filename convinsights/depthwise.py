@@ -60,13 +60,13 @@ __all__ = [
     "parameter_count",
 ]
 
-# Bytes of an image gone through at a time. einsum goes along its rows and needs few of them in the
-# cache: by 256 KiB it takes 1.1 to 1.25 times as long. All at once, the copies that show a channel
-# several times would take M times the memory of the image.
+# Bytes of an image gone through at a time. einsum goes along the rows of pixels and needs few of
+# them in the cache: by 256 KiB it takes 1.1 to 1.25 times as long. All at once, the copies that
+# show a channel several times would take M times the memory of the image.
 BLOCK = 2**22
 
-# Pixels to a window from which on the image gradient is scattered (see `Geometry.spread`). Where
-# the kernel is as large as the image, collecting takes 8 times as long.
+# Pixels to a window above which the image gradient is scattered (see `Geometry.spread`). Where the
+# kernel is as large as the image, collecting takes 8 times as long.
 SPREAD = 3
 
 
@@ -144,7 +144,7 @@ def forward(
     compute = compute_dtype(dtype)
     padded, taps = pad(x, geometry, compute), _taps(kernel, compute)
     y = np.empty((len(x), *geometry.output_size, channels), compute)
-    for box in _blocks(y, BLOCK // math.prod(geometry.strides)):
+    for box in _blocks(y, BLOCK // math.prod(geometry.strides)):  # of the image under it
         _weigh(_repeated(padded, geometry, box, kernel.shape[-1]), taps, out=y[box])
         if bias is not None:
             _passes.add_bias(y[box], bias)
@@ -412,6 +412,7 @@ def _taps(kernel: Array, dtype: DType) -> Array:
 
 
 def _blocks(pixels: Array, size: int) -> list[_passes.Box]:
+    # Boxes of pixels, of so many bytes
     most = max(1, size // (pixels.shape[-1] * pixels.itemsize))
     return list(_passes.blocks(pixels.shape[:-1], most))
 
@@ -444,7 +445,7 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
             if multiplier == 1:
                 _weigh(view[box], flipped, out=part)
             else:
-                # The M appearances of a channel were one: their gradients add up.
+                # All M appearances are of one channel: their gradients add up.
                 each = np.empty((*part.shape[:-1], channels * multiplier), kernel.dtype)
                 _weigh(view[box], flipped, out=each)
                 _sum_appearances(each.reshape(*part.shape, multiplier), out=part)
@@ -452,7 +453,8 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def _sum_appearances(each: Array, out: Array) -> None:
-    # Add up the last axis. Over 2, 4 and 16 entries `sum` takes 13, 6 and 6 times as long.
+    # Add up the last axis: few entries one by one, more by einsum. Over 2, 4 and 16 of them `sum`
+    # takes 13, 6 and 6 times as long.
     if each.shape[-1] > 4:
         np.einsum("...m->...", each, out=out)
         return
@@ -475,7 +477,7 @@ def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
     rank, channels = dy.ndim - 2, dy.shape[-1]
     i, u = _letters(rank)
     dtaps = np.zeros((*geometry.kernel_size, channels), padded.dtype)
-    for box in _blocks(dy, _passes.BLOCK):
+    for box in _blocks(dy, _passes.BLOCK):  # small: little is lost when they are summed in float32
         view = _repeated(padded, geometry, box, channels // padded.shape[-1])
         rows = dy[box].astype(padded.dtype, copy=False)
         t = 1

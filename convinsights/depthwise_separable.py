@@ -114,7 +114,7 @@ def forward(
     y : array (N, *output_size, C_out)
         In the result type of the arrays, where integers count as float64.
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`; refers to the inputs and holds the image between the two steps.
 
     Raises
     ------

@@ -703,8 +703,8 @@ def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted
     assert [places.index(place) for place in places] == wanted
 
 
-@pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 4000)])
-def test_the_blocks_are_twice_the_kernel_within_1_to_4_workspaces(monkeypatch, filters, size):
+@pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 3000)])
+def test_the_blocks_are_twice_the_kernel_within_1_to_3_workspaces(monkeypatch, filters, size):
     monkeypatch.setattr(_products, "WORKSPACE", 1000)
     most = spied(monkeypatch, _products, "blocks", lambda *arguments: arguments[-1])
     y, cache = conv.forward(line(1, 2, 3, 4), np.ones((3, 1, filters)))

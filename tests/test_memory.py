@@ -11,6 +11,7 @@ rng = np.random.default_rng(101)
 LAYERS = {
     "7×7": (conv, (4, 224, 224, 16), (7, 7, 16, 4), {"padding": "same"}),
     "5×5": (conv, (1, 1024, 1024, 8), (5, 5, 8, 4), {}),
+    "1024 taps": (conv, (1, 300, 64), (1024, 64, 64), {"padding": "same"}),
     "transposed 4×4": (transposed, (16, 56, 56, 64), (4, 4, 8, 64), {"strides": 2}),
     "depthwise 5×5": (depthwise, (4, 224, 224, 16), (5, 5, 16, 1), {"padding": "same"}),
 }
