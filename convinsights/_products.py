@@ -367,7 +367,7 @@ def _backwards(kernel: Array, groups: int) -> Array:
     # The kernel with its taps flipped, from output channels to input channels; its own inverse:
     # (*kernel_size, C_in // groups, C_out) -> (*kernel_size, C_out // groups, C_in)
     *taps, inputs, outputs = kernel.shape
-    flipped = np.flip(kernel, tuple(range(len(taps))))
+    flipped = kernel[(slice(None, None, -1),) * len(taps)]
     by_group = flipped.reshape(*taps, inputs, groups, outputs // groups).swapaxes(-1, -3)
     return by_group.reshape(*taps, outputs // groups, groups * inputs)
 
