@@ -101,12 +101,12 @@ def in_blocks(
     parts, m, channels = arrays[0].shape
     most_together = together(m, channels)
     whole = m - m % most_together
+    size = min(BLOCK, CACHE // (len(arrays) + len(values)))
     for first, last, t in ((0, whole, most_together), (whole, m, 1)):
         if first == last:
             continue
         width = t * channels
         wide = [a[:, first:last].reshape(parts, (last - first) // t, width) for a in arrays]
-        size = min(BLOCK, CACHE // (len(arrays) + len(values)))
         most = max(1, PIECE // width, size // (parts * width * dtype.itemsize))
         repeated: list[Array] = []
         for (box,) in blocks(wide[0].shape[1:2], most):

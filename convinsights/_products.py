@@ -68,9 +68,10 @@ def correlate(
     x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
+    kernel = kernel.astype(dtype, copy=False)
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
     columns = _Columns(x, geometry, groups, y.shape[-1], _block_size(kernel), dtype)
-    matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
+    matrix = columns.split(_by_group(kernel, groups))
     for box in columns.boxes:
         _multiply(columns.gather(box), matrix, out=_rows(y[box], groups))
         if bias is not None:

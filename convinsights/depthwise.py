@@ -437,7 +437,7 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     *taps, channels, multiplier = kernel.shape
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
     for phase in phases:
-        flipped = np.flip(_taps(kernel[phase.taps], kernel.dtype), tuple(range(len(taps))))
+        flipped = _taps(kernel[phase.taps], kernel.dtype)[(slice(None, None, -1),) * len(taps)]
         view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)  # pad only cuts
         target = dx[(slice(None), *phase.pixels)]
         for box in _blocks(target, BLOCK):

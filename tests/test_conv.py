@@ -482,11 +482,9 @@ def test_windows_said_to_touch_the_image_see_a_pixel(case):
 def test_windows_touch_the_image_unless_padding_or_holes_are_too_wide(
     length, taps, rate, padding, touching
 ):
-    pair = padding if isinstance(padding, (int, str)) else [padding]
-    assert Geometry.of((length,), (taps,), 1, pair, rate).touching == touching
-    wide = (padding, 0) if isinstance(padding, int) else padding
-    pairs = pair if isinstance(padding, str) else [0, wide]
-    assert Geometry.of((7, length), (3, taps), 1, pairs, (1, rate)).touching == touching
+    one, two = (padding,) * 2 if padding == "same" else ([padding], [0, padding])
+    assert Geometry.of((length,), (taps,), 1, one, rate).touching == touching
+    assert Geometry.of((7, length), (3, taps), 1, two, (1, rate)).touching == touching
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
