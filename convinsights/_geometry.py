@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convinsights._arguments import Ints, Pad, check_size, is_sequence, per_axis, shown, to_integer
 
@@ -129,7 +129,18 @@ class Geometry:
             output_size=(self.output_size[0] + self.halo, *self.output_size[1:]),
         )
 
-    def phases(self) -> tuple[Geometry, list[Phase]]:
+    def part(self, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], Geometry]:
+        """Return the pixels that a box of windows spans, and the windows laid over them alone.
+
+        box: windows per axis, all of them, `slice(None)`, or from a start to a stop.
+        """
+        if all(where == slice(None) for where in box):
+            return box, self
+        pixels, sizes, padding, counts = zip(*map(_axis_part, box, *self._axes()), strict=True)
+        part = replace(self, input_size=sizes, padding=padding, output_size=counts)
+        return pixels, part
+
+    def phases(self) -> list[Phase]:
         """Split the way back, from windows to pixels, into ordinary convolutions.
 
         Pixel p, which is q s + r - before for one phase r of the stride, was read by the windows
@@ -137,41 +148,24 @@ class Geometry:
         (s / g)-th tap, with g = gcd(s, d), and the windows lie d / g apart. So all pixels of a
         phase come from the windows by one convolution, with strides of 1, with the flipped part of
         the kernel; pixels of a phase without taps come from none.
-
-        Returns the geometry that puts zeros around the windows, once for all phases, and the phases
-        as geometries over the outcome.
         """
-        axes = [
-            _axis_phases(*sizes)
-            for sizes in zip(
-                self.input_size,
-                self.kernel_size,
-                self.strides,
-                self.dilation_rate,
-                self.padding,
-                self.output_size,
-                strict=True,
-            )
-        ]
-        rank = len(axes)
-        halo = tuple(
-            (max([0, *(p.before for p in axis)]), max([0, *(p.after for p in axis)]))
-            for axis in axes
-        )
-        ones = (1,) * rank
-        padded = Geometry(self.output_size, ones, ones, ones, halo, ones)  # only to be padded by
-        size, phases = padded.padded_size, []
+        axes = list(map(_axis_phases, *self._axes()))
+        ones, phases = (1,) * len(axes), []
         for parts in product(*axes):
-            pixels, taps, pixel_counts, tap_counts, rates, *zeros = zip(*parts, strict=True)
-            padding = tuple(
-                [
-                    (before - most_before, after - most_after)
-                    for before, after, (most_before, most_after) in zip(*zeros, halo, strict=True)
-                ]
-            )
-            geometry = Geometry(size, tap_counts, ones, rates, padding, pixel_counts)
+            pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*parts, strict=True)
+            geometry = Geometry(self.output_size, tap_counts, ones, rates, padding, pixel_counts)
             phases.append(Phase(pixels, taps, geometry))
-        return padded, phases
+        return phases
+
+    def _axes(self) -> tuple[tuple[Any, ...], ...]:
+        return (
+            self.input_size,
+            self.kernel_size,
+            self.strides,
+            self.dilation_rate,
+            self.padding,
+            self.output_size,
+        )
 
 
 class Phase(NamedTuple):
@@ -190,8 +184,27 @@ class AxisPhase(NamedTuple):
     pixel_count: int
     tap_count: int
     dilation_rate: int
-    before: int
-    after: int
+    padding: tuple[int, int]
+
+
+def _axis_part(
+    where: slice,
+    size: int,
+    taps: int,
+    stride: int,
+    rate: int,
+    padding: tuple[int, int],
+    windows: int,
+) -> tuple[slice, int, tuple[int, int], int]:
+    # The pixels, how many they are, the zeros around them, and how many windows there are.
+    if where == slice(None):
+        return where, size, padding, windows
+    count = len(range(windows)[where])
+    first = where.start * stride - padding[0]
+    end = first + (count - 1) * stride + (taps - 1) * rate + 1
+    low = min(max(first, 0), size)
+    high = max(min(end, size), low)
+    return slice(low, high), high - low, (low - first, end - high), count
 
 
 def _axis_phases(
@@ -218,8 +231,7 @@ def _axis_phases(
                 pixel_count=high - low + 1,
                 tap_count=count,
                 dilation_rate=rate // common,
-                before=span + skipped - low,
-                after=high - skipped - (windows - 1),
+                padding=(span + skipped - low, high - skipped - (windows - 1)),
             )
         )
     return phases

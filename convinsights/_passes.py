@@ -7,10 +7,12 @@ NumPy carries out an expression one operation at a time. That is fast where
 * everything that is added or multiplied lies in memory alike. What is broadcast, and whatever goes
   with it, NumPy copies through buffers: `in_blocks` repeats the channels' numbers for a block,
 * it writes to memory that is in the cache. Other memory is fetched before it is written to, except
-  by a plain copy: `in_blocks` has room for results, and the finished block is copied out.
+  by a plain copy: `in_blocks` has room for results, and the finished block is copied out,
+* what it writes to begins with a cache line, as that room does. With vectors of 64 bytes a product
+  takes twice as long where it does not.
 
-Batch normalization takes 1.1 to 1.2 times as long without the last, 1.2 to 1.3 times without the
-third, and that of 3 channels 2.3 times without the second.
+Batch normalization takes 1.1 times as long without the last, 1.1 to 1.2 times without the fourth,
+1.2 to 1.3 times without the third, and that of 3 channels 2.3 times without the second.
 """
 
 from __future__ import annotations
@@ -47,6 +49,9 @@ CACHE = 2**20
 # Numbers of each part that a block has at least: NumPy copies through buffers of 8192 numbers what
 # lies in shorter pieces. With 8 parts and without this they take 1.1 to 1.6 times as long.
 PIECE = 2**14
+
+# Bytes of a cache line.
+LINE = 64
 
 # Numbers that are put side by side at most: starting a loop, which costs as much as some 30 of its
 # steps, then costs 3 %, and a few rows, 4 KiB each in float32, still fit in the nearest cache. It
@@ -118,9 +123,18 @@ def in_blocks(
 
 
 def _repeated(values: Array | None, t: int, shape: tuple[int, ...], dtype: DType) -> Array:
-    if values is None:
-        return np.empty(shape, dtype)
-    return np.broadcast_to(np.tile(values.astype(dtype, copy=False), t), shape).copy()
+    repeated = _room(shape, dtype)
+    if values is not None:
+        repeated[...] = np.tile(values.astype(dtype, copy=False), t)
+    return repeated
+
+
+def _room(shape: tuple[int, ...], dtype: DType) -> Array:
+    # Memory from the start of a cache line. NumPy's own starts anywhere in one, and vectors of as
+    # many bytes are then stored across two.
+    memory = np.empty(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return memory[start : len(memory) - LINE + start].view(dtype).reshape(shape)
 
 
 def add_bias(y: Array, bias: Array) -> None:

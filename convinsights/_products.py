@@ -115,18 +115,13 @@ def _gathered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: 
     # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
     # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
     # flipped kernel.
-    around, phases = geometry.phases()
-    padded = pad(dy, around, dtype)
+    phases = geometry.phases()
     if max(geometry.strides) == 1:
-        return correlate(
-            padded, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype
-        )
+        return correlate(dy, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype)
     dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
     for phase in phases:
         part = _backwards(kernel[phase.taps], groups)
-        dx[(slice(None), *phase.pixels)] = correlate(
-            padded, part, None, phase.geometry, groups, dtype
-        )
+        dx[(slice(None), *phase.pixels)] = correlate(dy, part, None, phase.geometry, groups, dtype)
     return dx
 
 
@@ -202,10 +197,10 @@ def both_gradients(
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
-    around, (phase,) = geometry.phases()
+    (phase,) = geometry.phases()
     with np.errstate(invalid="ignore"):  # see below
         dx, backwards = both_from_columns(
-            pad(dy, around, dtype), _backwards(kernel, groups), x, phase.geometry, groups, dtype
+            dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
     # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. It is not
     # the same where 0 · inf is nan; but then some tap's gradient is not finite here either.

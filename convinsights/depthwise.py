@@ -19,7 +19,7 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -142,10 +142,10 @@ def forward(
     bias = as_vector("bias", bias, channels)
     dtype = result_dtype(x, kernel, bias)
     compute = compute_dtype(dtype)
-    padded, taps = pad(x, geometry, compute), _taps(kernel, compute)
+    taps = _taps(kernel, compute)
     y = np.empty((len(x), *geometry.output_size, channels), compute)
     for box in _blocks(y, BLOCK // math.prod(geometry.strides)):  # of the image under it
-        _weigh(_repeated(padded, geometry, box, kernel.shape[-1]), taps, out=y[box])
+        _weigh(_windows(x, geometry, box, compute, kernel.shape[-1]), taps, out=y[box])
         if bias is not None:
             _passes.add_bias(y[box], bias)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
@@ -193,7 +193,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     channels = math.prod(kernel.shape[-2:])
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
     dx = _image_gradient(dy, kernel.astype(compute, copy=False), geometry)
-    dkernel = _kernel_gradient(pad(x, geometry, compute), dy, geometry).reshape(kernel.shape)
+    dkernel = _kernel_gradient(x, dy, geometry, compute).reshape(kernel.shape)
     dbias = _passes.channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*rounded(cache.dtype, dx, dkernel, dbias))
 
@@ -390,19 +390,14 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _repeated(padded: Array, geometry: Geometry, box: _passes.Box, multiplier: int) -> Array:
+def _windows(
+    x: Array, geometry: Geometry, box: _passes.Box, dtype: DType, multiplier: int = 1
+) -> Array:
     # The windows of a box of output pixels, with every channel shown M times: channel c M + m shows
-    # channel c. It takes a copy of the patch of the image under the box.
-    view = windows(padded, geometry)[box]
-    if multiplier == 1:
-        return view
-    part = replace(geometry, output_size=view.shape[1 : 1 + len(geometry.strides)])
-    spans = zip(part.output_size, part.kernel_size, part.strides, part.dilation_rate, strict=True)
-    patch = [
-        slice((where.start or 0) * s, (where.start or 0) * s + (n - 1) * s + (k - 1) * d + 1)
-        for where, (n, k, s, d) in zip(box[1:], spans, strict=True)
-    ]
-    return windows(padded[(box[0], *patch)].repeat(multiplier, axis=-1), part)
+    # channel c. Only the pixels under the box are padded.
+    pixels, part = geometry.part(box[1:])
+    padded = pad(x[(box[0], *pixels)], part, dtype)
+    return windows(padded if multiplier == 1 else padded.repeat(multiplier, axis=-1), part)
 
 
 def _taps(kernel: Array, dtype: DType) -> Array:
@@ -432,22 +427,19 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # around dy: 0 inf would be nan.
     if geometry.spread > SPREAD or not np.isfinite(kernel).all():
         return _scattered(dy, kernel, geometry)
-    around, phases = geometry.phases()
-    padded = pad(dy, around, kernel.dtype)
     *taps, channels, multiplier = kernel.shape
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
-    for phase in phases:
+    for phase in geometry.phases():
         flipped = _taps(kernel[phase.taps], kernel.dtype)[(slice(None, None, -1),) * len(taps)]
-        view = windows(pad(padded, phase.geometry, kernel.dtype), phase.geometry)  # pad only cuts
         target = dx[(slice(None), *phase.pixels)]
-        for box in _blocks(target, BLOCK):
-            part = target[box]
+        for box in _blocks(target, BLOCK // multiplier):  # of dy
+            part, view = target[box], _windows(dy, phase.geometry, box, kernel.dtype)
             if multiplier == 1:
-                _weigh(view[box], flipped, out=part)
+                _weigh(view, flipped, out=part)
             else:
                 # All M appearances are of one channel: their gradients add up.
                 each = np.empty((*part.shape[:-1], channels * multiplier), kernel.dtype)
-                _weigh(view[box], flipped, out=each)
+                _weigh(view, flipped, out=each)
                 _sum_appearances(each.reshape(*part.shape, multiplier), out=part)
     return dx
 
@@ -473,13 +465,13 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     return crop(padded, geometry)
 
 
-def _kernel_gradient(padded: Array, dy: Array, geometry: Geometry) -> Array:
+def _kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Array:
     rank, channels = dy.ndim - 2, dy.shape[-1]
     i, u = _letters(rank)
-    dtaps = np.zeros((*geometry.kernel_size, channels), padded.dtype)
+    dtaps = np.zeros((*geometry.kernel_size, channels), dtype)
     for box in _blocks(dy, _passes.BLOCK):  # small: little is lost when they are summed in float32
-        view = _repeated(padded, geometry, box, channels // padded.shape[-1])
-        rows = dy[box].astype(padded.dtype, copy=False)
+        view = _windows(x, geometry, box, dtype, channels // x.shape[-1])
+        rows = dy[box].astype(dtype, copy=False)
         t = 1
         if channels < 32:  # from 64 on it takes 1.3 to 2 times as long
             t, (view, rows) = _widened(rank, view, rows)

@@ -19,9 +19,10 @@ from helpers import (
     variants,
 )
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights import conv, depthwise
+from convinsights import _passes, conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -312,6 +313,18 @@ def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape
     wanted = dx, dkernel, dy.reshape(-1, len(bias)).sum(axis=0)
     for actual, array in zip(depthwise.backward(dy, cache), wanted, strict=True):
         same_values(actual, array)
+
+
+@given(depthwise_cases(), st.sampled_from([1, 50, 200, 800]))
+def test_the_size_of_a_block_changes_nothing(case, size):
+    y, _, gradients = both_ways(case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depthwise, "BLOCK", size)
+        patch.setattr(_passes, "BLOCK", size)
+        again, _, same_gradients = both_ways(case)
+    same_values(again, y)
+    for actual, expected in zip(same_gradients, gradients, strict=True):
+        assert actual is expected is None or same_values(actual, expected)
 
 
 # ---- adjoint

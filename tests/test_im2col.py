@@ -19,9 +19,12 @@ from helpers import (
     variants,
 )
 from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights.im2col import col2im, im2col, resolve_padding
+from convinsights._geometry import Geometry
+from convinsights._passes import blocks
+from convinsights.im2col import col2im, im2col, pad, resolve_padding, windows
 
 DTYPES = {
     "float16": np.float16,
@@ -215,6 +218,22 @@ def test_col2im_of_im2col_counts_how_often_each_pixel_is_read(case):
     reads = col2im(ones, x.shape, kernel_size, **options)
     columns = im2col(x, kernel_size, **options)
     same_values(col2im(columns, x.shape, kernel_size, **options), x * reads)
+
+
+@given(im2col_cases(), st.integers(1, 30))
+def test_a_part_of_the_windows_lies_over_the_pixels_that_it_spans(case, most):
+    x, kernel_size, options = case
+    whole = Geometry.of(x.shape[1:-1], kernel_size, **options)
+    every = windows(pad(x, whole, x.dtype), whole)
+    for images, *box in blocks((len(x), *whole.output_size), most):
+        pixels, part = whole.part(tuple(box))
+        view = windows(pad(x[(images, *pixels)], part, x.dtype), part)
+        assert_array_equal(view, every[(images, *box)], strict=True)
+        axes = zip(box, part.padded_size, part.output_size, kernel_size, strict=True)
+        for axis, (where, span, n, k) in enumerate(axes):
+            if where != slice(None):  # not a pixel more
+                steps = (n - 1) * part.strides[axis] + (k - 1) * part.dilation_rate[axis]
+                assert span == steps + 1
 
 
 # ---- adjoint

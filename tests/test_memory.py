@@ -29,6 +29,18 @@ def test_forward_and_backward_take_two_copies_of_the_larger_image_and_32_mib(nam
     assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most
 
 
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_depthwise_convolution_takes_a_few_blocks(multiplier):
+    x, kernel = (
+        rng.standard_normal(size, np.float32)
+        for size in ((4, 224, 224, 32), (5, 5, 32, multiplier))
+    )
+    (y, cache), peak, _ = traced(depthwise.forward, x, kernel, padding="same")
+    assert peak - y.nbytes < 12 * MIB
+    gradients, peak, _ = traced(depthwise.backward, y, cache)
+    assert peak - gradients.x.nbytes < 12 * MIB
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "options"),
     [

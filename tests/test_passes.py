@@ -111,6 +111,15 @@ def test_room_is_of_the_shape_of_a_block_and_the_same_for_all(monkeypatch):
     assert all(np.shares_memory(room, taken[0]) for room in taken)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_room_and_repeated_numbers_begin_with_a_cache_line(dtype):
+    a = integers(rng, (2, 20, 3)).astype(dtype)
+    for _ in range(4):  # what NumPy allots begins with one at times
+        for _, *rooms in _passes.in_blocks(np.dtype(dtype), [a], None, a[0, 0], None):
+            assert [room.ctypes.data % 64 for room in rooms] == [0, 0, 0]
+            assert [room.flags.c_contiguous for room in rooms] == [True] * 3
+
+
 @pytest.mark.parametrize(
     ("arrays", "values", "wanted"),
     [(1, 0, [10, 10]), (3, 0, [10, 10]), (1, 2, [10, 10]), (4, 0, [7, 7, 6]), (1, 3, [7, 7, 6])],
