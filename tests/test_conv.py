@@ -701,8 +701,22 @@ def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted
     assert [places.index(place) for place in places] == wanted
 
 
-@pytest.mark.parametrize(("filters", "size"), [(10, 1000), (30, 1440), (100, 3000)])
-def test_the_blocks_are_twice_the_kernel_within_1_to_3_workspaces(monkeypatch, filters, size):
+@pytest.mark.parametrize(
+    ("size", "count", "wanted"),
+    [(30, 1, 1), (30, 9, 4), (10, 9, 4), (10, 3, 3), (60, 9, 2), (61, 9, 1), (10**4, 9, 1)],
+)
+def test_there_are_as_many_places_as_blocks_turns_and_memory(monkeypatch, size, count, wanted):
+    monkeypatch.setattr(_products, "WORKSPACE", 240)
+    monkeypatch.setattr(_products, "TURNS", 4)
+    turns = _products._places(size, count, np.dtype(float))
+    places = [next(turns) for _ in range(2 * wanted)]
+    assert [place.shape for place in places] == [(size,)] * len(places)
+    assert len({place.ctypes.data for place in places[:wanted]}) == wanted
+    assert all(first is second for first, second in zip(places, places[wanted:], strict=False))
+
+
+@pytest.mark.parametrize(("filters", "size"), [(5, 1000), (10, 1920), (30, 3000)])
+def test_the_blocks_are_eight_times_the_kernel_within_1_to_3_workspaces(monkeypatch, filters, size):
     monkeypatch.setattr(_products, "WORKSPACE", 1000)
     most = spied(monkeypatch, _products, "blocks", lambda *arguments: arguments[-1])
     y, cache = conv.forward(line(1, 2, 3, 4), np.ones((3, 1, filters)))
