@@ -76,7 +76,7 @@ class Geometry:
     def interior(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Where the input lies in the padded input, and which part of it does.
 
-        All of it does, unless a padding is negative and cuts pixels off (see `phases`).
+        All of it does, unless a padding is negative and cuts pixels off (see `phases`, `part`).
         """
         target, kept = [], []
         for size, (before, after) in zip(self.input_size, self.padding, strict=True):
@@ -88,7 +88,7 @@ class Geometry:
 
     @property
     def spread(self) -> float:
-        """The pixels of a phase of the strides over the windows: how many each has to itself.
+        """Pixels per window, of one phase of the strides: what gathering visits for each of them.
 
         About 1 with padding "same", more where the kernel is large beside an image without zeros.
         """
@@ -107,8 +107,8 @@ class Geometry:
     def touching(self) -> bool:
         """Whether every window is sure to read some pixel, not zeros alone.
 
-        On no side there are more zeros than it spans, and no two taps lie further apart than the
-        image is long.
+        On every side there are fewer zeros than it spans, and neighbouring taps lie no further
+        apart than the image is long.
         """
         axes = zip(self.input_size, self.kernel_size, self.dilation_rate, self.padding, strict=True)
         return all(max(pair) <= (k - 1) * d and (k == 1 or d <= size) for size, k, d, pair in axes)
@@ -119,7 +119,7 @@ class Geometry:
         return (self.kernel_size[0] - 1) * self.dilation_rate[0]
 
     def by_row(self) -> Geometry:
-        """Return windows of the first row of taps, over every row of pixels that a tap reads.
+        """Return windows of the first row of taps, over every row of pixels that windows span.
 
         The stride along the first axis must be 1.
         """
@@ -130,11 +130,12 @@ class Geometry:
         )
 
     def part(self, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], Geometry]:
-        """Return the pixels that a box of windows spans, and the windows laid over them alone.
+        """Return the pixels under a box of windows, and the windows laid over these alone.
 
-        box: windows per axis, all of them, `slice(None)`, or from a start to a stop.
+        box: per axis all windows, `slice(None)`, which keeps all pixels, or those from a start to a
+        stop. Where windows lie among zeros entirely there are no pixels under them.
         """
-        if all(where == slice(None) for where in box):
+        if all(where == slice(None) for where in box):  # saves 5 µs of a small call's 100
             return box, self
         pixels, sizes, padding, counts = zip(*map(_axis_part, box, *self._axes()), strict=True)
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
@@ -158,6 +159,7 @@ class Geometry:
         return phases
 
     def _axes(self) -> tuple[tuple[Any, ...], ...]:
+        # What `_axis_part` and `_axis_phases` are told of every axis
         return (
             self.input_size,
             self.kernel_size,
@@ -196,7 +198,8 @@ def _axis_part(
     padding: tuple[int, int],
     windows: int,
 ) -> tuple[slice, int, tuple[int, int], int]:
-    # The pixels, how many they are, the zeros around them, and how many windows there are.
+    # The pixels, how many they are, the zeros around them (negative where the windows lie among
+    # zeros further out), and how many windows there are.
     if where == slice(None):
         return where, size, padding, windows
     count = len(range(windows)[where])

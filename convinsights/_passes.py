@@ -8,8 +8,8 @@ NumPy carries out an expression one operation at a time. That is fast where
   with it, NumPy copies through buffers: `in_blocks` repeats the channels' numbers for a block,
 * it writes to memory that is in the cache. Other memory is fetched before it is written to, except
   by a plain copy: `in_blocks` has room for results, and the finished block is copied out,
-* what it writes to begins with a cache line, as that room does. With vectors of 64 bytes a product
-  takes twice as long where it does not.
+* what it writes to begins with a cache line, as that room does. A multiplication of 64 bytes at a
+  time takes twice as long where it does not.
 
 Batch normalization takes 1.1 times as long without the last, 1.1 to 1.2 times without the fourth,
 1.2 to 1.3 times without the third, and that of 3 channels 2.3 times without the second.
@@ -130,8 +130,7 @@ def _repeated(values: Array | None, t: int, shape: tuple[int, ...], dtype: DType
 
 
 def _room(shape: tuple[int, ...], dtype: DType) -> Array:
-    # Memory from the start of a cache line. NumPy's own starts anywhere in one, and vectors of as
-    # many bytes are then stored across two.
+    # Memory from the start of a cache line; NumPy's own starts anywhere in one.
     memory = np.empty(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
     start = -memory.__array_interface__["data"][0] % LINE
     return memory[start : len(memory) - LINE + start].view(dtype).reshape(shape)

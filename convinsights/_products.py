@@ -40,16 +40,16 @@ __all__ = [
     "rounded",
 ]
 
-# Bytes of columns gathered at a time, unless the kernel is large (see `_block_size`). On 3×3 layers
-# of 64 to 512 channels, 2 to 4 MiB takes 1.1 to 1.3 times as long as the bare matrix product; 256
-# KiB up to 2.5 times (the product is split too finely), and all columns at once up to 2 times (they
-# leave the cache).
+# Bytes of columns gathered at a time, unless the kernel is larger than an eighth of it (see
+# `_block_size`). With 2 to 4 MiB, 3×3 layers of 64 channels take about as long as the bare matrix
+# product; with 256 KiB up to 2.5 times (it is split too finely), and with all columns at once up to
+# 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Blocks are gathered into several places in turn, TURNS or as many as TURNS * WORKSPACE bytes hold.
-# What another core has just read is slow to write to again where the cores share no cache: in one
-# place, training steps of 3×3 and 5×5 layers take 1.0 to 1.6 times as long. Where they do share
-# one, 5 places of 2.5 MiB take 0.93 of the time of 8.
+# Blocks are gathered into at most so many places in turn, of TURNS * WORKSPACE bytes together. What
+# another core has just read is slow to write to again where the cores share no cache: in one place,
+# training steps of 3×3 and 5×5 layers take 1.0 to 1.6 times as long. Where the cores share one,
+# more places fill it: with 8 of 2.5 MiB steps take 1.08 times as long as with 5.
 TURNS = 5
 
 # Windows in a block of an image from which on it pays to gather them by rows (see `_Columns`).
@@ -204,7 +204,8 @@ def both_gradients(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
     # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. It is not
-    # the same where 0 · inf is nan; but then some tap's gradient is not finite here either.
+    # the same where 0 · inf is nan; but as every window of x reads some pixel (`touching`), some
+    # tap's gradient is not finite here either then.
     if np.isfinite(backwards).all():
         return dx, np.ascontiguousarray(_backwards(backwards, groups))
     del backwards
@@ -221,7 +222,7 @@ def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
     first, *others = parts
     np.matmul(first, matrix[:, 0], out=out)
     for u, part in enumerate(others, 1):
-        # in the memory order of out: with 4 groups of 16 channels, steps take 0.9 of the time
+        # The product lies in memory as out does: with groups of 16 channels 0.9 of the time.
         out += np.matmul(part, matrix[:, u], out=np.empty_like(out))
 
 
@@ -241,8 +242,8 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, first: bool) ->
 
 def _block_size(kernel: Array) -> int:
     # Every block reads the whole kernel, or adds to its whole gradient, so blocks are eight times
-    # as large, between 4 and 12 MiB. Twice as large, they take 1.1 times as long for 3×3×256×256;
-    # of 4 MiB, 1.1 to 1.4 times for 3×3×512×512.
+    # as large as the kernel, between 4 and 12 MiB. With blocks of twice its size, 3×3×256×256 takes
+    # 1.1 times as long; with 4 MiB, 3×3×512×512 takes 1.1 to 1.4 times.
     return min(max(WORKSPACE, 8 * kernel.nbytes), 3 * WORKSPACE)
 
 
@@ -274,10 +275,11 @@ class _Columns:
         ):
             shown, self.planar = geometry.by_row(), False
         else:
-            # By channel, a row of pixels is copied at a time; else what lies together in a window:
-            # a row of taps, or, of groups or dilated taps, the channels of one. The longer is the
-            # faster: with 5×5 taps of 6 channels on rows of 12 pixels the latter takes 0.6 to 0.7
-            # of the time, with groups of 4 channels on rows of 28 twice the time.
+            # Stored channel by channel, one copy runs along a row of pixels; else along what lies
+            # together in a window: a row of taps with all channels or, where there are groups or
+            # dilated taps, the channels of one tap. The longer run wins: copying windows takes 0.6
+            # to 0.7 of the time with 5×5 taps of 6 channels, 30 numbers, on rows of 12 pixels, and
+            # twice the time with groups of 4 channels on rows of 28.
             part = channels // groups
             beside = 1 if groups * geometry.dilation_rate[-1] > 1 else geometry.kernel_size[-1]
             shown = geometry
@@ -352,7 +354,7 @@ def _planar(geometry: Geometry, batch: int, channels: int) -> bool:
 
 
 def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
-    # Room for so many blocks of this size, or TURNS, or as many as fit; made when first used
+    # Room for so many blocks of this size, at most TURNS and as many as fit; made when first used
     fitting = TURNS * WORKSPACE // max(1, size * dtype.itemsize)
     yield from cycle([np.empty(size, dtype) for _ in range(max(1, min(count, TURNS, fitting)))])
 

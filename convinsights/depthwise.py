@@ -19,6 +19,7 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +61,10 @@ __all__ = [
     "parameter_count",
 ]
 
-# Bytes of an image gone through at a time. einsum goes along the rows of pixels and needs few of
-# them in the cache: by 256 KiB it takes 1.1 to 1.25 times as long. All at once, the copies that
-# show a channel several times would take M times the memory of the image.
+# Bytes of an image gone through at a time, every channel as often as it is shown. einsum goes along
+# the rows of pixels and needs few of them in the cache: by 256 KiB it takes 1.1 to 1.25 times as
+# long. All at once, the zeros around the image and the copies of its channels would take M times
+# its memory, and 1.05 to 1.1 times as long.
 BLOCK = 2**22
 
 # Pixels to a window above which the image gradient is scattered (see `Geometry.spread`). Where the
@@ -144,8 +146,8 @@ def forward(
     compute = compute_dtype(dtype)
     taps = _taps(kernel, compute)
     y = np.empty((len(x), *geometry.output_size, channels), compute)
-    for box in _blocks(y, BLOCK // math.prod(geometry.strides)):  # of the image under it
-        _weigh(_windows(x, geometry, box, compute, kernel.shape[-1]), taps, out=y[box])
+    for box, view in _patches(x, geometry, kernel.shape[-1], compute):
+        _weigh(view, taps, out=y[box])
         if bias is not None:
             _passes.add_bias(y[box], bias)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
@@ -390,26 +392,25 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _windows(
-    x: Array, geometry: Geometry, box: _passes.Box, dtype: DType, multiplier: int = 1
-) -> Array:
-    # The windows of a box of output pixels, with every channel shown M times: channel c M + m shows
-    # channel c. Only the pixels under the box are padded.
-    pixels, part = geometry.part(box[1:])
-    padded = pad(x[(box[0], *pixels)], part, dtype)
-    return windows(padded if multiplier == 1 else padded.repeat(multiplier, axis=-1), part)
+def _patches(
+    x: Array, geometry: Geometry, multiplier: int, dtype: DType
+) -> Iterator[tuple[_passes.Box, Array]]:
+    # Box by box, the windows over an image, with every channel shown M times: channel c M + m shows
+    # channel c. Only the pixels under the box are padded, and copied if M > 1. Neighbouring boxes
+    # share the halo of their windows, so they are at least twice as high.
+    spanned = x.shape[-1] * multiplier * dtype.itemsize * math.prod(geometry.strides)
+    halo = geometry.halo // geometry.strides[0] * math.prod(geometry.output_size[1:])
+    most = max(1, BLOCK // spanned, 2 * halo)
+    for box in _passes.blocks((len(x), *geometry.output_size), most):
+        pixels, part = geometry.part(box[1:])
+        patch = pad(x[(box[0], *pixels)], part, dtype)
+        yield box, windows(patch if multiplier == 1 else patch.repeat(multiplier, axis=-1), part)
 
 
 def _taps(kernel: Array, dtype: DType) -> Array:
     # (*kernel_size, C, M) -> (*kernel_size, C M): one kernel for each channel shown
     shape = (*kernel.shape[:-2], math.prod(kernel.shape[-2:]))
     return kernel.reshape(shape).astype(dtype, copy=False)
-
-
-def _blocks(pixels: Array, size: int) -> list[_passes.Box]:
-    # Boxes of pixels, of so many bytes
-    most = max(1, size // (pixels.shape[-1] * pixels.itemsize))
-    return list(_passes.blocks(pixels.shape[:-1], most))
 
 
 def _weigh(view: Array, taps: Array, out: Array) -> None:
@@ -432,8 +433,8 @@ def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     for phase in geometry.phases():
         flipped = _taps(kernel[phase.taps], kernel.dtype)[(slice(None, None, -1),) * len(taps)]
         target = dx[(slice(None), *phase.pixels)]
-        for box in _blocks(target, BLOCK // multiplier):  # of dy
-            part, view = target[box], _windows(dy, phase.geometry, box, kernel.dtype)
+        for box, view in _patches(dy, phase.geometry, 1, kernel.dtype):
+            part = target[box]
             if multiplier == 1:
                 _weigh(view, flipped, out=part)
             else:
@@ -469,21 +470,23 @@ def _kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> A
     rank, channels = dy.ndim - 2, dy.shape[-1]
     i, u = _letters(rank)
     dtaps = np.zeros((*geometry.kernel_size, channels), dtype)
-    for box in _blocks(dy, _passes.BLOCK):  # small: little is lost when they are summed in float32
-        view = _windows(x, geometry, box, dtype, channels // x.shape[-1])
-        rows = dy[box].astype(dtype, copy=False)
-        t = 1
-        if channels < 32:  # from 64 on it takes 1.3 to 2 times as long
-            t, (view, rows) = _widened(rank, view, rows)
-        sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", view, rows)
-        dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)
+    most = max(1, _passes.BLOCK // (channels * dtype.itemsize))
+    for patch, view in _patches(x, geometry, channels // x.shape[-1], dtype):
+        slopes = dy[patch]
+        # In small boxes: little is lost when they are summed in float32.
+        for box in _passes.blocks(slopes.shape[:-1], most):
+            t, shown, rows = 1, view[box], slopes[box].astype(dtype, copy=False)
+            if channels * dtype.itemsize < 128:  # with more it takes 1.25 to 1.75 times as long
+                t, (shown, rows) = _widened(rank, shown, rows)
+            sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", shown, rows)
+            dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)
     return dtaps
 
 
 def _widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
     # Show t neighbours along an axis as one of t C channels, where they lie side by side, as
-    # `_passes.in_blocks` does: on 3×3 windows of 3, 32 and 128 channels the sums take 25, 5 and 1.4
-    # times as long without. Returns t, the largest divisor of the axis up to RUN / C, and the
+    # `_passes.in_blocks` does: on 3×3 windows of 3, 32 and 128 channels `_weigh` takes 25, 5 and
+    # 1.4 times as long without. Returns t, the largest divisor of the axis up to RUN / C, and the
     # views, (…, L / t, …, t C). It is 1, and nothing gained, where the axis is a large prime.
     length, channels = arrays[0].shape[axis], arrays[0].shape[-1]
     if any(a.strides[axis] != channels * a.itemsize or a.strides[-1] != a.itemsize for a in arrays):

@@ -220,17 +220,14 @@ def resolve_padding(
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
-    """Return x in `dtype` with its zeros around it: a view of x, if that is all it takes.
+    """Return x in `dtype` with its zeros around it: x itself, if that is what it is.
 
     planar: stored channel by channel (see `few`), of the same shape.
     """
-    ready = x.flags.c_contiguous and x.dtype == dtype and not planar
-    zeros = [*chain.from_iterable(geometry.padding)]
-    if ready and not any(zeros):
+    bare = not any(chain.from_iterable(geometry.padding))
+    if bare and x.flags.c_contiguous and x.dtype == dtype and not planar:
         return x
     target, kept = geometry.interior
-    if ready and max(zeros) <= 0:  # it only cuts (see `Geometry.phases`)
-        return x[(slice(None), *kept)]
     padded = blank(len(x), geometry, x.shape[-1], dtype, planar)
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded

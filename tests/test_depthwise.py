@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from convinsights import _passes, conv, depthwise
+from convinsights._geometry import Geometry
 
 rng = np.random.default_rng(41)
 
@@ -199,12 +200,20 @@ def under(tap, size, strides, rates):
     return (slice(None), *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in steps))
 
 
-@pytest.mark.parametrize(("channels", "wanted"), [(31, [7, 9, 7]), (32, [7, 9])])
+@pytest.mark.parametrize(
+    ("dtype", "channels", "wanted"),
+    [
+        (np.float64, 15, [7, 9, 7]),
+        (np.float64, 16, [7, 9]),
+        (np.float32, 31, [7, 9, 7]),
+        (np.float32, 32, [7, 9]),
+    ],
+)
 def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
-    monkeypatch, channels, wanted
+    monkeypatch, dtype, channels, wanted
 ):
     taken = spied(monkeypatch, depthwise, "_widened", lambda result, *_: result[0])
-    x, kernel = integers(rng, (1, 9, channels)), integers(rng, (3, channels, 1))
+    x, kernel = (integers(rng, size).astype(dtype) for size in ((1, 9, channels), (3, channels, 1)))
     y, cache = depthwise.forward(x, kernel)
     gradients = depthwise.backward(y, cache)
     assert taken == wanted  # y has 7 pixels, dx has 9, and the kernel's gradient sums over 7
@@ -262,12 +271,54 @@ def test_windows_that_are_few_beside_the_pixels_are_scattered(
     same_values(depthwise.backward(y, cache).x, dx)
 
 
+def spans(x, kernel_size, multiplier, **options):
+    """How many windows along each axis the boxes of an image have."""
+    geometry = Geometry.of(x.shape[1:-1], kernel_size, **{**STEPS, **options})
+    shape = len(x), *geometry.output_size
+    patches = depthwise._patches(x, geometry, multiplier, np.dtype(float))
+    return [
+        tuple(len(range(n)[where]) for n, where in zip(shape, box, strict=True))
+        for box, _ in patches
+    ]
+
+
+STEPS = {"strides": 1, "padding": "same", "dilation_rate": 1}
+
+
 @pytest.mark.parametrize(
     ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
 )
-def test_a_block_has_as_many_pixels_as_fit(size, wanted):
-    pixels = np.empty((1, 20, 6))  # 48 bytes a pixel
-    assert [len(range(20)[box[1]]) for box in depthwise._blocks(pixels, size)] == wanted
+def test_a_box_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
+    monkeypatch.setattr(depthwise, "BLOCK", size)
+    x = np.empty((1, 20, 3))
+    assert spans(x, (1,), 2) == [(1, n) for n in wanted]  # 48 bytes a pixel, shown twice
+
+
+def test_a_box_spans_as_much_of_the_image_whatever_the_strides(monkeypatch):
+    monkeypatch.setattr(depthwise, "BLOCK", 8 * 6 * 10)
+    x = np.empty((1, 4, 10, 6))
+    assert spans(x, (1, 1), 1) == [(1, 1, 10)] * 4
+    assert spans(x, (1, 1), 1, strides=2) == [(1, 1, 2), (1, 1, 2), (1, 1, 1)] * 2
+    assert spans(x, (1, 1), 1, strides=(1, 5)) == [(1, 1, 2)] * 4
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "rate", "rows"),
+    [
+        ((1, 3), 1, 3, [1] * 12),
+        ((2, 3), 1, 1, [2] * 6),
+        ((3, 3), 1, 1, [4] * 3),
+        ((2, 3), 1, 2, [4] * 3),
+        ((4, 1), 1, 1, [6] * 2),
+        ((4, 1), 2, 1, [2] * 3),
+        ((4, 1), 1, 3, [12]),
+    ],
+)
+def test_a_box_is_twice_as_high_as_its_halo(monkeypatch, kernel_size, strides, rate, rows):
+    monkeypatch.setattr(depthwise, "BLOCK", 8 * 3 * 10)  # a row
+    x = np.empty((1, 12, 10, 3))
+    options = {"strides": (strides, 1), "dilation_rate": rate}
+    assert spans(x, kernel_size, 1, **options) == [(1, n, 10) for n in rows]
 
 
 @pytest.mark.parametrize("multiplier", [1, 2, 4, 5, 12])
@@ -276,12 +327,6 @@ def test_the_gradients_of_a_channels_appearances_add_up(multiplier):
     out = np.full((2, 3, 4), np.nan)
     depthwise._sum_appearances(each, out=out)
     assert_array_equal(out, each.sum(axis=-1))
-
-
-def test_a_block_spans_as_much_of_the_image_whatever_the_strides(monkeypatch):
-    taken = spied(monkeypatch, depthwise, "_blocks", lambda _, pixels, size: (pixels.shape, size))
-    depthwise.forward(np.ones((1, 6, 8, 3)), np.ones((3, 3, 3, 2)), strides=(2, 3))
-    assert taken == [((1, 2, 2, 6), 2**22 // 6)]
 
 
 @pytest.mark.parametrize(
