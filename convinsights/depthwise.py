@@ -400,7 +400,7 @@ def _patches(
     # share the halo of their windows, so they are at least twice as high.
     spanned = x.shape[-1] * multiplier * dtype.itemsize * math.prod(geometry.strides)
     halo = geometry.halo // geometry.strides[0] * math.prod(geometry.output_size[1:])
-    most = max(1, BLOCK // spanned, 2 * halo)
+    most = max(BLOCK // spanned, 2 * halo)
     for box in _passes.blocks((len(x), *geometry.output_size), most):
         pixels, part = geometry.part(box[1:])
         patch = pad(x[(box[0], *pixels)], part, dtype)
@@ -470,7 +470,7 @@ def _kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> A
     rank, channels = dy.ndim - 2, dy.shape[-1]
     i, u = _letters(rank)
     dtaps = np.zeros((*geometry.kernel_size, channels), dtype)
-    most = max(1, _passes.BLOCK // (channels * dtype.itemsize))
+    most = _passes.BLOCK // (channels * dtype.itemsize)
     for patch, view in _patches(x, geometry, channels // x.shape[-1], dtype):
         slopes = dy[patch]
         # In small boxes: little is lost when they are summed in float32.

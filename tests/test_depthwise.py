@@ -321,6 +321,16 @@ def test_a_box_is_twice_as_high_as_its_halo(monkeypatch, kernel_size, strides, r
     assert spans(x, kernel_size, 1, **options) == [(1, n, 10) for n in rows]
 
 
+def test_the_kernel_gradient_is_summed_in_small_boxes_of_the_padded_ones(monkeypatch):
+    monkeypatch.setattr(_passes, "BLOCK", 10 * 48)  # 10 pixels of 6 channels
+    cut = spied(monkeypatch, _passes, "blocks", lambda _, *arguments: arguments)
+    x, kernel = integers(rng, (1, 20, 3)), integers(rng, (3, 3, 2))
+    y, cache = depthwise.forward(x, kernel, padding="same")
+    depthwise.backward(y, cache)
+    all_at_once = (1, 20), depthwise.BLOCK // 48
+    assert cut == [all_at_once, all_at_once, all_at_once, ((1, 20), 10)]  # y, dx, dkernel
+
+
 @pytest.mark.parametrize("multiplier", [1, 2, 4, 5, 12])
 def test_the_gradients_of_a_channels_appearances_add_up(multiplier):
     each = integers(rng, (2, 3, 4, multiplier)).astype(float)
