@@ -60,12 +60,15 @@ RUN = 1024
 
 
 def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
-    """Cut an array of this shape into boxes of at most `most` elements, contiguous in C order."""
+    """Cut an array of this shape into boxes of at most `most` elements, contiguous in C order.
+
+    An empty array is one box.
+    """
     axis, inner = len(shape), 1
     while axis and inner * shape[axis - 1] <= most:
         axis -= 1
         inner *= shape[axis]
-    if axis == 0:
+    if axis == 0 or 0 in shape:
         yield (slice(None),) * len(shape)
         return
     whole = (slice(None),) * (len(shape) - axis)

@@ -158,7 +158,7 @@ def _scattered(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
 def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
     dy = np.ascontiguousarray(dy, dtype)
-    dkernel = np.zeros((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
+    dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
     columns = _Columns(x, geometry, groups, dy.shape[-1], _block_size(dkernel), dtype)
     dmatrix = columns.split(_by_group(dkernel, groups))
     for index, box in enumerate(columns.boxes):
@@ -171,7 +171,7 @@ def both_from_columns(
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
     dy = np.ascontiguousarray(dy, dtype)
-    y, dkernel = np.empty(dy.shape, dtype), np.zeros(kernel.shape, dtype)
+    y, dkernel = np.empty(dy.shape, dtype), np.empty(kernel.shape, dtype)
     columns = _Columns(x, geometry, groups, dy.shape[-1], _block_size(dkernel), dtype)
     matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
     dmatrix = columns.split(_by_group(dkernel, groups))
@@ -232,7 +232,7 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, first: bool) ->
     step = max(1, WORKSPACE // (len(rows) * rows.shape[-1] * rows.itemsize))
     for u, part in enumerate(parts):
         turned, target = part.swapaxes(1, 2), dmatrix[:, u]
-        if first:  # written, not added; often it is the only block
+        if first:  # written, not added, by a block of no windows too
             np.matmul(turned, rows, out=target)
             continue
         for start in range(0, target.shape[1], step):

@@ -20,6 +20,7 @@ Processing", 2006.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import chain
 
 import numpy as np
@@ -228,7 +229,11 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
     if bare and x.flags.c_contiguous and x.dtype == dtype and not planar:
         return x
     target, kept = geometry.interior
-    padded = blank(len(x), geometry, x.shape[-1], dtype, planar)
+    padded = _images(np.empty, len(x), geometry, x.shape[-1], dtype, planar)
+    for axis, inside in enumerate(target, 1):
+        before = (slice(None),) * axis
+        padded[(*before, slice(inside.start))] = 0
+        padded[(*before, slice(inside.stop, None))] = 0
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
 
@@ -237,10 +242,7 @@ def blank(
     batch: int, geometry: Geometry, channels: int, dtype: DType, planar: bool = False
 ) -> Array:
     """Return padded images of zeros; planar: stored channel by channel."""
-    size = batch, *geometry.padded_size
-    if planar:
-        return np.moveaxis(np.zeros((channels, *size), dtype), 0, -1)
-    return np.zeros((*size, channels), dtype)
+    return _images(np.zeros, batch, geometry, channels, dtype, planar)
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
@@ -301,6 +303,20 @@ def few(channels: int, windows_count: int) -> bool:
     `planar`, columns `across`, and scattered `one_by_one`.
     """
     return channels <= min(NARROW, windows_count // 64)
+
+
+def _images(
+    make: Callable[..., Array],
+    batch: int,
+    geometry: Geometry,
+    channels: int,
+    dtype: DType,
+    planar: bool,
+) -> Array:
+    size = batch, *geometry.padded_size
+    if planar:
+        return np.moveaxis(make((channels, *size), dtype), 0, -1)
+    return make((*size, channels), dtype)
 
 
 def _geometry(

@@ -272,6 +272,19 @@ def test_the_size_of_the_workspace_changes_nothing(case, size, pixels):
         assert actual is expected is None or same_values(actual, expected)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_an_empty_batch_has_no_kernel_gradient_however_small_the_workspace(
+    monkeypatch, padding, strides
+):
+    monkeypatch.setattr(_products, "WORKSPACE", 1)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    x = np.ones((0, 5, 6, 4))
+    for module, kernel_shape in ((conv, (3, 3, 4, 2)), (transposed, (3, 3, 2, 4))):
+        y, cache = module.forward(x, np.ones(kernel_shape), padding=padding, strides=strides)
+        same_values(module.backward(y, cache).kernel, np.zeros(kernel_shape))
+
+
 def way_to_the_image(monkeypatch, x, kernel, **options):
     """Which of its two ways image_gradient takes, alone or together with the kernel's gradient."""
     ways = {"_gathered": "_gathered", "_scattered": "_scattered", "both_from_columns": "_gathered"}

@@ -50,6 +50,12 @@ def test_a_block_has_all_parts_and_channels_of_as_many_rows_as_fit(monkeypatch, 
     assert_array_equal(np.concatenate(cut, axis=1), a)
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 7), (2, 0, 7), (2, 5, 0)])
+@pytest.mark.parametrize("most", [1, 10, 100])
+def test_an_empty_array_is_one_block(shape, most):
+    assert list(_passes.blocks(shape, most)) == [(slice(None),) * 3]
+
+
 @pytest.mark.parametrize(
     ("piece", "wanted"), [(12, [4] * 5), (15, [5] * 4), (24, [7, 7, 6]), (60, [20])]
 )
