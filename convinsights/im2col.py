@@ -230,10 +230,10 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         return x
     target, kept = geometry.interior
     padded = _images(np.empty, len(x), geometry, x.shape[-1], dtype, planar)
-    for axis, inside in enumerate(target, 1):
-        before = (slice(None),) * axis
-        padded[(*before, slice(inside.start))] = 0
-        padded[(*before, slice(inside.stop, None))] = 0
+    for axis, inside in enumerate(target, 1):  # zeros where they stay, on both sides
+        outer = (slice(None),) * axis
+        padded[(*outer, slice(inside.start))] = 0
+        padded[(*outer, slice(inside.stop, None))] = 0
     padded[(slice(None), *target)] = x[(slice(None), *kept)]
     return padded
 
