@@ -88,7 +88,7 @@ class Geometry:
 
     @property
     def spread(self) -> float:
-        """Pixels per window, of one phase of the strides: what gathering visits for each of them.
+        """Pixels per window, in one phase of the strides: what gathering visits for each window.
 
         About 1 with padding "same", more where the kernel is large beside an image without zeros.
         """

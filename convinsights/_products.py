@@ -12,7 +12,7 @@ A convolution is the first of them, and its backward the other two; a transposed
 second, and its backward the first and the third. Two products of the same columns are computed
 together: `both_from_columns`, `both_gradients`.
 
-The columns would take prod(kernel_size) times the memory of the image. They are never all there:
+The columns would take prod(kernel_size) times the memory of the image. So they are not all there:
 windows are gathered block by block into a workspace, where the product reads them out of the cache.
 Where it pays, they are windows of one row of taps (see `_Columns`).
 """
@@ -52,7 +52,7 @@ WORKSPACE = 4 * 2**20
 # more places fill it: with 8 of 2.5 MiB steps take 1.08 times as long as with 5.
 TURNS = 5
 
-# Windows in a block of an image from which on it pays to gather them by rows (see `_Columns`).
+# Fewest windows in a block of an image for which gathering by rows pays (see `_Columns`).
 PIXELS = 512
 
 # Pixels to a window above which an image gradient is scattered (see `Geometry.spread`).
@@ -60,8 +60,8 @@ SPREAD = 1.5
 
 # The C library of Linux takes every large array from new pages, and filling those costs as much as
 # the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
-# to use again. This one is freed at once and never written to. Without it, training steps of 5 to
-# 50 ms take 1.0 to 1.3 times as long.
+# to use again, of all freed memory twice as much. This one is freed at once and never written to.
+# Without it, training steps of 5 to 50 ms take 1.0 to 1.3 times as long.
 np.empty(31 * 2**20, np.uint8)
 
 
@@ -187,12 +187,12 @@ def both_gradients(
 ) -> tuple[Array, Array]:
     """Return the image_gradient and the kernel_gradient.
 
-    dkernel is columnsᵀ dy, or as well, backwards, (windows of dy)ᵀ x. Where dx is gathered with
-    strides of 1, the windows of dy are there anyway, and serve both: training steps take 0.75 to
-    0.97 of the time.
+    dkernel is columnsᵀ dy or, just as well, backwards: (windows of dy)ᵀ x. Where dx is gathered
+    with strides of 1, the windows of dy are there anyway, and serve both: training steps take 0.75
+    to 0.97 of the time.
     """
     kernel = kernel.astype(dtype, copy=False)
-    # Its gradient is there twice at the end, beside a block of columns.
+    # At the end its gradient is there in both orders, beside a block of columns.
     small_kernel = kernel.nbytes <= max(dy.nbytes, 2 * WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
@@ -203,9 +203,9 @@ def both_gradients(
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
-    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. It is not
-    # the same where 0 · inf is nan; but as every window of x reads some pixel (`touching`), some
-    # tap's gradient is not finite here either then.
+    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. That only
+    # differs where such a zero meets inf or nan; and as every window of x reads some pixel
+    # (`touching`), some tap's gradient here is not finite then.
     if np.isfinite(backwards).all():
         return dx, np.ascontiguousarray(_backwards(backwards, groups))
     del backwards
@@ -227,12 +227,13 @@ def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
 
 
 def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, first: bool) -> None:
-    # dkernel += columnsᵀ dy, part by part. A product is made WORKSPACE bytes at a time: whole, it
-    # would be a second dkernel.
+    # dkernel += columnsᵀ dy, part by part. The first block writes dkernel, with zeros if it has no
+    # windows. The others add to it, WORKSPACE bytes of the product at a time: whole, it would be a
+    # second dkernel.
     step = max(1, WORKSPACE // (len(rows) * rows.shape[-1] * rows.itemsize))
     for u, part in enumerate(parts):
         turned, target = part.swapaxes(1, 2), dmatrix[:, u]
-        if first:  # written, not added, by a block of no windows too
+        if first:
             np.matmul(turned, rows, out=target)
             continue
         for start in range(0, target.shape[1], step):
@@ -243,7 +244,8 @@ def _accumulate(parts: list[Array], rows: Array, dmatrix: Array, first: bool) ->
 def _block_size(kernel: Array) -> int:
     # Every block reads the whole kernel, or adds to its whole gradient, so blocks are eight times
     # as large as the kernel, between 4 and 12 MiB. With blocks of twice its size, 3×3×256×256 takes
-    # 1.1 times as long; with 4 MiB, 3×3×512×512 takes 1.1 to 1.4 times.
+    # 1.1 times as long; with 4 MiB, 3×3×512×512 takes 1.1 to 1.4 times. Those beyond 10 MiB have
+    # one place (see TURNS).
     return min(max(WORKSPACE, 8 * kernel.nbytes), 3 * WORKSPACE)
 
 

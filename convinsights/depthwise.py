@@ -63,8 +63,8 @@ __all__ = [
 
 # Bytes of an image gone through at a time, every channel as often as it is shown. einsum goes along
 # the rows of pixels and needs few of them in the cache: by 256 KiB it takes 1.1 to 1.25 times as
-# long. All at once, the zeros around the image and the copies of its channels would take M times
-# its memory, and 1.05 to 1.1 times as long.
+# long. All at once, the image would be copied whole, with its zeros and every channel M times: it
+# takes 1.05 to 1.1 times as long.
 BLOCK = 2**22
 
 # Pixels to a window above which the image gradient is scattered (see `Geometry.spread`). Where the
@@ -397,7 +397,7 @@ def _patches(
 ) -> Iterator[tuple[_passes.Box, Array]]:
     # Box by box, the windows over an image, with every channel shown M times: channel c M + m shows
     # channel c. Only the pixels under the box are padded, and copied if M > 1. Neighbouring boxes
-    # share the halo of their windows, so they are at least twice as high.
+    # share the halo of their windows, so they may be up to twice as high as that, beyond BLOCK.
     spanned = x.shape[-1] * multiplier * dtype.itemsize * math.prod(geometry.strides)
     halo = geometry.halo // geometry.strides[0] * math.prod(geometry.output_size[1:])
     most = max(BLOCK // spanned, 2 * halo)
@@ -425,7 +425,7 @@ def _weigh(view: Array, taps: Array, out: Array) -> None:
 def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
     # the flipped kernels, else one for each phase of the strides. It lays windows over the zeros
-    # around dy: 0 inf would be nan.
+    # around dy: 0 · inf would be nan.
     if geometry.spread > SPREAD or not np.isfinite(kernel).all():
         return _scattered(dy, kernel, geometry)
     *taps, channels, multiplier = kernel.shape

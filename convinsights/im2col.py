@@ -221,7 +221,7 @@ def resolve_padding(
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
-    """Return x in `dtype` with its zeros around it: x itself, if that is what it is.
+    """Return x in `dtype` and C order, with its zeros around it; x itself, if nothing is to change.
 
     planar: stored channel by channel (see `few`), of the same shape.
     """
@@ -230,7 +230,7 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         return x
     target, kept = geometry.interior
     padded = _images(np.empty, len(x), geometry, x.shape[-1], dtype, planar)
-    for axis, inside in enumerate(target, 1):  # zeros where they stay, on both sides
+    for axis, inside in enumerate(target, 1):  # the rest is written below
         outer = (slice(None),) * axis
         padded[(*outer, slice(inside.start))] = 0
         padded[(*outer, slice(inside.stop, None))] = 0
@@ -248,7 +248,7 @@ def blank(
 def crop(padded: Array, geometry: Geometry) -> Array:
     """Cut the zeros off again, in C order: the adjoint of `pad` where that cuts nothing off.
 
-    It is a copy, so that the padded image can be freed, unless there is nothing to cut.
+    It is a copy, so that the padded image can be freed, unless there is nothing to change.
     """
     image = padded[(slice(None), *geometry.interior[0])]
     if padded.strides[-1] > padded.itemsize:  # planar; `copy` takes 2 to 6 times as long
@@ -279,10 +279,10 @@ def windows(padded: Array, geometry: Geometry) -> Array:
 
 
 def scatter(columns: Array, view: Array, geometry: Geometry, one_by_one: bool) -> None:
-    """Add columns, shaped as windows, to pixels that are still 0, under a view made by `windows`.
+    """Add columns, shaped as windows, to the pixels under a view made by `windows`.
 
     One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
-    `+=` adds each of them just once. Windows that lie apart are written.
+    `+=` adds each of them just once. Windows that lie apart are written: their pixels must be 0.
 
     one_by_one: also one channel at a time (see `few`).
     """

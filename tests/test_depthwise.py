@@ -312,9 +312,10 @@ def test_a_box_spans_as_much_of_the_image_whatever_the_strides(monkeypatch):
         ((4, 1), 1, 1, [6] * 2),
         ((4, 1), 2, 1, [2] * 3),
         ((4, 1), 1, 3, [12]),
+        ((5, 1), 1, 1, [6, 6]),  # 8 would fit: cut evenly
     ],
 )
-def test_a_box_is_twice_as_high_as_its_halo(monkeypatch, kernel_size, strides, rate, rows):
+def test_a_box_may_be_twice_as_high_as_its_halo(monkeypatch, kernel_size, strides, rate, rows):
     monkeypatch.setattr(depthwise, "BLOCK", 8 * 3 * 10)  # a row
     x = np.empty((1, 12, 10, 3))
     options = {"strides": (strides, 1), "dilation_rate": rate}
