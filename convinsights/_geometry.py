@@ -137,7 +137,8 @@ class Geometry:
         """
         if all(where == slice(None) for where in box):  # saves 5 µs of a small call's 100
             return box, self
-        pixels, sizes, padding, counts = zip(*map(_axis_part, box, *self._axes()), strict=True)
+        axes = [_axis_part(*sizes) for sizes in zip(box, *self._axes(), strict=True)]
+        pixels, sizes, padding, counts = zip(*axes, strict=True)
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
 
@@ -150,7 +151,7 @@ class Geometry:
         phase come from the windows by one convolution, with strides of 1, with the flipped part of
         the kernel; pixels of a phase without taps come from none.
         """
-        axes = list(map(_axis_phases, *self._axes()))
+        axes = [_axis_phases(*sizes) for sizes in zip(*self._axes(), strict=True)]
         ones, phases = (1,) * len(axes), []
         for parts in product(*axes):
             pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*parts, strict=True)

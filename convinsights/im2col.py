@@ -229,7 +229,7 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
     if bare and x.flags.c_contiguous and x.dtype == dtype and not planar:
         return x
     target, kept = geometry.interior
-    padded = _images(np.empty, len(x), geometry, x.shape[-1], dtype, planar)
+    padded = blank(len(x), geometry, x.shape[-1], dtype, planar, np.empty)
     for axis, inside in enumerate(target, 1):  # the rest is written below
         outer = (slice(None),) * axis
         padded[(*outer, slice(inside.start))] = 0
@@ -239,10 +239,18 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
 
 
 def blank(
-    batch: int, geometry: Geometry, channels: int, dtype: DType, planar: bool = False
+    batch: int,
+    geometry: Geometry,
+    channels: int,
+    dtype: DType,
+    planar: bool = False,
+    make: Callable[..., Array] = np.zeros,
 ) -> Array:
-    """Return padded images of zeros; planar: stored channel by channel."""
-    return _images(np.zeros, batch, geometry, channels, dtype, planar)
+    """Return padded images, of zeros if `make` makes them; planar: stored channel by channel."""
+    size = batch, *geometry.padded_size
+    if planar:
+        return np.moveaxis(make((channels, *size), dtype), 0, -1)
+    return make((*size, channels), dtype)
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
@@ -303,20 +311,6 @@ def few(channels: int, windows_count: int) -> bool:
     `planar`, columns `across`, and scattered `one_by_one`.
     """
     return channels <= min(NARROW, windows_count // 64)
-
-
-def _images(
-    make: Callable[..., Array],
-    batch: int,
-    geometry: Geometry,
-    channels: int,
-    dtype: DType,
-    planar: bool,
-) -> Array:
-    size = batch, *geometry.padded_size
-    if planar:
-        return np.moveaxis(make((channels, *size), dtype), 0, -1)
-    return make((*size, channels), dtype)
 
 
 def _geometry(
