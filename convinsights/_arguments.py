@@ -78,13 +78,13 @@ def as_array(name: str, value: object) -> Array:
 
 
 def result_dtype(*arrays: Array | None) -> DType:
-    """Return the dtype of a result: NumPy's promotion, integers and bools counting as float64."""
-    types = [
-        np.float64 if array.dtype.kind in "biu" else array.dtype.type
-        for array in arrays
-        if array is not None
-    ]
-    return np.result_type(*types)
+    """Return the dtype of a result: NumPy's promotion of the floating arrays among the arguments.
+
+    Integers and bools take it, so that a uint8 image leaves a float32 network in float32. They are
+    float64 where there is no floating array.
+    """
+    types = [a.dtype.type for a in arrays if a is not None and a.dtype.type in FLOATS]
+    return np.result_type(*types) if types else np.dtype(np.float64)
 
 
 def compute_dtype(dtype: DType) -> DType:

@@ -116,8 +116,8 @@ def forward(
     Returns
     -------
     y : array of x's shape
-        In the result type of x, gamma and beta, where integers count as float64; the statistics do
-        not count.
+        In the result type of the floating arrays among x, gamma and beta (float64 if there are
+        none); the statistics do not count.
     cache : Cache
         For `backward`; refers to the inputs. `cache.statistics` are those normalized by, in the
         dtype computed in.

@@ -111,7 +111,7 @@ def forward(
     -------
     y : array (N, *output_size, C * depth_multiplier)
         Output channel c * depth_multiplier + m is that of kernel[..., c, m]; in the result type of
-        the arrays, where integers count as float64.
+        the floating arrays (float64 if there are none).
     cache : Cache
         For `backward`; refers to the inputs.
 

@@ -83,7 +83,7 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C_out)
-        In the result type of the arrays, where integers count as float64.
+        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
         For `backward`; refers to the inputs.
 

@@ -110,7 +110,7 @@ def forward(
     Returns
     -------
     y : array of x's shape
-        In the result type of x, gamma and beta, where integers count as float64.
+        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
         For `backward`; refers to the inputs.
 

@@ -136,7 +136,7 @@ def forward(
     Returns
     -------
     y : array (N, *ceil(spatial / strides), C_out)
-        In the result type of x and the parameters, where integers count as float64.
+        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
         For `backward`; `cache.statistics` are those normalized by, in the order above.
 

@@ -52,6 +52,12 @@ def close(actual, expected, *, scale=None, tolerance=1e-10) -> bool:
     return True
 
 
+def result_type(*dtypes) -> np.dtype:
+    """The widest of the floating types; integers and bools take it, and alone are float64."""
+    floats = [np.dtype(dtype) for dtype in dtypes if np.dtype(dtype).kind == "f"]
+    return max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
+
+
 def dot(a, b) -> float:
     """The inner product <a, b> of two arrays of one shape."""
     assert a.shape == b.shape

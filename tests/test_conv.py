@@ -14,6 +14,7 @@ from helpers import (
     integers,
     loop_conv,
     loop_conv_gradients,
+    result_type,
     same_values,
     says,
     spied,
@@ -815,23 +816,23 @@ DTYPES = ["float16", "float32", "float64", "int16", "uint8", "bool"]
 
 @pytest.mark.parametrize("image", DTYPES)
 @pytest.mark.parametrize("weights", DTYPES)
-def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+def test_results_have_the_type_of_the_floating_arguments(image, weights):
     x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
-    floats = [np.dtype(d) if d.startswith("float") else np.dtype(float) for d in (image, weights)]
+    wanted = result_type(image, weights)
     y, cache = conv.forward(x, kernel, **OPTIONS)
     exact, exact_cache = conv.forward(x.astype(float), kernel.astype(float), **OPTIONS)
-    same_values(y, exact.astype(max(floats)))
+    same_values(y, exact.astype(wanted))
     for actual, expected in zip(
         conv.backward(dy, cache)[:2], conv.backward(dy, exact_cache)[:2], strict=True
     ):
-        same_values(actual, expected.astype(max(floats)))
+        same_values(actual, expected.astype(wanted))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bias_counts_in_the_type(dtype, plain):
     x, kernel, bias = X.astype("f2"), KERNEL.astype("f2"), np.abs(BIAS).astype(dtype)
     y, cache = conv.forward(x, kernel, bias, **OPTIONS)
-    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    wanted = result_type("f2", dtype)
     same_values(y, (plain[0] - BIAS + bias).astype(wanted))
     gradients = conv.backward(DY.astype("f2"), cache)
     assert [gradient.dtype for gradient in gradients] == [wanted] * 3

@@ -12,6 +12,7 @@ from helpers import (
     integers,
     loop_depthwise,
     loop_depthwise_gradients,
+    result_type,
     same_values,
     says,
     spied,
@@ -452,9 +453,9 @@ DTYPES = ["float16", "float32", "float64", "int16", "bool"]
 
 @pytest.mark.parametrize("image", DTYPES)
 @pytest.mark.parametrize("weights", DTYPES)
-def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+def test_results_have_the_type_of_the_floating_arguments(image, weights):
     x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
-    wanted = max(np.dtype(d if d.startswith("float") else float) for d in (image, weights))
+    wanted = result_type(image, weights)
     y, cache = depthwise.forward(x, kernel, **OPTIONS)
     exact, exact_cache = depthwise.forward(x.astype(float), kernel.astype(float), **OPTIONS)
     same_values(y, exact.astype(wanted))
@@ -468,7 +469,7 @@ def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weigh
 def test_the_bias_counts_in_the_type(dtype, plain):
     bias = np.abs(BIAS).astype(dtype)
     y, cache = depthwise.forward(X.astype("f2"), KERNEL.astype("f2"), bias, **OPTIONS)
-    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    wanted = result_type("f2", dtype)
     same_values(y, (plain[0] - BIAS + bias).astype(wanted))
     gradients = depthwise.backward(DY.astype("f2"), cache)
     assert [gradient.dtype for gradient in gradients] == [wanted] * 3

@@ -13,6 +13,7 @@ from helpers import (
     loop_transposed,
     loop_transposed_gradients,
     per_axis,
+    result_type,
     same_values,
     says,
     transposed_cases,
@@ -403,24 +404,24 @@ DTYPES = ["float16", "float32", "float64", "int16", "bool"]
 
 @pytest.mark.parametrize("image", DTYPES)
 @pytest.mark.parametrize("weights", DTYPES)
-def test_results_have_the_type_of_the_arguments_integers_as_float64(image, weights):
+def test_results_have_the_type_of_the_floating_arguments(image, weights):
     x, kernel, dy = np.abs(X).astype(image), np.abs(KERNEL).astype(weights), np.abs(DY)
-    floats = [np.dtype(d) if d.startswith("float") else np.dtype(float) for d in (image, weights)]
+    wanted = result_type(image, weights)
     y, cache = transposed.forward(x, kernel, **OPTIONS)
     exact, exact_cache = transposed.forward(x.astype(float), kernel.astype(float), **OPTIONS)
-    same_values(y, exact.astype(max(floats)))
+    same_values(y, exact.astype(wanted))
     for actual, expected in zip(
         transposed.backward(dy, cache)[:2], transposed.backward(dy, exact_cache)[:2], strict=True
     ):
-        same_values(actual, expected.astype(max(floats)))
-    assert transposed.inflate(x, 2).dtype == floats[0]
+        same_values(actual, expected.astype(wanted))
+    assert transposed.inflate(x, 2).dtype == result_type(image)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bias_counts_in_the_type(dtype, plain):
     bias = np.abs(BIAS).astype(dtype)
     y, cache = transposed.forward(X.astype("f2"), KERNEL.astype("f2"), bias, **OPTIONS)
-    wanted = np.dtype(dtype if dtype.startswith("float") else float)
+    wanted = result_type("f2", dtype)
     same_values(y, (plain[0] - BIAS + bias).astype(wanted))
     gradients = transposed.backward(DY.astype("f2"), cache)
     assert [gradient.dtype for gradient in gradients] == [wanted] * 3
