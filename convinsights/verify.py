@@ -21,7 +21,6 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -33,7 +32,6 @@ from convinsights._arguments import (
     FloatType,
     as_array,
     as_float,
-    check_fraction,
     to_integer,
 )
 from convinsights._concepts import defaults, name_of
@@ -41,13 +39,7 @@ from convinsights._verify.bounds import Precision, bounds
 from convinsights._verify.candidate import Candidate, Failure, Trial
 from convinsights._verify.cases import MODULES, adversarial
 from convinsights._verify.diagnosis import Diagnosis, diagnose
-from convinsights._verify.slopes import (
-    Slopes,
-    argument_names,
-    as_cotangent,
-    as_double,
-    refuse_annihilated,
-)
+from convinsights._verify.slopes import adjoint_gap, check_gradients, generator
 
 __all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
 
@@ -216,7 +208,7 @@ def verify(
     if not sizes:
         raise ValueError("ranks must name one rank at least, got none")
     varied = sorted(candidate.varied)
-    rng = _generator(seed)
+    rng = generator(seed)
     cases = list(adversarial(module, sizes, varied, candidate.precision.stored, rng))
     trials = []
     progress = _Progress(candidate.title)
@@ -302,176 +294,6 @@ def error_bound(
     return bounds(module, rounded, defaults(module) | hyperparameters, precision)["y"]
 
 
-def adjoint_gap(
-    forward: Callable[[Array], Array],
-    backward: Callable[[Array], Array],
-    x: Array,
-    *,
-    dy: Array | None = None,
-    seed: int = 0,
-) -> float:
-    """Measure how far a linear function and its backward are from being adjoint.
-
-    <dy, forward(v)> == <backward(dy), v> for every v and dy. It is no difference, so nothing is
-    lost to a step: the gap is about 1e-16 for a right backward.
-
-    Parameters
-    ----------
-    forward : callable
-        forward(x) -> y, linear (without bias).
-    backward : callable
-        backward(dy) -> dx.
-    x : array of float64
-        Tried along with four random arrays of its shape.
-    dy : array like y, optional
-        The cotangent; random, unless given.
-    seed : int
-        Of what is random.
-
-    Returns
-    -------
-    float
-        The largest |<dy, forward(v)> - <dx, v>| relative to the magnitudes summed.
-
-    Raises
-    ------
-    ValueError
-        If forward is not linear, dy is constant or annihilated by forward (then <dy, forward(v)>
-        is 0 for all v, and wrong gradients pass), or a shape is wrong.
-    TypeError
-        If x or a result is not float64.
-
-    References
-    ----------
-    Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (the dot-product test).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from convinsights import verify
-    >>> x = np.array([3.0, 1.0, 2.0])
-    >>> bool(verify.adjoint_gap(np.cumsum, lambda dy: np.cumsum(dy[::-1])[::-1], x) < 1e-15)
-    True
-    >>> bool(verify.adjoint_gap(np.cumsum, np.cumsum, x) > 0.1)
-    True
-    """
-    x, rng = as_double("x", x), _generator(seed)
-    if np.any(as_double("forward(0)", forward(np.zeros_like(x)))):
-        raise ValueError("forward must be linear, but forward(0) is not 0: leave out the bias")
-    probes = [x, *rng.normal(size=(4, *x.shape))]
-    outputs = [as_double("forward(x)", forward(v.copy())) for v in probes]
-    cotangent = as_cotangent(dy, outputs[0].shape, rng)
-    refuse_annihilated(cotangent, outputs[1:], "every forward(x)")
-    dx = as_double("backward(dy)", backward(cotangent.copy()))
-    if dx.shape != x.shape:
-        raise ValueError(f"backward must return dx of x's shape {x.shape}, got shape {dx.shape}")
-    gaps = [0.0]
-    for v, y in zip(probes, outputs, strict=True):
-        terms, others = cotangent * y, dx * v
-        size = np.abs(terms).sum() + np.abs(others).sum()
-        if size:
-            gaps.append(abs(terms.sum() - others.sum()) / size)
-    return float(max(gaps))
-
-
-def check_gradients(
-    forward: Callable[..., Array],
-    backward: Callable[..., Any],
-    *arrays: Array | None,
-    dy: Array | None = None,
-    directions: int = 4,
-    tolerance: float = 1e-6,
-    seed: int = 0,
-) -> float:
-    """Compare gradients with differences along random directions, one argument at a time.
-
-    The slope that a gradient foretells must lie between the differences to the left and to the
-    right (which encloses it where a ReLU turns on or off in one of the steps).
-
-    Parameters
-    ----------
-    forward : callable
-        forward(*arrays) -> y.
-    backward : callable
-        backward(dy, *arrays) -> gradients, a tuple of one for each of the arrays (for a single one
-        also the gradient itself); None for arrays that are None.
-    *arrays : arrays of float64, or None
-        Where to differentiate.
-    dy : array like y, optional
-        The cotangent; random, unless given.
-    directions : int
-        For each array.
-    tolerance : float
-        Of slopes, relative to the sum of the magnitudes |dy * difference|.
-    seed : int
-        Of what is random.
-
-    Returns
-    -------
-    float
-        The largest error of a slope in those units.
-
-    Raises
-    ------
-    AssertionError
-        If a gradient is wrong. The message names the argument, the worst direction and the worst
-        of its elements.
-    ValueError
-        If dy is constant, or orthogonal to every change of y by one of the arrays (batch
-        normalization annihilates constants: wrong gradients would pass), or a size is wrong.
-    TypeError
-        If an array or a result is not float64: differences in float32 keep three digits.
-
-    References
-    ----------
-    Griewank and Walther, "Evaluating Derivatives", 2008, section 3.2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from convinsights import verify
-    >>> x, y = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])
-    >>> error = verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * x), x, y)
-    >>> bool(error < 1e-9)
-    True
-    >>> verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * y), x, y)
-    ... # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    AssertionError: the gradient of x2 is wrong: ...
-    """
-    rng = _generator(seed)
-    directions = to_integer("directions", directions)
-    tolerance = check_fraction("tolerance", tolerance)
-    if all(a is None for a in arrays):
-        raise ValueError("give one array at least: there is nothing to differentiate by")
-    names = argument_names(forward, len(arrays))
-    given = [None if a is None else as_double(n, a) for n, a in zip(names, arrays, strict=True)]
-
-    def copies() -> list[Any]:
-        return [None if a is None else a.copy() for a in given]
-
-    def output(index: int, change: Array) -> Array:
-        moved = copies()
-        moved[index] += change
-        return as_double("forward(…)", forward(*moved))
-
-    y = as_double("forward(…)", forward(*copies()))
-    cotangent = as_cotangent(dy, y.shape, rng)
-    gradients = backward(cotangent.copy(), *copies())
-    if not isinstance(gradients, (tuple, list)):
-        gradients = (gradients,)
-    if len(gradients) != len(given):
-        raise ValueError(
-            f"backward must return {len(given)} gradients, one for each array, got {len(gradients)}"
-        )
-    largest = 0.0
-    for index, (name, array) in enumerate(zip(names, given, strict=True)):
-        if array is not None:
-            slopes = Slopes(name, array, y, cotangent, partial(output, index))
-            largest = max(largest, slopes.check(gradients[index], directions, tolerance, rng))
-    return largest
-
-
 # -- of implementations --------------------------------------------------------------------------
 
 
@@ -539,12 +361,6 @@ def _report(candidate: Candidate, trials: Sequence[Trial]) -> Report:
         failed = sum(bool(trial.failures) for trial in same)
         rows.append(Row(kind, len(same), failed, max(trial.worst for trial in same)))
     return Report(candidate.title, len(ran), tuple(failures), declined, name, tuple(rows))
-
-
-def _generator(seed: int) -> np.random.Generator:
-    # Not the stream of default_rng(seed), which the caller's own arrays may come from: batch
-    # normalization, for one, annihilates a cotangent that is its x.
-    return np.random.default_rng([1992, to_integer("seed", seed, minimum=0)])
 
 
 def _check_module(module: object) -> None:
