@@ -23,7 +23,6 @@ Covariate Shift", 2015.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +44,7 @@ from convinsights._arguments import (
     shown,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._products import rounded
 from convinsights._weights import ParameterCount
 
@@ -79,7 +79,7 @@ class Gradients(NamedTuple):
     statistics: Statistics | None
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads; of it, `statistics` are those that were normalized by."""
 

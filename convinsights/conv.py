@@ -26,7 +26,6 @@ Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +49,7 @@ from convinsights._arguments import (
     shape_of,
     spatial_rank,
 )
+from convinsights._caches import cache_class
 from convinsights._geometry import Geometry
 from convinsights._passes import channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
@@ -76,7 +76,7 @@ class Gradients(NamedTuple):
     bias: Array | None
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads: the inputs themselves, and where the windows lay."""
 

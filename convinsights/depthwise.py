@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -44,6 +43,7 @@ from convinsights._arguments import (
     spatial_rank,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._geometry import Geometry
 from convinsights._products import rounded
 from convinsights._weights import count, he_normal, spatial_size
@@ -72,7 +72,7 @@ BLOCK = 2**22
 SPREAD = 3
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads: the inputs themselves, and where the windows lay."""
 

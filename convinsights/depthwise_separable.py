@@ -23,7 +23,6 @@ Eckart and Young, "The approximation of one matrix by another of lower rank", 19
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +46,7 @@ from convinsights._arguments import (
     spatial_rank,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._products import rounded
 
 __all__ = [
@@ -72,7 +72,7 @@ class Gradients(NamedTuple):
     bias: Array | None
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """The caches of the two steps."""
 

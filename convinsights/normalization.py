@@ -29,7 +29,6 @@ Wu and He, "Group Normalization", 2018.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +49,7 @@ from convinsights._arguments import (
     result_dtype,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._products import rounded
 from convinsights._weights import ParameterCount
 
@@ -72,7 +72,7 @@ class Gradients(NamedTuple):
     beta: Array | None
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads: the inputs themselves, and mean and variance of every group, (N, G)."""
 

@@ -11,7 +11,6 @@ Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines",
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from convinsights._arguments import (
     check_shape,
     result_dtype,
 )
+from convinsights._caches import cache_class
 
 __all__ = ["Cache", "Gradients", "backward", "forward"]
 
@@ -34,7 +34,7 @@ class Gradients(NamedTuple):
     x: Array
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads: the input itself."""
 

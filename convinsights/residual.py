@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -50,6 +49,7 @@ from convinsights._arguments import (
     spatial_rank,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._products import rounded
 from convinsights._weights import ParameterCount, spatial_size
 from convinsights.batchnorm import Statistics
@@ -91,7 +91,7 @@ class Gradients(NamedTuple):
     parameters: Parameters
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """The caches of the steps, in the order in which they were taken."""
 

@@ -22,7 +22,6 @@ Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,6 +47,7 @@ from convinsights._arguments import (
     shown,
     spatial_rank,
 )
+from convinsights._caches import cache_class
 from convinsights._geometry import Geometry, effective_size, resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """What backward reads: the inputs themselves, and the convolution that was transposed."""
 

@@ -18,7 +18,6 @@ Lin, Chen and Yan, "Network in Network", 2013.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from convinsights._arguments import (
     shape_of,
     to_integer,
 )
+from convinsights._caches import cache_class
 from convinsights._weights import count, he_normal
 from convinsights.conv import Gradients
 
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@cache_class
 class Cache:
     """The cache of the convolution that it is, and the shape in which the kernel was given."""
 

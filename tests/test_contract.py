@@ -254,6 +254,13 @@ def test_caches_are_frozen_dataclasses(module):
     assert "__dict__" not in dir(cache), "a misspelt field would be taken"
 
 
+@pytest.mark.parametrize("module", GRADIENTS)
+def test_caches_equal_themselves_alone(module):
+    kind = module_of(module).Cache
+    assert kind.__eq__ is object.__eq__
+    assert kind.__hash__ is object.__hash__
+
+
 def test_every_dataclass_is_frozen_but_the_one_that_is_filled_in():
     found = set()
     for info in pkgutil.walk_packages(convinsights.__path__, "convinsights."):
