@@ -23,9 +23,10 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights._verify import bounds
-from convinsights._verify import candidate as trials
-from convinsights._verify.hypotheses import hypotheses
+from convinsights.verify import _bounds as bounds
+from convinsights.verify import _candidate as trials
+from convinsights.verify import _run as running
+from convinsights.verify._hypotheses import hypotheses
 
 rng = np.random.default_rng(4)
 
@@ -42,7 +43,7 @@ def allowances_of(number, precision, gradients):
     return ALLOWANCES(KEPT[number], precision, gradients)
 
 
-ADVERSARIAL, ALLOWANCES, KEPT = verify.adversarial, trials.allowances, {}
+ADVERSARIAL, ALLOWANCES, KEPT = running.adversarial, trials.allowances, {}
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def _each_case_is_made_once(monkeypatch):
             return allowances_of(id(case), precision, gradients)
         return ALLOWANCES(case, precision, gradients)
 
-    monkeypatch.setattr(verify, "adversarial", cases)
+    monkeypatch.setattr(running, "adversarial", cases)
     monkeypatch.setattr(trials, "allowances", allowed)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from convinsights import batchnorm, im2col, transposed
 from convinsights._arguments import Array
-from convinsights._verify.candidate import Trial
-from convinsights._verify.cases import Case, Outcome, apply
-from convinsights._verify.hypotheses import Hypothesis, hypotheses
+from convinsights.verify._candidate import Trial
+from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._hypotheses import Hypothesis, hypotheses
 
 __all__ = ["Diagnosis", "Result", "diagnose"]
 

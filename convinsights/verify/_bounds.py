@@ -22,7 +22,7 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable
 from convinsights._arguments import Array, DType
-from convinsights._verify.cases import Case, Outcome, apply
+from convinsights.verify._cases import Case, Outcome, apply
 
 __all__ = ["FACTOR", "Precision", "allowances", "bounds"]
 

@@ -22,7 +22,7 @@ from convinsights import batchnorm, depthwise, depthwise_separable, im2col, tran
 from convinsights._arguments import Array
 from convinsights._concepts import defaults
 from convinsights._geometry import effective_size
-from convinsights._verify.cases import Case, Outcome, apply, resized, resolved
+from convinsights.verify._cases import Case, Outcome, apply, resized, resolved
 
 __all__ = ["Hypothesis", "hypotheses"]
 

@@ -35,11 +35,11 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._concepts import defaults, name_of
-from convinsights._verify.bounds import Precision, bounds
-from convinsights._verify.candidate import Candidate, Failure, Trial
-from convinsights._verify.cases import MODULES, adversarial
-from convinsights._verify.diagnosis import Diagnosis, diagnose
-from convinsights._verify.slopes import adjoint_gap, check_gradients, generator
+from convinsights.verify._bounds import Precision, bounds
+from convinsights.verify._candidate import Candidate, Failure, Trial
+from convinsights.verify._cases import MODULES, adversarial
+from convinsights.verify._diagnosis import Diagnosis, diagnose
+from convinsights.verify._slopes import adjoint_gap, check_gradients, generator
 
 __all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
 

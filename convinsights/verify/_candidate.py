@@ -13,8 +13,8 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights._concepts import name_of
-from convinsights._verify.bounds import Precision, allowances
-from convinsights._verify.cases import Case, Outcome, arranged
+from convinsights.verify._bounds import Precision, allowances
+from convinsights.verify._cases import Case, Outcome, arranged
 
 __all__ = ["Candidate", "Failure", "Trial"]
 
