@@ -54,7 +54,7 @@ class Parameters(NamedTuple):
     bias: Any
 
 
-def initialize(rng, dtype=np.float32):
+def initialize(rng, dtype=np.float32, taps=4):
     # The kernel of a transposed convolution has the shape of the convolution's that it leads back.
     return Parameters(
         down1=conv.initialize(rng, (4, 4), 1, 32, dtype=dtype),
@@ -64,9 +64,9 @@ def initialize(rng, dtype=np.float32):
         encode=conv.initialize(rng, (2, 2), 64, CODE, dtype=dtype),
         decode=transposed.initialize(rng, (2, 2), CODE, 64, dtype=dtype),
         decode_norm=batchnorm.initialize(64, dtype=dtype),
-        up2=transposed.initialize(rng, (4, 4), 64, 32, dtype=dtype),
+        up2=transposed.initialize(rng, (taps, taps), 64, 32, dtype=dtype),
         up2_norm=batchnorm.initialize(32, dtype=dtype),
-        up1=transposed.initialize(rng, (4, 4), 32, 1, dtype=dtype),
+        up1=transposed.initialize(rng, (taps, taps), 32, 1, dtype=dtype),
         bias=np.zeros(1, dtype),
     )
 
@@ -75,7 +75,7 @@ def initial_statistics():
     return tuple(batchnorm.initial_statistics(channels) for channels in (32, 64, 64, 32))
 
 
-def forward(x, p, moving=(None,) * 4):
+def forward(x, p, moving=(None,) * 4, double=HALVE):
     """Encode and decode: the reconstruction, the statistics used, caches for `backward`."""
     y, c1 = conv.forward(x, p.down1, **HALVE)  # (N, 4, 4, 32)
     y, c2 = batchnorm.forward(y, *p.down1_norm, moving[0])
@@ -87,10 +87,10 @@ def forward(x, p, moving=(None,) * 4):
     y, c8 = transposed.forward(code, p.decode)  # (N, 2, 2, 64)
     y, c9 = batchnorm.forward(y, *p.decode_norm, moving[2])
     y, c10 = relu.forward(y)
-    y, c11 = transposed.forward(y, p.up2, **HALVE)  # (N, 4, 4, 32)
+    y, c11 = transposed.forward(y, p.up2, **double)  # (N, 4, 4, 32)
     y, c12 = batchnorm.forward(y, *p.up2_norm, moving[3])
     y, c13 = relu.forward(y)
-    y, c14 = transposed.forward(y, p.up1, p.bias, **HALVE)  # (N, 8, 8, 1)
+    y, c14 = transposed.forward(y, p.up1, p.bias, **double)  # (N, 8, 8, 1)
     y = (1 + np.tanh(y / 2)) / 2  # the sigmoid 1 / (1 + exp(-y)), without its overflow
     used = tuple(cache.statistics for cache in (c2, c5, c9, c12))
     return y, used, (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, y)

@@ -3,15 +3,17 @@
     python examples/figures.py
 
 writes every SVG file under `examples/figures/` again. Each function below returns one picture; the
-numbers in it are gradients, columns and matrices that `convinsights` made.
+numbers in it are gradients, columns and matrices that `convinsights` made. `curves.py` plots what
+was measured.
 """
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import curves
 import numpy as np
 
-from convinsights import batchnorm, conv, dilated, im2col, residual, transposed
+from convinsights import batchnorm, conv, dilated, im2col, transposed
 
 FOLDER = Path(__file__).parent / "figures"
 INK, PAPER, EMPTY = "#24292f", "#fbfaf7", "#eceae4"
@@ -231,63 +233,6 @@ def norms() -> str:
     return picture(8 + 4 * (channels * size + 40), bottom + 30, "What is averaged together", parts)
 
 
-def gradient_sizes(shortcut: bool, normalize: bool, layers: int = 20) -> list[float]:
-    """Return the size of the gradient at the top of a stack, and below each of its layers.
-
-    The stack is that of `residual.md`: blocks of normalization, ReLU and convolution, with fixed
-    kernels; a plain layer is what is left of a block without its short cut.
-    """
-    image = (np.arange(64) ** 3 % 23 - 11).reshape(1, 16, 4) / 8
-    x, caches = image, []
-    for layer in range(layers):
-        kernel = ((np.arange(48) + layer) ** 3 % 23 - 11).reshape(3, 4, 4) / 32
-        block = residual.Parameters((kernel,), ((np.ones(4), np.zeros(4)),))
-        statistics = None if normalize else residual.initial_statistics(block)
-        y, cache = residual.forward(x, block, statistics, variant="preactivation")
-        x, caches = y if shortcut else y - x, [cache, *caches]
-    gradients = [image[:, ::-1]]
-    for cache in caches:
-        dx = residual.backward(gradients[-1], cache).x
-        gradients.append(dx if shortcut else dx - gradients[-1])
-    sizes = [float(np.sqrt((gradient**2).mean())) for gradient in gradients]
-    return [size / sizes[0] for size in sizes]
-
-
-def depth() -> str:
-    """Plot gradient sizes by depth, on a scale of powers of ten."""
-    left, right, top, decade = 60, 420, 50, 30
-
-    def place(layer: int, size: float) -> tuple[float, float]:
-        return left + layer * (right - left) / 20, top + (2 - np.log10(size)) * decade
-
-    parts = [text(left - 8, top - 26, "size of the gradient, 1 at the top", 12, "start")]
-    for power in range(-6, 3, 2):
-        y = place(0, 10.0**power)[1]
-        parts.append(f'<path d="M{left} {y:g}H{right}" stroke="{EMPTY}" stroke-width="2"/>')
-        parts.append(
-            text(left - 8, y, f"10<tspan dy='-4' font-size='9'>{power}</tspan>", 12, "end")
-        )
-    bottom = place(0, 1e-6)[1]
-    for layer in range(0, 21, 4):
-        parts.append(text(place(layer, 1)[0], bottom + 18, layer, 12))
-    parts.append(text((left + right) / 2, bottom + 38, "layers below the top", 12))
-    stacks = {
-        "plain, normalized": (False, True),
-        "residual": (True, False),
-        "residual, normalized": (True, True),
-        "plain": (False, False),
-    }
-    for place_in_list, (name, (shortcut, normalize)) in enumerate(stacks.items()):
-        points = [place(i, size) for i, size in enumerate(gradient_sizes(shortcut, normalize))]
-        colour, line = HUES[place_in_list], " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
-        style = f'fill="none" stroke="{colour}" stroke-width="2.5"'
-        parts.append(f'<polyline points="{line}" {style}/>')
-        offset = {"residual": 8, "residual, normalized": -8}.get(name, 0)
-        parts.append(text(right + 8, points[-1][1] + offset, name, 12, "start"))
-    title = "Gradient sizes by depth, plain and residual"
-    return picture(right + 150, bottom + 56, title, parts)
-
-
 PICTURES: dict[str, Callable[[], str]] = {
     "columns": columns,
     "matrix": matrix,
@@ -296,7 +241,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "gridding": gridding,
     "overlap": overlap,
     "norms": norms,
-    "depth": depth,
+    **curves.PLOTS,
 }
 
 
