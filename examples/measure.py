@@ -121,54 +121,61 @@ def depth():
 
 
 def stack_curve(seed, layers, shortcut):
-    rng, float32 = np.random.default_rng(seed), np.float32
-    block = {"kernel_sizes": [(3, 3)], "in_channels": CHANNELS, "filters": CHANNELS}
-    p = (
-        conv.initialize(rng, (3, 3), 1, CHANNELS, dtype=float32),
-        *(
-            residual.initialize(rng, **block, variant="preactivation", dtype=float32)
-            for _ in range(layers)
-        ),
-        batchnorm.initialize(CHANNELS, dtype=float32),
-        unary.initialize(rng, CHANNELS, 10, dtype=float32),
-    )
-    moving = [residual.initial_statistics(block) for block in p[1:-2]]
-    moving.append(batchnorm.initial_statistics(CHANNELS))
+    p, moving = initialize_stack(np.random.default_rng(seed), layers)
 
     def forward(x, p, moving):
-        moving = moving or [None] * (layers + 1)
-        y, cache = conv.forward(x, p[0], strides=2, padding="same")
-        caches = [cache]
-        for block, known in zip(p[1:-2], moving, strict=False):
-            # A plain layer is what is left of a block when its short cut is taken away.
-            z, cache = residual.forward(y, block, known, variant="preactivation")
-            y = z if shortcut else z - y
-            caches.append(cache)
-        y, cache = batchnorm.forward(y, *p[-2], moving[-1])
-        caches += [cache, unary.forward(y, p[-1])[1]]
-        scores = unary.forward(y.mean(axis=(1, 2), keepdims=True), p[-1])[0][:, 0, 0]
-        return scores, [cache.statistics for cache in caches[1:-1]], caches
+        return stack_forward(x, p, moving or [None] * (layers + 1), shortcut)
 
     def backward(dscores, caches):
-        dy = np.broadcast_to(dscores[:, None, None] / 16, (len(dscores), 4, 4, 10))
-        dy, dclassifier, _ = unary.backward(dy, caches[-1])
-        dy, *dnorm, _ = batchnorm.backward(dy, caches[-2])
-        dblocks = []
-        for cache in reversed(caches[1:-2]):
-            dx, dblock = residual.backward(dy, cache)
-            dy = dx if shortcut else dx - dy
-            dblocks.insert(0, dblock)
-        _, dstem, _ = conv.backward(dy, caches[0])
-        return (dstem, *dblocks, dnorm, dclassifier)
+        return stack_backward(dscores, caches, shortcut)
 
-    def update(moving, used):
-        *blocks, last = zip(moving, used, strict=True)
-        return [
-            *(residual.update(old, new, momentum=0.9) for old, new in blocks),
-            batchnorm.update(*last, momentum=0.9),
-        ]
+    return training_curve(seed, RATES[0], p, moving, forward, backward, update_stack)
 
-    return training_curve(seed, RATES[0], p, moving, forward, backward, update)
+
+def initialize_stack(rng, layers, dtype=np.float32):
+    block = {"kernel_sizes": [(3, 3)], "in_channels": CHANNELS, "filters": CHANNELS}
+    block |= {"variant": "preactivation", "dtype": dtype}
+    stem = conv.initialize(rng, (3, 3), 1, CHANNELS, dtype=dtype)
+    blocks = [residual.initialize(rng, **block) for _ in range(layers)]
+    norm = batchnorm.initialize(CHANNELS, dtype=dtype)
+    classifier = unary.initialize(rng, CHANNELS, 10, dtype=dtype)
+    statistics = [*map(residual.initial_statistics, blocks), batchnorm.initial_statistics(CHANNELS)]
+    return (stem, blocks, norm, classifier), statistics
+
+
+def stack_forward(x, p, moving, shortcut):
+    stem, blocks, norm, classifier = p
+    y, first = conv.forward(x, stem, strides=2, padding="same")  # (N, 4, 4, CHANNELS)
+    caches = []
+    for block, known in zip(blocks, moving[:-1], strict=True):
+        z, cache = residual.forward(y, block, known, variant="preactivation")
+        # A plain layer is what is left of a block when its short cut is taken away.
+        y = z if shortcut else z - y
+        caches.append(cache)
+    y, last = batchnorm.forward(y, *norm, moving[-1])
+    y, reading = unary.forward(y, classifier)
+    used = [*(cache.statistics for cache in caches), last.statistics]
+    return y.mean(axis=(1, 2)), used, (first, caches, last, reading)
+
+
+def stack_backward(dscores, caches, shortcut):
+    first, caches, last, reading = caches
+    dy = np.broadcast_to(dscores[:, None, None] / 16, (len(dscores), 4, 4, 10))
+    dy, dclassifier, _ = unary.backward(dy, reading)
+    dy, *dnorm, _ = batchnorm.backward(dy, last)
+    dblocks = []
+    for cache in reversed(caches):
+        dx, dblock = residual.backward(dy, cache)
+        dy = dx if shortcut else dx - dy
+        dblocks.insert(0, dblock)
+    _, dstem, _ = conv.backward(dy, first)
+    return dstem, dblocks, dnorm, dclassifier
+
+
+def update_stack(moving, used):
+    *blocks, last = zip(moving, used, strict=True)
+    updated = [residual.update(*both, momentum=0.9) for both in blocks]
+    return [*updated, batchnorm.update(*last, momentum=0.9)]
 
 
 # -- checkerboards --------------------------------------------------------------------------------
