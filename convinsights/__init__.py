@@ -28,7 +28,7 @@ from convinsights import (
 )
 
 if TYPE_CHECKING:
-    from convinsights import translate, verify
+    from convinsights import draw, translate, verify
 
 __all__ = [
     "batchnorm",
@@ -36,6 +36,7 @@ __all__ = [
     "depthwise",
     "depthwise_separable",
     "dilated",
+    "draw",
     "im2col",
     "layouts",
     "normalization",
@@ -53,6 +54,6 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> ModuleType:
     # Tools, not layers, and as much code again: loaded when first asked for.
-    if name in ("translate", "verify"):
+    if name in ("draw", "translate", "verify"):
         return importlib.import_module(f"convinsights.{name}")
     raise AttributeError(f"module 'convinsights' has no attribute {name!r}")

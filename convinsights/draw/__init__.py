@@ -1,0 +1,25 @@
+"""Draw what a geometry does, as a moving picture.
+
+Every function returns an SVG as a value: `str(picture)` is its text, a notebook shows it, and
+`picture.save(path)` writes it to a file. All that is drawn is computed by the library, whatever the
+geometry. Pictures move without a script, also as an `<img>` on a page; where less motion is
+preferred they stand still, and the still picture explains the same. They follow the reader's light
+or dark scheme, are legible on 400 pixels, and at most 60,000 bytes: what is larger is refused.
+
+From a terminal, with the SVG on standard output:
+
+    python -m convinsights.draw windows conv --input 6 6 --kernel 3 3 --strides 2 --padding same
+
+References
+----------
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
+Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
+2019, doi:10.23915/distill.00021.
+Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016,
+doi:10.23915/distill.00003.
+"""
+
+from convinsights.draw._canvas import Picture
+from convinsights.draw._windows import windows
+
+__all__ = ["Picture", "windows"]

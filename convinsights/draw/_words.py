@@ -1,0 +1,160 @@
+"""The words on a picture of windows: what is counted, and the geometry."""
+
+from __future__ import annotations
+
+import math
+
+from convinsights._arguments import per_axis
+from convinsights.draw._scenes import Scene
+
+__all__ = [
+    "TAPS",
+    "beside",
+    "by",
+    "counted",
+    "description",
+    "law",
+    "legend",
+    "settings",
+    "sides",
+    "summary",
+    "title",
+]
+
+TAPS = ("tp", "tq")  # the kernels of two planes
+
+
+def by(size: tuple[int, ...]) -> str:
+    """Write a size: 5 × 5."""
+    return " × ".join(map(str, size))
+
+
+def _brief(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else by(values)
+
+
+def settings(view: Scene) -> str:
+    """Write the hyperparameters in words."""
+    geometry, options = view.geometry, view.options
+    words = [f"kernel {by(geometry.kernel_size)}", f"strides {_brief(geometry.strides)}"]
+    padding = options.get("padding")
+    if isinstance(padding, str):
+        words.append(f'padding "{padding}"')
+    if max(geometry.dilation_rate) > 1:
+        rate, span = _brief(geometry.dilation_rate), by(view.span)
+        words.append(f"dilation rate {rate} (spans {span})")
+    if options.get("output_padding") is not None:
+        extra = per_axis(
+            "output_padding", options["output_padding"], len(view.input_size), minimum=0
+        )
+        words.append(f"output padding {_brief(extra)}")
+    if len(view.parts) > 1 and view.name != "depthwise":
+        words.append(f"groups {options['groups']}")
+    return ", ".join(words)
+
+
+def sides(view: Scene) -> str:
+    """Say how many zeros there are on which side, or of a transposed one how much is cut off."""
+    pairs = view.geometry.padding
+    names = (
+        (("above", "below"), ("left", "right")) if len(pairs) == 2 else (("in front", "behind"),)
+    )
+    words = [
+        f"{count} {side}"
+        for pair, both in zip(pairs, names, strict=True)
+        for count, side in zip(pair, both, strict=True)
+    ]
+    what = "cut off" if view.back else "zeros"
+    if not any(map(sum, pairs)):
+        return f"nothing {what}" if view.back else "no zeros"
+    return f"{what}: {', '.join(words)}"
+
+
+def law(view: Scene) -> list[str]:
+    """Calculate the output's size, once where all axes are alike."""
+    geometry, span = view.geometry, view.span
+    laws = []
+    for axis, (n, s, (before, after), k) in enumerate(
+        zip(view.input_size, geometry.strides, geometry.padding, span, strict=True)
+    ):
+        m = view.output_size[axis]
+        if view.back:
+            cut = f" − {before} − {after}" if before + after else ""
+            extra = m - ((n - 1) * s + k - before - after)
+            more = f" + {extra}" if extra else ""
+            laws.append(f"({n} − 1) · {s} + {k}{cut}{more} = {m}")
+        else:
+            zeros = f"{before} + {n} + {after}" if before + after else f"{n}"
+            laws.append(f"⌊({zeros} − {k}) / {s}⌋ + 1 = {m}")
+    if len(set(laws)) == 1:
+        return [f"size: {laws[0]}"]
+    return [f"{what}: {how}" for what, how in zip(("rows", "columns"), laws, strict=True)]
+
+
+def counted(view: Scene, frame: int, window: tuple[int, ...]) -> str:
+    """Count what a window reads, or how much of a stamp lands."""
+    taps = view.reads.shape[1]
+    pixels = int((view.reads[frame] > 0).sum())
+    where = window[0] if len(window) == 1 else f"({', '.join(map(str, window))})"
+    if view.back:
+        lost = f", {taps - pixels} cut off" if taps > pixels else ""
+        return f"stamp {where}: {pixels} of {taps} taps land{lost}"
+    zeros = f" and {_several(taps - pixels, 'zero')}" if taps > pixels else ""
+    return f"window {where}: {_several(pixels, 'pixel')}{zeros}"
+
+
+def beside(view: Scene) -> str:
+    """Say in the still picture what the dashed window is."""
+    if math.prod(view.geometry.output_size) == 1:
+        return ""
+    return "; dashed: the one beside it"
+
+
+def summary(view: Scene) -> str:
+    """Count all products."""
+    windows, taps = view.reads.shape
+    outside = int((view.reads == 0).sum())
+    what = "stamps" if view.back else "windows"
+    lost = "cut off" if view.back else "with zeros"
+    rest = f", {outside} {lost}" if outside else ""
+    return f"{windows} {what} × {taps} taps = {windows * taps} products{rest}"
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def legend(view: Scene) -> list[tuple[str, str]]:
+    """Explain the kinds of cells that there are."""
+    idle, padded = not view.counts.all(), any(map(sum, view.geometry.padding))
+    if view.back:
+        most = int(view.counts.max())
+        stamps = [(f"k{count}", _several(count, "stamp")) for count in sorted({1, most} - {0})]
+        return [
+            ("px", "input"),
+            ("ts", "stamp of the kernel"),
+            *stamps,
+            *[("bl", "no stamp")] * idle,
+            *[("ze", "cut off")] * padded,
+        ]
+    taps = [("tp", "pixel × tap")]
+    if len(view.parts) > 1:
+        taps = [(kind, f"kernel of {part}") for kind, part in zip(TAPS, view.parts, strict=True)]
+    return [
+        ("px", "pixel"),
+        *[("un", "read by no window")] * idle,
+        *[("ze", "zero of the padding")] * padded,
+        *taps,
+        ("ou", "output"),
+    ]
+
+
+def title(view: Scene) -> str:
+    """Name the picture."""
+    sizes = by(view.input_size), by(view.output_size)
+    return f"{view.name}: input {sizes[0]}, {settings(view)}, output {sizes[1]}"
+
+
+def description(view: Scene) -> str:
+    """Say what is seen, for those who do not see it."""
+    return f"{summary(view)}. {'; '.join([sides(view), *law(view)])}."

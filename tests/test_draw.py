@@ -1,0 +1,550 @@
+"""Pictures are read back from their SVG, still and moving, and compared with what is computed."""
+
+import re
+import runpy
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from helpers import conv_cases, depthwise_cases, says, transposed_cases, unary_cases
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from convinsights import conv, depthwise, dilated, draw, relu, transposed, unary
+from convinsights.draw.__main__ import main
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+# ---- reading a picture
+
+
+class Seen(NamedTuple):
+    """The cells of one plane by their place, and what lies on them frame by frame."""
+
+    cells: dict  # (kind, place): corner
+    kinds: dict  # (kind, place): class
+    windows: list  # per frame: the corners of the taps
+    rings: list  # per frame: the corner of the cell that belongs to the window
+    stamps: list  # per frame: {corner: count written there}
+
+
+def style_of(svg):
+    return svg.find(f"{SVG}style").text
+
+
+def moves(style, name, frames):
+    """Where the keyframes move a shape to, while a frame lasts."""
+    steps = re.search(rf"@keyframes \w+-{name}{{(.*?}})}}", style)[1]
+    places = re.findall(
+        r"[\d.]+%,[\d.]+%{transform:translate\((\S+?)px,(\S+?)px\);opacity:1", steps
+    )
+    assert len(places) == frames
+    return [(float(x), float(y)) for x, y in places]
+
+
+def corner(shape, shift=(0, 0)):
+    """The corner of a cell: what is drawn lies 1 inside of it."""
+    inside = 1 if shape.tag == f"{SVG}rect" else 0
+    return tuple(float(shape.get(k)) + d - inside for k, d in zip("xy", shift, strict=True))
+
+
+def translation(shape):
+    return tuple(
+        map(float, re.fullmatch(r"translate\((\S+) (\S+)\)", shape.get("transform")).groups())
+    )
+
+
+def place(text):
+    return tuple(map(int, text.split(",")))
+
+
+def read(picture, plane=0, planes=1):
+    svg = ET.fromstring(str(picture))
+    cells, kinds = {}, {}
+    for kind in ("input", "output", "padding"):
+        found = [use for use in svg.iter(f"{SVG}use") if use.get(f"data-{kind}")]
+        assert len(found) % planes == 0
+        count = len(found) // planes
+        for use in found[plane * count : (plane + 1) * count]:
+            key = kind, place(use.get(f"data-{kind}"))
+            assert key not in cells
+            cells[key], kinds[key] = corner(use), use.get("class").split()[0]
+    frames = [g for g in svg.iter(f"{SVG}g") if g.get("data-window")]
+    frames = frames[plane * len(frames) // planes : (plane + 1) * len(frames) // planes]
+    parents = {child: parent for parent in svg.iter() for child in parent}
+    group = [g for g in svg.iter(f"{SVG}g") if g.get("class") == "w"][plane]
+    origin = translation(parents[group])
+    style, (still, *others) = style_of(svg), [g for g in frames if g.get("class").endswith(" s")]
+    assert not others
+    if "@keyframes" in style:
+        shifts = moves(style, "w", len(frames))
+        number = int(re.search(r" d(\d+) ", still.get("class"))[1])
+        assert np.allclose(shifts[number], translation(group), atol=0.11)
+    else:
+        shifts = [translation(group)]
+    taps = [rect for rect in group if rect.get("class") in ("tp", "tq", "ts")]
+    windows = [[corner(tap, np.add(origin, shift)) for tap in taps] for shift in shifts]
+    rings = [corner(g.find(f"{SVG}rect[@class='wi']")) for g in frames]
+    stamps = [g for g in svg.iter(f"{SVG}g") if g.get("data-stamp")]
+    counts = [
+        {corner(use): int(use.get("class")[1:]) for use in g}
+        for g in stamps[plane * len(stamps) // planes : (plane + 1) * len(stamps) // planes]
+    ]
+    return Seen(cells, kinds, windows, rings, counts)
+
+
+def on(seen, spot):
+    """The cell whose corner is there; coordinates are written to a tenth."""
+    names = list(seen.cells)
+    distance = np.abs(np.array([seen.cells[name] for name in names]) - spot).max(axis=1)
+    assert distance.min() < 0.35, "no cell is there"
+    return names[distance.argmin()]
+
+
+# ---- windows
+
+
+class Drawn(NamedTuple):
+    """A call of `windows` and the same operation with ones for weights, on one plane."""
+
+    module: object
+    input_size: tuple
+    kernel_size: tuple
+    keywords: dict
+    planes: int
+
+    def draw(self, **more):
+        return draw.windows(self.module, self.input_size, self.kernel_size, **self.keywords, **more)
+
+    def forward(self, image):
+        keywords = {k: v for k, v in self.keywords.items() if k != "groups"}
+        x = np.reshape(image, (1, *self.input_size, 1)).astype(float)
+        return self.module.forward(x, np.ones((*self.kernel_size, 1, 1)), **keywords)
+
+    def support(self, pixel):
+        """The input pixels that an output pixel depends on, by its gradient."""
+        y, cache = self.forward(np.ones(self.input_size))
+        dy = np.zeros_like(y)
+        dy[(0, *pixel, 0)] = 1
+        return set(zip(*self.module.backward(dy, cache).x[0, ..., 0].nonzero(), strict=True))
+
+
+@st.composite
+def drawings(draw_from):
+    """Any geometry of one or two axes that is small enough to be seen."""
+    module, cases = draw_from(
+        st.sampled_from(
+            [
+                (conv, conv_cases()),
+                (dilated, conv_cases()),
+                (depthwise, depthwise_cases()),
+                (transposed, transposed_cases()),
+                (unary, unary_cases()),
+            ]
+        )
+    )
+    case = draw_from(cases.filter(lambda case: case.x.ndim < 5))
+    kernel_size = case.kernel.shape[:-2] or (1,) * (case.x.ndim - 2)
+    planes = 2 if module is depthwise or case.hyperparameters.get("groups", 1) > 1 else 1
+    return Drawn(module, case.x.shape[1:-1], kernel_size, case.hyperparameters, planes)
+
+
+@given(drawings())
+@settings(max_examples=60)
+def test_every_frame_lights_what_the_gradient_depends_on(case):
+    y, _ = case.forward(np.ones(case.input_size))
+    output_size = y.shape[1:-1]
+    frames = list(np.ndindex(*(case.input_size if case.module is transposed else output_size)))
+    assume(len(frames) <= 60)
+    picture = case.draw()
+    assert len(str(picture).encode()) <= 60_000
+    for plane in range(case.planes):
+        seen = read(picture, plane, case.planes)
+        for kind, size in (("input", case.input_size), ("output", output_size)):
+            assert {p for k, p in seen.cells if k == kind} == set(np.ndindex(*size))
+        assert len(seen.windows) == len(seen.rings) == len(frames)
+        for frame, taps, ring in zip(frames, seen.windows, seen.rings, strict=True):
+            assert len(taps) == np.prod(case.kernel_size)
+            lit = {on(seen, tap) for tap in taps}
+            assert len(lit) == len(taps)
+            if case.module is transposed:
+                assert on(seen, ring) == ("input", frame)
+                image = np.zeros(case.input_size)
+                image[frame] = 1
+                stamped = case.forward(image)[0][0, ..., 0]
+                assert {p for k, p in lit if k == "output"} == set(
+                    zip(*stamped.nonzero(), strict=True)
+                )
+            else:
+                assert on(seen, ring) == ("output", frame)
+                assert {p for k, p in lit if k == "input"} == case.support(frame)
+
+
+@given(transposed_cases().filter(lambda case: case.x.ndim < 5))
+@settings(max_examples=20)
+def test_stamps_count_what_has_been_added_so_far(case):
+    groups = case.hyperparameters["groups"]
+    case = Drawn(transposed, case.x.shape[1:-1], case.kernel.shape[:-2], case.hyperparameters, 1)
+    seen = read(case.draw(animate=False), 0, 2 if groups > 1 else 1)
+    image, shown = np.zeros(case.input_size), {}
+    for pixel, stamp in zip(np.ndindex(*case.input_size), seen.stamps, strict=True):
+        image[pixel] = 1
+        shown |= {on(seen, spot): count for spot, count in stamp.items()}
+        counts = case.forward(image)[0][0, ..., 0]
+        assert shown == {("output", p): counts[p] for p in zip(*counts.nonzero(), strict=True)}
+
+
+@given(drawings())
+@settings(max_examples=20)
+def test_pixels_that_no_window_reads_and_padding_look_different(case):
+    assume(case.module is not transposed)
+    seen = read(case.draw(animate=False), 0, case.planes)
+    y, cache = case.forward(np.ones(case.input_size))
+    read_by = case.module.backward(np.ones_like(y), cache).x[0, ..., 0]
+    for (kind, pixel), shade in seen.kinds.items():
+        expected = {"output": "ou", "padding": "ze"}.get(kind)
+        assert shade == (expected or ("px" if read_by[pixel] else "un"))
+
+
+def test_zeros_of_same_lie_below_and_to_the_right():
+    seen = read(draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same"))
+    zeros = {pixel for kind, pixel in seen.cells if kind == "padding"}
+    assert zeros == {(6, j) for j in range(7)} | {(i, 6) for i in range(7)}
+
+
+def test_a_frame_lasts_as_long_for_window_beam_words_and_output():
+    picture = draw.windows(conv, 5, 2, strides=2)
+    style = style_of(ET.fromstring(str(picture)))
+    duration = float(re.search(r"\.f{animation:\w+-f ([\d.]+)s", style)[1])
+    glide = re.search(r"@keyframes \w+-w{(.*?}})", style)[1]
+    starts = [float(start) for start in re.findall(r"([\d.]+)%,[\d.]+%{transform", glide)]
+    delays = [float(re.search(rf"\.d{k}{{animation-delay:(\S+)s}}", style)[1]) for k in range(2)]
+    filled = [re.search(rf"@keyframes \w+-o{k}{{(.*?}})}}", style)[1] for k in range(2)]
+    assert starts[:2] == pytest.approx([0, 100 / 4.5], abs=0.01)
+    shifted = [(delay / duration + 1) * 100 for delay in delays]
+    assert shifted == pytest.approx(starts[:2], abs=0.1)
+    assert filled[0] == "0%,100%{opacity:1}"
+    assert starts[1] < float(re.search(r"}([\d.]+)%,100%{opacity:1", filled[1])[1]) < starts[1] + 5
+
+
+def test_holes_are_under_the_window_but_not_under_its_taps():
+    seen = read(draw.windows(dilated, 5, 2, dilation_rate=3, padding="valid"))
+    assert [[on(seen, tap)[1] for tap in taps] for taps in seen.windows] == [
+        [(0,), (3,)],
+        [(1,), (4,)],
+    ]
+
+
+def words(picture):
+    svg = ET.fromstring(str(picture))
+    return [text.text for text in svg.iter(f"{SVG}text")]
+
+
+def test_words_say_what_is_seen():
+    shown = words(draw.windows(conv, (6, 5), (3, 3), strides=(2, 1), padding="same"))
+    assert {
+        "input 6 × 5",
+        "output 3 × 5",
+        'kernel 3 × 3, strides 2 × 1, padding "same"',
+        "zeros: 0 above, 1 below, 1 left, 1 right",
+        "rows: ⌊(0 + 6 + 1 − 3) / 2⌋ + 1 = 3",
+        "columns: ⌊(1 + 5 + 1 − 3) / 1⌋ + 1 = 5",
+        "window (0, 0): 6 pixels and 3 zeros",
+        "window (0, 1): 9 pixels",
+        "15 windows × 9 taps = 135 products, 31 with zeros",
+        "zero of the padding",
+    } <= set(shown)
+
+
+def test_words_of_a_transposed_convolution():
+    shown = words(draw.windows(transposed, (3, 3), (3, 3), strides=2, padding=1, output_padding=1))
+    assert {
+        "input 3 × 3",
+        "output 6 × 6",
+        "kernel 3 × 3, strides 2, output padding 1",
+        "cut off: 1 above, 1 below, 1 left, 1 right",
+        "size: (3 − 1) · 2 + 3 − 1 − 1 + 1 = 6",
+        "stamp (0, 0): 4 of 9 taps land, 5 cut off",
+        "9 stamps × 9 taps = 81 products, 17 cut off",
+        "4 stamps",
+    } <= set(shown)
+
+
+def test_one_window_has_no_other_beside_it():
+    assert "window 0: 3 pixels" in words(draw.windows(conv, 3, 3, animate=False))
+    assert "window 0: 3 pixels; dashed: the one beside it" in words(draw.windows(conv, 4, 3))
+
+
+def test_channels_that_stay_apart_are_drawn_apart():
+    assert "output 4, channel 1" in words(draw.windows(depthwise, 4, 2, padding="same"))
+    grouped = words(draw.windows(conv, 4, 2, groups=3))
+    assert {"input 4, group 1", 'kernel 2, strides 1, padding "valid", groups 3'} <= set(grouped)
+
+
+# ---- every picture
+
+
+PICTURES = {
+    "two axes": lambda: draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same"),
+    "one axis": lambda: draw.windows(dilated, 9, 3, padding="causal"),
+    "depthwise": lambda: draw.windows(depthwise, (5, 5), (3, 3)),
+    "stamps": lambda: draw.windows(transposed, (3, 3), (3, 3), strides=2),
+    "stamps in groups": lambda: draw.windows(transposed, 3, 2, groups=2),
+    "still": lambda: draw.windows(conv, 5, 2, animate=False),
+}
+every_picture = pytest.mark.parametrize(
+    "picture", [make() for make in PICTURES.values()], ids=PICTURES
+)
+TAGS = ("svg", "title", "desc", "style", "defs", "g", "rect", "use", "path", "text")
+MOTION = "@media (prefers-reduced-motion:no-preference){"
+
+
+@every_picture
+def test_is_said_to_those_who_do_not_see_it(picture):
+    svg = ET.fromstring(str(picture))
+    labels = [svg.find(f"{SVG}{tag}") for tag in ("title", "desc")]
+    assert svg.get("role") == "img"
+    assert svg.get("aria-labelledby").split() == [label.get("id") for label in labels]
+    assert all(len(label.text) > 20 for label in labels)
+    assert repr(picture) == f"<Picture: {labels[0].text}>"
+
+
+@every_picture
+def test_needs_no_script_and_nothing_from_elsewhere(picture):
+    svg = ET.fromstring(str(picture))
+    for shape in svg.iter():
+        assert shape.tag.removeprefix(SVG) in TAGS
+        assert all(not name.startswith("on") for name in shape.attrib)
+        assert shape.get("href", "#").startswith("#")
+    assert "url(" not in str(picture)
+    assert "@import" not in str(picture)
+
+
+@every_picture
+def test_what_is_used_is_defined_and_every_class_has_its_style(picture):
+    svg = ET.fromstring(str(picture))
+    ids = [shape.get("id") for shape in svg.iter() if shape.get("id")]
+    assert len(set(ids)) == len(ids)
+    assert all(name.startswith(svg.get("id")) for name in ids)
+    assert {use.get("href")[1:] for use in svg.iter(f"{SVG}use")} <= set(ids)
+    style = style_of(svg)
+    for shape in svg.iter():
+        for kind in (shape.get("class") or "").split():
+            named = re.search(rf"#{svg.get('id')} \.{kind}[{{,]", style)
+            assert named or (kind[0] in "dowg" and MOTION not in style), kind
+
+
+@every_picture
+def test_stands_still_where_motion_is_not_wanted(picture):
+    style = style_of(ET.fromstring(str(picture)))
+    assert "animation" not in style.split(MOTION)[0]
+    assert "@keyframes" not in style.split(MOTION)[0]
+    assert style.count("{") == style.count("}")
+
+
+@every_picture
+def test_follows_the_scheme_of_the_page_on_no_ground_of_its_own(picture):
+    svg = ET.fromstring(str(picture))
+    style = style_of(svg).split(MOTION)[0]
+    light, dark = style.split("@media (prefers-color-scheme:dark){")
+    coloured = r"(\.\w+){[^}]*(?:fill|stroke):#"
+    assert set(re.findall(coloured, light)) == set(re.findall(coloured, dark))
+    for shape in svg.iter(f"{SVG}rect"):
+        assert float(shape.get("width")) < 470
+
+
+@every_picture
+def test_is_legible_at_400_pixels(picture):
+    svg = ET.fromstring(str(picture))
+    assert svg.get("viewBox").split()[2] == "480"
+    sizes = re.findall(r"font-size:([\d.]+)px", str(picture))
+    assert min(map(float, sizes)) * 400 / 480 >= 9
+    for text in svg.iter(f"{SVG}text"):
+        assert len(text.text) * 7.2 <= 480
+
+
+@every_picture
+def test_is_the_same_every_time_and_a_value(picture):
+    again = [make() for make in PICTURES.values()]
+    assert picture in again
+    assert picture == draw.Picture(str(picture))
+
+
+def test_pictures_on_one_page_keep_apart():
+    names = {ET.fromstring(str(make())).get("id") for make in PICTURES.values()}
+    assert len(names) == len(PICTURES)
+
+
+def test_is_shown_in_notebooks_and_saved(tmp_path):
+    picture = draw.windows(conv, 4, 2)
+    assert picture._repr_svg_() == str(picture)
+    picture.save(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes() == str(picture).encode()
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "call"),
+    [
+        (
+            TypeError,
+            "module must be a module of convinsights, got 'conv'",
+            lambda: draw.windows("conv", 4, 2),
+        ),
+        (
+            ValueError,
+            "module must be one of conv, depthwise, dilated, ... got convinsights.relu",
+            lambda: draw.windows(relu, 4, 2),
+        ),
+        (
+            TypeError,
+            "hyperparameters of conv must be strides, padding, ... got stride",
+            lambda: draw.windows(conv, 4, 2, stride=2),
+        ),
+        (TypeError, "input_size must be an integer, got 4.0", lambda: draw.windows(conv, 4.0, 2)),
+        (
+            ValueError,
+            "input_size[1] must be at least 1, got 0",
+            lambda: draw.windows(conv, (4, 0), 2),
+        ),
+        (
+            ValueError,
+            "input_size must be an int or one for each of up to 2 axes, got (4, 4, 4)",
+            lambda: draw.windows(conv, (4, 4, 4), 2),
+        ),
+        (
+            ValueError,
+            "input_size must be an int or one for each of up to 2 axes, got ()",
+            lambda: draw.windows(conv, (), 2),
+        ),
+        (
+            ValueError,
+            "input_size must be small enough to be seen, at most 40 ... got (41,)",
+            lambda: draw.windows(conv, 41, 2),
+        ),
+        (TypeError, "kernel_size must be given for conv, got None", lambda: draw.windows(conv, 4)),
+        (
+            ValueError,
+            "kernel_size must be an int or have one entry per ... got (2, 2)",
+            lambda: draw.windows(conv, 4, (2, 2)),
+        ),
+        (ValueError, "kernel_size must be 1 for unary, got 2", lambda: draw.windows(unary, 4, 2)),
+        (ValueError, "kernel does not fit its padded input", lambda: draw.windows(conv, 2, 3)),
+        (
+            ValueError,
+            "groups must be at least 1, got 0",
+            lambda: draw.windows(conv, 4, 3, groups=0),
+        ),
+        (
+            ValueError,
+            "strides must be at least 1, got 0",
+            lambda: draw.windows(conv, 4, 3, strides=0),
+        ),
+        (
+            ValueError,
+            "output_padding must be 0 … 1 per spatial axis",
+            lambda: draw.windows(transposed, 4, 3, strides=2, output_padding=2),
+        ),
+        (TypeError, "animate must be a bool, got 1", lambda: draw.windows(conv, 4, 3, animate=1)),
+        (
+            ValueError,
+            "a picture must be at most 60000 bytes, got",
+            lambda: draw.windows(conv, (14, 14), 3),
+        ),
+    ],
+)
+def test_refuses(error, message, call):
+    with pytest.raises(error, match=says(message)):
+        call()
+
+
+# ---- the command line
+
+
+def test_command_draws_what_the_function_draws():
+    line = "windows conv --input 6 6 --kernel 3 3 --strides 2 --padding same"
+    command = [sys.executable, "-m", "convinsights.draw", *line.split()]
+    shown = subprocess.run(command, capture_output=True, check=True)
+    assert shown.stdout.decode() == str(PICTURES["two axes"]())
+    assert shown.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "picture"),
+    [
+        ("windows conv --input 5 --kernel 2 --still", lambda: PICTURES["still"]()),
+        (
+            "windows dilated --input 6 --kernel 2 --padding 0,2 --dilation-rate 3",
+            lambda: draw.windows(dilated, 6, 2, padding=((0, 2),), dilation_rate=3),
+        ),
+        (
+            "windows conv --input 5 6 --kernel 3 2 --strides 2 1 --padding 1 0,1 --groups 2",
+            lambda: draw.windows(
+                conv, (5, 6), (3, 2), strides=(2, 1), padding=(1, (0, 1)), groups=2
+            ),
+        ),
+        (
+            "windows transposed --input 3 --kernel 3 --strides 2 --padding 1 --output-padding 1",
+            lambda: draw.windows(transposed, 3, 3, strides=2, padding=1, output_padding=1),
+        ),
+        (
+            "windows transposed --input 3 --kernel 3 --strides 2 --output-size 8",
+            lambda: draw.windows(transposed, 3, 3, strides=2, output_size=8),
+        ),
+        ("windows unary --input 4 --strides 2", lambda: draw.windows(unary, 4, strides=2)),
+    ],
+)
+def test_command_takes_every_hyperparameter(line, picture, capfdbinary):
+    main(line.split())
+    assert capfdbinary.readouterr().out.decode() == str(picture())
+
+
+def test_module_runs_as_a_command(monkeypatch, capfdbinary):
+    line = "windows conv --input 5 --kernel 2 --still"
+    monkeypatch.setattr(sys, "argv", ["draw", *line.split()])
+    monkeypatch.delitem(sys.modules, "convinsights.draw.__main__")
+    runpy.run_module("convinsights.draw", run_name="__main__")
+    assert capfdbinary.readouterr().out.decode() == str(PICTURES["still"]())
+
+
+def test_command_writes_a_file(tmp_path):
+    main(["windows", "conv", "--input", "5", "--kernel", "2", "--output", str(tmp_path / "a.svg")])
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8") == str(draw.windows(conv, 5, 2))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "the following arguments are required: picture"),
+        ("windows relu --input 4", "invalid choice: 'relu'"),
+        ("windows conv --kernel 3", "the following arguments are required: --input"),
+        ("windows conv --input 4", "kernel_size must be given for conv"),
+        ("windows conv --input x --kernel 2", "argument --input: invalid int value: 'x'"),
+        ("windows conv --input 4 --kernel 2 --padding full", "padding must be"),
+        ("windows conv --input 4 --kernel 2 --padding 1,x", "argument --padding: invalid"),
+        ("windows conv --input 2 --kernel 3", "error: kernel does not fit its padded input"),
+        ("windows unary --input 2 --padding 1", "hyperparameters of unary must be strides"),
+        ("windows conv --input 4 --kernel 2 --output /no/such/folder/a.svg", "No such file"),
+    ],
+)
+def test_command_refuses_with_status_2(line, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("line", ["--help", "windows --help"])
+def test_command_helps(line, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 0
+    assert "usage: python -m convinsights.draw" in capsys.readouterr().out
