@@ -1,7 +1,27 @@
 """Check your own kernel: whether it is right, and if not, what is wrong, when, and where."""
 
 from convinsights.verify._candidate import Failure
+from convinsights.verify._formats import (
+    BFLOAT16,
+    FLOAT8_E4M3,
+    FLOAT8_E5M2,
+    TFLOAT32,
+    Format,
+)
 from convinsights.verify._run import Report, Row, error_bound, verify
 from convinsights.verify._slopes import adjoint_gap, check_gradients
 
-__all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
+__all__ = [
+    "BFLOAT16",
+    "FLOAT8_E4M3",
+    "FLOAT8_E5M2",
+    "TFLOAT32",
+    "Failure",
+    "Format",
+    "Report",
+    "Row",
+    "adjoint_gap",
+    "check_gradients",
+    "error_bound",
+    "verify",
+]

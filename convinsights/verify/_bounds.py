@@ -1,10 +1,8 @@
 """How far rounding can take a correct implementation: bounds by derivation, element by element.
 
-A sum of n products in precision u is, in any order, off by at most gamma_n times the sum of the
-products' magnitudes, gamma_n = n u / (1 - n u). Convolutions and their gradients are such sums: the
-same operation on absolute values gives the magnitudes, and on ones it counts the products. Rounding
-errors are as often up as down: with sqrt(n) in place of n and a factor of 8 the bound fails with a
-probability of at most 2 n exp(-32), or 2.5e-14 n.
+A sum of n products is, in any order, off by at most gamma_n times the sum of the products'
+magnitudes (see `Precision`). Convolutions and their gradients are such sums: the same operation on
+absolute values gives the magnitudes, and on ones it counts the products.
 
 References
 ----------
@@ -14,66 +12,17 @@ Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable
-from convinsights._arguments import Array, DType
+from convinsights._arguments import Array
 from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._precision import Precision
 
-__all__ = ["FACTOR", "Precision", "allowances", "bounds"]
-
-# Standard deviations, so to speak, that the probabilistic bound allows.
-FACTOR = 8.0
-
-
-@dataclass(frozen=True)
-class Precision:
-    """What results are stored in, what they are summed in, and whether errors count as random."""
-
-    stored: DType
-    summed: DType
-    probabilistic: bool
-
-    @property
-    def unit(self) -> float:
-        """The unit roundoff u of the sums."""
-        return float(np.finfo(self.summed).eps) / 2
-
-    @property
-    def rounding(self) -> float:
-        """The unit roundoff of the final rounding, 0 where the sums are already stored so."""
-        stored = float(np.finfo(self.stored).eps) / 2
-        return stored if stored > self.unit else 0.0
-
-    @property
-    def exact_integers(self) -> float:
-        """The largest integer up to which all are held exactly: 2^24 in float32."""
-        return 1 / max(self.unit, self.rounding)
-
-    def growth(self, n: Any) -> Any:
-        """Return what n roundings do to a product: gamma_n, or its probabilistic sibling."""
-        n, u = np.asarray(n, np.float64), self.unit
-        with np.errstate(divide="ignore"):
-            gamma = np.where(n * u < 1, n * u / np.abs(1 - n * u), np.inf)
-        if not self.probabilistic:
-            return gamma
-        return np.minimum(gamma, np.expm1(FACTOR * np.sqrt(n) * u + n * u**2 / (1 - u)))
-
-    def final(self, bound: Array, magnitude: Array) -> Array:
-        """Add the rounding of the result to the bound of the sum."""
-        if self.rounding:
-            bound = bound + self.rounding * (magnitude + bound) + smallest(self.stored) / 2
-        # 0 times an infinite bound
-        return np.where(np.isnan(bound), np.inf, bound)
-
-
-def smallest(dtype: DType) -> float:
-    """Return the smallest positive number of a dtype, below which products underflow."""
-    return float(np.finfo(dtype).tiny) * float(np.finfo(dtype).eps)
+__all__ = ["Precision", "allowances", "bounds"]
 
 
 class Sums(NamedTuple):
@@ -135,7 +84,7 @@ def _sums(
 
 def _of_sums(module: ModuleType, sums: Sums, precision: Precision) -> Outcome:
     # Inputs that are finer than the sums lose digits when they are read.
-    finer = np.finfo(precision.stored).eps < np.finfo(precision.summed).eps
+    finer = precision.stored.unit < precision.unit
     # What a composed concept hands from step to step may be stored in between.
     stored = precision.rounding if module is depthwise_separable else 0.0
     result = {}
@@ -144,7 +93,7 @@ def _of_sums(module: ModuleType, sums: Sums, precision: Precision) -> Outcome:
         growth = precision.growth(n)
         with np.errstate(invalid="ignore"):  # an infinite bound on no products at all
             bound = np.where(magnitude > 0, (growth + stored + growth * stored) * magnitude, 0)
-        bound = bound + smallest(precision.summed) * n
+        bound = bound + precision.summed.smallest * n
         result[name] = precision.final(bound, np.abs(sums.truth[name]))
     return result
 

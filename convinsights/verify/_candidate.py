@@ -87,7 +87,7 @@ class Candidate:
     @property
     def title(self) -> str:
         """What is verified, for headings."""
-        stored, summed = self.precision.stored, self.precision.summed
+        stored, summed = self.precision.stored.name, self.precision.summed.name
         sums = "" if stored == summed else f" summed in {summed}"
         return f"{name_of(self.module)} in {stored}{sums}"
 
@@ -147,7 +147,7 @@ class Candidate:
             return None
         if isinstance(array, tuple):
             return type(array)(*(self._handed(a, layout) for a in array))
-        return arranged(array.astype(self.precision.stored), layout)
+        return arranged(self.precision.stored.rounded(array), layout)
 
     def _compare(self, trial: Trial, name: str, value: Any) -> None:
         expected, allowed = trial.case.truth[name], trial.allowed[name]
@@ -179,8 +179,8 @@ class Candidate:
                 expected=float(expected[index]),
                 allowed=float(allowed[index]),
             )
-        elif array.dtype.type is not self.precision.stored.type:
-            message = f"{name}: got dtype {array.dtype}, expected {self.precision.stored}"
+        elif array.dtype.type is not self.precision.result.carrier.type:
+            message = f"{name}: got dtype {array.dtype}, expected {self.precision.result.carrier}"
             trial.fail(name, message, values=False, diagnosis="dtype_changed")
 
 

@@ -28,10 +28,8 @@ import numpy as np
 
 from convinsights._arguments import (
     Array,
-    DType,
     FloatType,
     as_array,
-    as_float,
     to_integer,
 )
 from convinsights._concepts import defaults, name_of
@@ -39,6 +37,7 @@ from convinsights.verify._bounds import Precision, bounds
 from convinsights.verify._candidate import Candidate, Failure, Trial
 from convinsights.verify._cases import MODULES, adversarial
 from convinsights.verify._diagnosis import Diagnosis, diagnose
+from convinsights.verify._formats import Numbers
 from convinsights.verify._slopes import adjoint_gap, check_gradients, generator
 
 __all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
@@ -209,7 +208,7 @@ def verify(
         raise ValueError("ranks must name one rank at least, got none")
     varied = sorted(candidate.varied)
     rng = generator(seed)
-    cases = list(adversarial(module, sizes, varied, candidate.precision.stored, rng))
+    cases = list(adversarial(module, sizes, varied, candidate.precision.stored.carrier, rng))
     trials = []
     progress = _Progress(candidate.title)
     try:
@@ -285,7 +284,7 @@ def error_bound(
     array([[[12.]]])
     """
     _check_module(module)
-    precision = _precision(dtype, accumulate, probabilistic)
+    precision = Precision.of(module, dtype, None, accumulate, probabilistic=probabilistic)
     names = module.Gradients._fields
     if len(arrays) > len(names):
         raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
@@ -321,7 +320,7 @@ def _candidate(
                 f"supports must name hyperparameters of {name_of(module)} ({', '.join(known)}), "
                 f"got {', '.join(strange)}"
             )
-    precision = _precision(dtype, accumulate, probabilistic=True)
+    precision = Precision.of(module, dtype, None, accumulate)
     passed = {"forward": frozenset(named), "backward": frozenset(_keywords(backward)[0])}
     return Candidate(module, forward, backward, precision, frozenset(varied), passed)
 
@@ -369,16 +368,10 @@ def _check_module(module: object) -> None:
         raise TypeError(f"module must be one of {names}, got {module!r}")
 
 
-def _precision(dtype: FloatType, accumulate: FloatType | None, probabilistic: bool) -> Precision:
-    stored = as_float(dtype)
-    summed = stored if accumulate is None else as_float(accumulate, "accumulate")
-    return Precision(stored, summed, probabilistic)
-
-
-def _rounded(name: str, value: Any, dtype: DType) -> Any:
+def _rounded(name: str, value: Any, stored: Numbers) -> Any:
     if value is None or isinstance(value, tuple):
         return value
-    return as_array(name, value).astype(dtype).astype(np.float64)
+    return stored.rounded(as_array(name, value)).astype(np.float64)
 
 
 def _sequence(name: str, value: Any) -> list[Any]:

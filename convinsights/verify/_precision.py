@@ -1,0 +1,121 @@
+"""What an implementation claims of its arithmetic, and what one rounding after another can do.
+
+Three formats, in the order in which a product meets them: the arrays and the result are stored in
+one, operands are rounded to the next before they are multiplied, and sums are formed in the third.
+With the unit roundoff u of the sums, n roundings change a product by at most
+
+    gamma_n = n u / (1 - n u)
+
+of itself. Rounding errors are as often up as down: with sqrt(n) in place of n and a factor of 8 the
+bound fails with a probability of at most 2 n exp(-32), or 2.5e-14 n.
+
+References
+----------
+Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
+Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convinsights import batchnorm, normalization
+from convinsights._arguments import FLOATS, Array, shown
+from convinsights._concepts import name_of
+from convinsights.verify._formats import INT32, SMALL_INTEGERS, Kind, Numbers, as_numbers
+
+__all__ = ["ALGORITHMS", "FACTOR", "NORMALIZATIONS", "Precision"]
+
+ALGORITHMS = ("direct", "winograd", "fft")
+NORMALIZATIONS = (batchnorm, normalization)
+
+# Standard deviations, so to speak, that the probabilistic bound allows.
+FACTOR = 8.0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What numbers are stored in, rounded to before they are multiplied, and summed in.
+
+    `algorithm` is how the products are summed, `probabilistic` whether errors count as random.
+    """
+
+    stored: Numbers
+    operands: Numbers
+    summed: Numbers
+    algorithm: str = "direct"
+    probabilistic: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        module: ModuleType,
+        dtype: Kind,
+        operands: Kind | None = None,
+        accumulate: Kind | None = None,
+        algorithm: str = "direct",
+        probabilistic: bool = True,
+    ) -> Precision:
+        """Check what was claimed, and fill in what was not."""
+        linear = module not in NORMALIZATIONS
+        stored = as_numbers("dtype", dtype, (*FLOATS, *SMALL_INTEGERS) if linear else FLOATS)
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {shown(algorithm)}")
+        if not linear and algorithm != "direct":
+            raise ValueError(
+                f"algorithm must be direct for {name_of(module)}, which is no convolution, "
+                f"got {algorithm}"
+            )
+        rounded = stored if operands is None else as_numbers("operands", operands)
+        if operands is not None and (stored.integers or not linear):
+            what = stored.name if linear else name_of(module)
+            raise ValueError(
+                f"operands must not be given for {what}, which rounds none, got {rounded.name}"
+            )
+        if stored.integers:
+            summed = as_numbers("accumulate", accumulate or np.int32, INT32)
+        elif accumulate is not None:
+            summed = as_numbers("accumulate", accumulate)
+        else:
+            summed = stored if stored.format is None else Numbers.of(np.dtype(np.float32))
+        return cls(stored, rounded, summed, algorithm, probabilistic)
+
+    @property
+    def result(self) -> Numbers:
+        """What results are: stored like the arrays, but for sums of integers."""
+        return self.summed if self.stored.integers else self.stored
+
+    @property
+    def unit(self) -> float:
+        """The unit roundoff u of the sums."""
+        return self.summed.unit
+
+    @property
+    def rounding(self) -> float:
+        """The unit roundoff of the final rounding, 0 where the sums are already stored so."""
+        return self.result.unit if self.result.unit > self.unit else 0.0
+
+    @property
+    def exact_integers(self) -> float:
+        """The largest integer up to which all results are held exactly: 2^24 in float32."""
+        return min(self.summed.exact, self.result.exact)
+
+    def growth(self, n: Any) -> Any:
+        """Return what n roundings do to a product: gamma_n, or its probabilistic sibling."""
+        n, u = np.asarray(n, np.float64), self.unit
+        with np.errstate(divide="ignore"):
+            gamma = np.where(n * u < 1, n * u / np.abs(1 - n * u), np.inf)
+        if not self.probabilistic:
+            return gamma
+        return np.minimum(gamma, np.expm1(FACTOR * np.sqrt(n) * u + n * u**2 / (1 - u)))
+
+    def final(self, bound: Array, magnitude: Array) -> Array:
+        """Add the rounding of the result to the bound of the sum."""
+        if self.rounding:
+            bound = bound + self.rounding * (magnitude + bound) + self.result.smallest / 2
+        # 0 times an infinite bound
+        return np.where(np.isnan(bound), np.inf, bound)

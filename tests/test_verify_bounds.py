@@ -1,0 +1,229 @@
+import numpy as np
+import pytest
+
+from convinsights import batchnorm, conv, depthwise_separable, verify
+from convinsights.verify import _bounds as bounds
+from convinsights.verify._cases import Case
+from convinsights.verify._precision import Precision
+
+rng = np.random.default_rng(15)
+
+
+def test_the_bound_by_hand():
+    x, kernel = np.array([[[1.0], [2.0], [1.0]]]), np.array([1.0, -1.0, 1.0]).reshape(3, 1, 1)
+    u = 2.0**-24
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32)
+    gamma = 3 * u / (1 - 3 * u)
+    np.testing.assert_allclose(bound, [[[gamma * 4]]], rtol=1e-12)
+    with_bias = verify.error_bound(conv, x, kernel, np.array([-5.0]), dtype=np.float32)
+    np.testing.assert_allclose(with_bias, [[[4 * u / (1 - 4 * u) * 9]]], rtol=1e-12)
+
+
+def test_the_bound_in_float16_adds_the_final_rounding():
+    x, kernel = np.full((1, 3, 1), 0.5), np.ones((3, 1, 1))
+    u, half = 2.0**-24, 2.0**-11
+    gamma = 3 * u / (1 - 3 * u)
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float16, accumulate=np.float32)
+    np.testing.assert_allclose(bound, [[[1.5 * (gamma + half * (1 + gamma)) + 2.0**-25]]])
+    alone = verify.error_bound(conv, x, kernel, dtype=np.float16)
+    np.testing.assert_allclose(
+        alone, [[[3 * half / (1 - 3 * half) * 1.5 + 3 * 2.0**-24]]], rtol=1e-12
+    )
+
+
+def test_sums_coarser_than_the_inputs_round_those_too():
+    x, kernel = np.full((1, 3, 1), 0.5), np.ones((3, 1, 1))
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float64, accumulate=np.float32)
+    u = 2.0**-24
+    np.testing.assert_allclose(bound, [[[5 * u / (1 - 5 * u) * 1.5]]], rtol=1e-12)
+
+
+def test_the_probabilistic_bound_has_the_factor_8():
+    x, kernel = np.ones((1, 2304, 1)), np.ones((2304, 1, 1))
+    u = 2.0**-24
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32, probabilistic=True)
+    np.testing.assert_allclose(bound, [[[8 * 48 * u * 2304]]], rtol=1e-4)
+    short = x[:, :9], kernel[:9]
+    few = [
+        verify.error_bound(conv, *short, dtype=np.float32, probabilistic=p) for p in (True, False)
+    ]
+    np.testing.assert_array_equal(*few)
+
+
+def test_what_many_roundings_do_by_the_formulas():
+    u, n = 2.0**-11, 1000
+    rigorous, random = (
+        Precision.of(conv, np.float16, probabilistic=p).growth(n) for p in (False, True)
+    )
+    np.testing.assert_allclose(rigorous, n * u / (1 - n * u), rtol=1e-12)
+    exponent = 8 * np.sqrt(n) * u + n * u**2 / (1 - u)
+    np.testing.assert_allclose(random, np.exp(exponent) - 1, rtol=1e-12)
+
+
+def test_the_rigorous_bound_of_too_many_terms_is_infinite():
+    x, kernel = np.ones((1, 2304, 1)), np.ones((2304, 1, 1))
+    assert verify.error_bound(conv, x, kernel, dtype=np.float16) == np.inf
+    assert verify.error_bound(conv, 0 * x, kernel, dtype=np.float16) < 1
+    assert verify.error_bound(conv, x, kernel, dtype=np.float16, probabilistic=True) < np.inf
+
+
+def test_the_bound_counts_the_terms_of_each_element():
+    x, kernel = np.ones((1, 3, 1)), np.ones((3, 1, 1))
+    bound = verify.error_bound(conv, x, kernel, dtype=np.float32, padding="same")
+    np.testing.assert_allclose(bound.ravel() * 2**24, [4, 9, 4], rtol=1e-6)
+
+
+def test_the_bound_of_two_steps_counts_the_roundings_of_both():
+    x, spatial, pointwise = np.ones((1, 3, 2)), np.ones((3, 2, 1)), np.ones((2, 1))
+    arrays = (depthwise_separable, x, spatial, pointwise)
+    bound = verify.error_bound(*arrays, dtype=np.float32)
+    np.testing.assert_allclose(bound * 2**24, [[[6 * (3 + 2)]]], rtol=1e-6)
+    between = verify.error_bound(*arrays, np.ones(1), dtype=np.float16, accumulate=np.float32)
+    half, sums = 2.0**-11, 6 * 2.0**-24  # stored twice in float16, once between the steps
+    np.testing.assert_allclose(between, [[[7 * (half + sums) + 7 * half]]], rtol=1e-3)
+
+
+def every_bound(module, arrays, dy, **settings):
+    """The rigorous bounds of y and of all gradients in float32, in units of 2^-24."""
+    precision = Precision.of(module, np.float32, probabilistic=False)
+    found = bounds.bounds(module, arrays, settings, precision, dy)
+    return {name: bound.ravel() * 2**24 for name, bound in found.items()}
+
+
+def test_the_bounds_of_the_gradients_of_two_steps_count_the_roundings_of_both():
+    arrays = np.ones((1, 4, 2)), np.ones((3, 2, 1)), np.ones((2, 3)), np.ones(3)
+    settings = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+    found = every_bound(depthwise_separable, arrays, np.ones((1, 2, 3)), **settings)
+    wanted = {  # roundings times magnitude
+        "y": (3 + 2 + 1) * 7,
+        "dx": np.repeat([(1 + 3) * 3, (2 + 3) * 6, (2 + 3) * 6, (1 + 3) * 3], 2),
+        "ddepthwise_kernel": (2 + 3) * 6,
+        "dpointwise_kernel": (3 + 2) * 6,
+        "dbias": 2 * 2,
+    }
+    assert found.keys() == wanted.keys()
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def test_the_bounds_of_batch_normalization_by_hand():
+    # mean 2, d = x - mean = ±1, variance 1, root 2, x̂ = ±1/2. The mean is off by 2 roundings of a
+    # sum of 4 over 2, d by that and 6 of x and of the mean, the variance by 4 and by 2 d off_d.
+    off_d = np.array([4 + 6 * (1 + 2), 4 + 6 * (3 + 2)])
+    off_variance = 4 + (2 * off_d).sum() / 2
+    off_root = off_variance / 4 / 2 + 6
+    off_normal = (off_d + off_root) / 2
+    dy = np.array([1, 2])
+    off_sum, off_along = 2 * 3, 4 * 3 / 2 + (dy * off_normal).sum()
+    part = dy + 3 / 2 + 1 / 2 * (3 / 2) / 2
+    off_part = (off_sum + off_normal * 3 / 2 + off_along / 2) / 2
+    wanted = {
+        "y": 2 * off_normal + 4 * (2 / 2 + 1),
+        "dx": off_part + (off_root + 6) * part,
+        "dgamma": off_along,
+        "dbeta": off_sum,
+    }
+    arrays = np.array([[1.0], [3.0]]), np.array([2.0]), np.array([-1.0]), None
+    found = every_bound(batchnorm, arrays, dy[:, np.newaxis], epsilon=3)
+    assert found.keys() == wanted.keys()
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def test_the_bounds_of_batch_normalization_by_what_is_given_by_hand():
+    # d = 3 - 1, off by 6 roundings of 3 + 1; the root 2 by 6 roundings, and x̂ = 1 by both.
+    moving = batchnorm.Statistics(np.array([1.0]), np.array([3.5]))
+    arrays = np.array([[3.0]]), np.array([-2.0]), np.array([1.0]), moving
+    found = every_bound(batchnorm, arrays, np.array([[-5.0]]), epsilon=0.5)
+    off_normal = (6 * (3 + 1) + 2 * 6) / 2
+    wanted = {
+        "y": 2 * off_normal + 4 * (2 * 1 + 1),
+        "dx": 2 / 2 * (6 + 6) * 5,
+        "dgamma": 3 * 5 + 5 * off_normal,
+        "dbeta": 1 * 5,
+    }
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def case_of(module, arrays, integers, dy=None, **settings):
+    settings = dict(module.forward.__kwdefaults__ or {}) | settings
+    dy = module.forward(*arrays, **settings)[0] if dy is None else dy
+    return Case(module, "", tuple(arrays), settings, dy, integers)
+
+
+def test_a_verdict_allows_the_bound_of_the_truth_too_and_sums_of_integers_nothing():
+    precision = Precision.of(conv, np.float32)
+    real = rng.normal(size=(2, 5, 3)), rng.normal(size=(3, 3, 2)), None
+    case = case_of(conv, real, integers=False)
+    bound = bounds.bounds(conv, real, case.settings, precision)["y"]
+    allowed = bounds.allowances(case, precision, gradients=False)["y"]
+    np.testing.assert_allclose(allowed, bound * (1 + 2.0**-29), rtol=1e-12)
+    whole = [np.rint(3 * a) for a in real[:2]]
+    allowed = bounds.allowances(case_of(conv, [*whole, None], integers=True), precision, False)["y"]
+    np.testing.assert_array_equal(allowed, conv.forward(*map(np.abs, whole))[0] * 2.0**-40)
+
+
+def test_the_bound_rounds_the_arrays_first():
+    x, kernel = np.full((1, 1, 1), 1 + 2.0**-30), np.ones((1, 1, 1))
+    one = verify.error_bound(conv, np.ones((1, 1, 1)), kernel, dtype=np.float32)
+    assert verify.error_bound(conv, x, kernel, dtype=np.float32) == one
+
+
+def sums(products, rng):
+    """The products of every output summed in float32: forwards, backwards, shuffled, in pairs."""
+    yield np.cumsum(products, axis=0, dtype=np.float32)[-1]
+    yield np.cumsum(products[::-1], axis=0, dtype=np.float32)[-1]
+    yield np.cumsum(rng.permutation(products), axis=0, dtype=np.float32)[-1]
+    yield products.sum(axis=0)
+    yield np.cumsum(np.sort(products, axis=0), axis=0, dtype=np.float32)[-1]
+
+
+def test_sums_of_2304_terms_in_any_order_pass_and_a_dropped_tap_fails():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(32, 1, 2304)).astype(np.float32)
+    kernel = draw.normal(size=(1, 2304, 4)).astype(np.float32)
+    truth = conv.forward(x.astype(float), kernel.astype(float))[0][:, 0]
+    arrays = (conv, x, kernel)
+    rigorous = verify.error_bound(*arrays, dtype=np.float32)[:, 0]
+    bound = verify.error_bound(*arrays, dtype=np.float32, probabilistic=True)[:, 0]
+    assert (bound < rigorous / 5).all()
+    products = x[:, 0].T[:, :, None] * kernel[0][:, None]
+    for y in sums(products, draw):
+        assert (abs(y - truth) <= bound).all()
+    average = np.abs(products).mean(axis=0)
+    dropped = products.sum(axis=0) - average
+    assert (abs(dropped - truth) > 10 * bound).all()
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-5])
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalization_in_float32_stays_within_its_bound(epsilon, mean, training):
+    draw = np.random.default_rng(0)
+    x = (draw.normal(size=(8, 5, 5, 6)) * draw.uniform(0.1, 2, 6) + mean).astype(np.float32)
+    gamma, beta = draw.normal(size=(2, 6)).astype(np.float32)
+    moving = batchnorm.Statistics(*np.abs(draw.normal(size=(2, 6))).astype(np.float32))
+    statistics = None if training else moving
+    m, v = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if training else moving
+    scale = gamma / np.sqrt(v + np.float32(epsilon))
+    truth = batchnorm.forward(
+        *(a.astype(float) for a in (x, gamma, beta)), statistics, epsilon=epsilon
+    )[0]
+    arrays, options = (x, gamma, beta, statistics), {"dtype": np.float32, "epsilon": epsilon}
+    rigorous = verify.error_bound(batchnorm, *arrays, **options)
+    bound = verify.error_bound(batchnorm, *arrays, probabilistic=True, **options)
+    assert (bound <= rigorous).all()
+    for y in ((x - m) * scale + beta, x * scale + (beta - m * scale)):
+        assert y.dtype == np.float32
+        assert (abs(y - truth) <= bound).all()
+    if mean == 0:
+        assert (bound < 1e-3 * (1 + np.abs(gamma))).all()
+
+
+def test_optional_arrays_may_be_left_out():
+    x = np.array([[1.0], [3.0]])
+    alone = verify.error_bound(batchnorm, x, dtype=np.float32)
+    given = verify.error_bound(batchnorm, x, None, None, None, dtype=np.float32)
+    np.testing.assert_array_equal(alone, given)
+    assert (alone > 0).all()
