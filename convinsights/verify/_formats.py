@@ -241,7 +241,9 @@ def as_numbers(name: str, kind: object, dtypes: tuple[type, ...] = FLOATS) -> Nu
         dtype = np.dtype(object)
     if dtype.type not in dtypes:
         names = ", ".join(possible.__name__ for possible in dtypes)
-        came = kind.name if isinstance(kind, Format) else shown(kind) if dtype == object else dtype
+        came = str(dtype) if dtype.kind != "O" else shown(kind)
+        if isinstance(kind, Format):
+            came = kind.name
         also = "" if dtypes == INT32 else " or a Format"
         raise TypeError(f"{name} must be {names}{also}, got {came}")
     return Numbers.of(dtype.newbyteorder("="))
