@@ -26,8 +26,10 @@ __all__ = [
     "as_array",
     "as_float",
     "as_generator",
+    "as_sequence",
     "as_vector",
     "check_cache",
+    "check_choice",
     "check_flag",
     "check_fraction",
     "check_groups",
@@ -158,6 +160,15 @@ def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
+def as_sequence(name: str, value: object, what: str, count: int | None = None) -> Sequence[Any]:
+    """Return `value`, which must be a sequence: of so many entries, or of one at least."""
+    if not is_sequence(value):
+        raise TypeError(f"{name} must be {what}, got {shown(value)}")
+    if len(value) == 0 or count not in (None, len(value)):
+        raise ValueError(f"{name} must be {what}, got {len(value)} entries")
+    return value
+
+
 def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
     """Return `value` as an int, of at least `minimum`; bools and fractions are no integers."""
     if isinstance(value, (bool, np.bool_)):
@@ -192,6 +203,14 @@ def per_axis(
             f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
         )
     return to_integers(name, value, minimum=minimum)
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse what is none of the words to choose from."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, one of {choices}, got {shown(value)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {shown(value)}")
 
 
 def check_flag(name: str, value: object) -> bool:

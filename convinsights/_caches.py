@@ -32,11 +32,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
     names = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", ())
+    form, entries = "", list[tuple[str, Any]]()
     if names:
+        form = f"{type(value).__name__}({{}})"
         entries = [(f"{name}=", getattr(value, name)) for name in names]
+    elif isinstance(value, dict):
+        form, entries = "{{{}}}", [(f"{key}: ", entry) for key, entry in value.items()]
     elif isinstance(value, tuple):
-        entries = [("", entry) for entry in value]
-    else:
-        return ""
+        form, entries = "({})", [("", entry) for entry in value]
     texts = [label + text for label, entry in entries if (text := _shown(entry))]
-    return f"{type(value).__name__ if names else ''}({', '.join(texts)})" if texts else ""
+    return form.format(", ".join(texts)) if texts else ""

@@ -156,6 +156,11 @@ def walk(name: str, tree: Any, *trees: Any) -> Iterator[tuple[Way, tuple[Array, 
             yield (key, *way), arrays
 
 
+def arrays(tree: Any) -> list[Array]:
+    """Return the arrays of a tree in their order."""
+    return [array for _, (array,) in walk("tree", tree)]
+
+
 def written(way: Way) -> str:
     """Write a way as Python does: `.block.kernels[0]`."""
     return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in way)

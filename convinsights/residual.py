@@ -14,20 +14,22 @@ undiminished whatever F does. (What stands behind the sum, the gradient has to p
     "normalized_sum"   conv, bn, relu, …, conv, bn, relu          bn, relu
 
 Where strides or channels change the shape, the short cut is a projection: a 1×1 convolution of x
-with the same strides, and a batch normalization if one is given. All convolutions are padded
-"same"; the strides act in the branch on the first kernel larger than 1×1, or else on the first.
+with the same strides, and a batch normalization if one is given. In the branch the strides act on
+the first kernel larger than 1×1, or else on the first.
 
 References
 ----------
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015 ("original").
-He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016 ("preactivation").
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015: "original", sections
+3.2 (the short cut), 3.3 (the projection) and 4.1 (the bottleneck).
+He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016: "preactivation",
+section 2 (the gradient) and figure 4 (the variants).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -37,12 +39,15 @@ from convinsights._arguments import (
     DType,
     FloatType,
     Ints,
+    Pad,
     as_array,
+    as_sequence,
+    as_vector,
     check_cache,
+    check_choice,
     check_pixels,
     check_shape,
     compute_dtype,
-    is_sequence,
     per_axis,
     result_dtype,
     shown,
@@ -50,9 +55,10 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
-from convinsights._products import rounded
+from convinsights._geometry import resolve
 from convinsights._weights import ParameterCount, spatial_size
 from convinsights.batchnorm import Statistics
+from convinsights.parameters import arrays, mapped
 
 __all__ = [
     "Cache",
@@ -68,11 +74,8 @@ __all__ = [
 ]
 
 Norm: TypeAlias = tuple[Array, Array]
-AllStatistics: TypeAlias = tuple[Statistics, ...]
-Step: TypeAlias = tuple[str, int]  # "conv", "norm", "relu" or "projection", and which of its kind
 
 VARIANTS = ("original", "preactivation", "normalized_sum")
-RELU: Step = ("relu", 0)
 
 
 class Parameters(NamedTuple):
@@ -93,23 +96,29 @@ class Gradients(NamedTuple):
 
 @cache_class
 class Cache:
-    """The caches of the steps, in the order in which they were taken."""
+    """The caches of the steps by their places; of the projection's norm that behind the others."""
 
-    branch: tuple[tuple[Step, Any], ...]
-    shortcut: tuple[tuple[Step, Any], ...]
-    after: tuple[tuple[Step, Any], ...]
-    parameters: Parameters
-    statistics: AllStatistics
+    convs: dict[int, conv.Cache]
+    norms: dict[int, batchnorm.Cache]
+    relus: dict[int, relu.Cache]
+    projection: unary.Cache | None
+    variant: str
     output_shape: tuple[int, ...]
     dtype: DType
+
+    @property
+    def statistics(self) -> tuple[Statistics, ...]:
+        """What was normalized by: those of `norms` in order, then the projection's."""
+        return tuple(self.norms[i].statistics for i in range(len(self.norms)))
 
 
 def forward(
     x: Array,
     parameters: Parameters,
-    statistics: AllStatistics | None = None,
+    statistics: tuple[Statistics, ...] | None = None,
     *,
     strides: Ints = 1,
+    padding: Pad = "same",
     variant: str = "original",
     epsilon: float = 1e-3,
 ) -> tuple[Array, Cache]:
@@ -128,6 +137,9 @@ def forward(
         None: normalize by the batch's own (training).
     strides : int or one per spatial axis
         Of the block, in pixels.
+    padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
+        Zeros around what every kernel larger than 1×1 reads. PyTorch's blocks have 1, which is not
+        "same" where the strides are 2.
     variant : "original", "preactivation" or "normalized_sum"
         Where normalization and activation stand.
     epsilon : float
@@ -143,14 +155,9 @@ def forward(
     Raises
     ------
     ValueError
-        If shapes do not fit together, the variant is unknown, the numbers of norms or statistics
-        are wrong, or strides or channels change the shape without a projection.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Deep Residual Learning for Image Recognition", 2015, section 3.2.
+        If shapes do not fit together, the numbers of norms or statistics are wrong, strides or
+        channels change the shape without a projection, or padding gives the branch another size
+        than the short cut.
 
     Examples
     --------
@@ -166,40 +173,56 @@ def forward(
     >>> y.ravel()
     array([1., 0., 3.])
     """
-    x, parameters = as_array("x", x), _as_parameters(parameters)
-    branch, shortcut, after = _paths(parameters, variant)
-    steps = _fitted(x.shape, parameters, strides, variant)
-    count = len(_norms(parameters))
-    if statistics is not None:
-        statistics = _as_statistics("statistics", statistics, _norms(parameters))
-    dtype = result_dtype(x, *_arrays(parameters))
+    x, p = as_array("x", x), _as_parameters(parameters)
+    steps = _steps(x.shape, p, strides, padding, variant)
+    dtype = result_dtype(x, *arrays(p))
     # Everything in the dtype to compute in, so that float16 is rounded once, at the end.
     compute = compute_dtype(dtype)
-    x, p = x.astype(compute, copy=False), _rounded(parameters, compute)
-    used: list[Any] = list(statistics or [None] * count)
+    x, p = mapped(lambda a: a.astype(compute, copy=False), (x, p))
+    affine = _norms(p)
+    used: Sequence[Statistics | None] = [None] * len(affine)
+    if statistics is not None:
+        used = _as_statistics("statistics", statistics, affine)
+    convs: dict[int, conv.Cache] = {}
+    norms: dict[int, batchnorm.Cache] = {}
+    relus: dict[int, relu.Cache] = {}
 
-    def run(a: Array, path: tuple[Step, ...]) -> tuple[Array, tuple[tuple[Step, Any], ...]]:
-        taken: list[tuple[Step, Any]] = []
-        for kind, index in path:
-            cache: Any
-            if kind == "conv":
-                a, cache = conv.forward(a, p.kernels[index], strides=steps[index], padding="same")
-            elif kind == "norm":
-                a, cache = batchnorm.forward(a, *_norms(p)[index], used[index], epsilon=epsilon)
-                used[index] = cache.statistics
-            elif kind == "projection":
-                a, cache = unary.forward(a, as_array("projection", p.projection), strides=strides)
-            else:
-                a, cache = relu.forward(a)
-            taken.append(((kind, index), cache))
-        return a, tuple(taken)
+    def convolve(a: Array, i: int) -> Array:
+        a, convs[i] = conv.forward(a, p.kernels[i], **steps[i])
+        return a
 
-    y, branch_taken = run(x, branch)
-    identity, shortcut_taken = run(x, shortcut)
-    y += identity
-    y, after_taken = run(y, after)
-    cache = Cache(branch_taken, shortcut_taken, after_taken, p, tuple(used), y.shape, dtype)
-    return y.astype(dtype, copy=False), cache
+    def normalize(a: Array, i: int) -> Array:
+        a, norms[i] = batchnorm.forward(a, *affine[i], used[i], epsilon=epsilon)
+        return a
+
+    def rectify(a: Array, i: int) -> Array:
+        a, relus[i] = relu.forward(a)
+        return a
+
+    identity, projection = x, None
+    if p.projection is not None:
+        identity, projection = unary.forward(x, p.projection, strides=strides)
+    if p.projection_norm is not None:
+        identity = normalize(identity, len(p.norms))
+
+    a, end = x, len(p.kernels)
+    if variant == "original":
+        for i in range(end):
+            a = rectify(a, i) if i else a
+            a = normalize(convolve(a, i), i)
+        a += identity
+        a = rectify(a, end)
+    elif variant == "preactivation":
+        for i in range(end):
+            a = convolve(rectify(normalize(a, i), i), i)
+        a += identity
+    else:
+        for i in range(end):
+            a = rectify(normalize(convolve(a, i), i), i)
+        a += identity
+        a = rectify(normalize(a, end), end)
+    cache = Cache(convs, norms, relus, projection, variant, a.shape, dtype)
+    return a.astype(dtype, copy=False), cache
 
 
 def backward(dy: Array, cache: Cache) -> Gradients:
@@ -218,17 +241,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
         In the dtype of the output; parameters is a Parameters of gradients, None where there was no
         array.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    He et al., "Identity Mappings in Deep Residual Networks", 2016, section 2.
-
     Examples
     --------
     Where the branch is silent, the gradient passes by the short cut alone:
@@ -245,57 +257,65 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "residual")
     dy = check_shape("dy", dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
-    kernels, norms = list(cache.parameters.kernels), list(_norms(cache.parameters))
-    dprojection = None
+    dkernels: dict[int, Array] = {}
+    dnorms: dict[int, Any] = {}
 
-    def run(da: Array, taken: tuple[tuple[Step, Any], ...]) -> Array:
-        nonlocal dprojection
-        for (kind, index), step in reversed(taken):
-            if kind == "conv":
-                da, kernels[index], _ = conv.backward(da, step)
-            elif kind == "norm":
-                da, dgamma, dbeta, _ = batchnorm.backward(da, step)
-                norms[index] = (cast("Array", dgamma), cast("Array", dbeta))
-            elif kind == "projection":
-                da, dprojection, _ = unary.backward(da, step)
-            else:
-                (da,) = relu.backward(da, step)
+    def convolve(da: Array, i: int) -> Array:
+        da, dkernels[i], _ = conv.backward(da, cache.convs[i])
         return da
 
-    dsum = run(dy, cache.after)
-    dx = run(dsum, cache.branch)
-    dx += run(dsum, cache.shortcut)
-    count = len(cache.parameters.norms)
-    dprojection_norm = norms[count] if norms[count:] else None
-    gradients = Parameters(tuple(kernels), tuple(norms[:count]), dprojection, dprojection_norm)
-    return Gradients(dx.astype(cache.dtype, copy=False), _rounded(gradients, cache.dtype))
+    def normalize(da: Array, i: int) -> Array:
+        da, *dnorm, _ = batchnorm.backward(da, cache.norms[i])
+        dnorms[i] = tuple(dnorm)
+        return da
+
+    def rectify(da: Array, i: int) -> Array:
+        return relu.backward(da, cache.relus[i]).x
+
+    end = len(cache.convs)
+    if cache.variant == "original":
+        dsum = da = rectify(dy, end)
+        for i in reversed(range(end)):
+            da = convolve(normalize(da, i), i)
+            da = rectify(da, i) if i else da
+    elif cache.variant == "preactivation":
+        dsum = da = dy
+        for i in reversed(range(end)):
+            da = normalize(rectify(convolve(da, i), i), i)
+    else:
+        dsum = da = normalize(rectify(dy, end), end)
+        for i in reversed(range(end)):
+            da = convolve(normalize(rectify(da, i), i), i)
+
+    last = end + (cache.variant == "normalized_sum")  # the place of the projection's norm
+    didentity, dprojection = dsum, None
+    if last in cache.norms:
+        didentity = normalize(didentity, last)
+    if cache.projection is not None:
+        didentity, dprojection, _ = unary.backward(didentity, cache.projection)
+    da += didentity
+    gradients = Parameters(
+        tuple(dkernels[i] for i in range(end)),
+        tuple(dnorms[i] for i in range(last)),
+        dprojection,
+        dnorms.get(last),
+    )
+    dx, gradients = mapped(lambda a: a.astype(cache.dtype, copy=False), (da, gradients))
+    return Gradients(dx, gradients)
 
 
-def update(moving: AllStatistics, batch: AllStatistics, *, momentum: float = 0.99) -> AllStatistics:
-    """Move all moving statistics of a block a little towards those of a batch.
+def update(
+    moving: Sequence[Statistics],
+    batch: Sequence[Statistics],
+    *,
+    momentum: float = 0.99,
+    sample_sizes: Ints | None = None,
+) -> tuple[Statistics, ...]:
+    """Move all moving statistics of a block towards those of a batch, as `batchnorm.update` does.
 
-    Parameters
-    ----------
-    moving, batch : sequence of Statistics
-        The averages so far, and the `cache.statistics` of a batch in training.
-    momentum : float from 0 to 1
-        Weight of the old.
-
-    Returns
-    -------
-    tuple of Statistics
-        momentum * moving + (1 - momentum) * batch, in the dtype of moving.
-
-    Raises
-    ------
-    ValueError
-        If the numbers or shapes of the statistics differ, or momentum is not from 0 to 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1.
+    moving and batch have one Statistics per normalization, as `cache.statistics` has. So have the
+    sample_sizes, if given: N times the pixels it sees, n; the variance is then multiplied by
+    n / (n - 1), as PyTorch does, with momentum=0.9.
 
     Examples
     --------
@@ -306,11 +326,14 @@ def update(moving: AllStatistics, batch: AllStatistics, *, momentum: float = 0.9
     >>> residual.update((Statistics(np.zeros(1), np.ones(1)),), batch, momentum=0.5)
     (Statistics(mean=array([5.]), variance=array([2.])),)
     """
-    averages = _as_statistics("moving", moving)
-    news = _as_statistics("batch", batch, averages)
+    old = _as_statistics("moving", moving)
+    new = _as_statistics("batch", batch, old)
+    sizes: Sequence[int | None] = [None] * len(old)
+    if sample_sizes is not None:
+        sizes = per_axis("sample_sizes", sample_sizes, len(old), minimum=2, axis="normalization")
     return tuple(
-        batchnorm.update(old, new, momentum=momentum)
-        for old, new in zip(averages, news, strict=True)
+        batchnorm.update(*pair, momentum=momentum, sample_size=size)
+        for *pair, size in zip(old, new, sizes, strict=True)
     )
 
 
@@ -324,38 +347,11 @@ def initialize(
     variant: str = "original",
     dtype: FloatType = np.float64,
 ) -> Parameters:
-    """Draw a block: He-normal kernels, unit gammas, zero betas, a projection where one is needed.
+    """Draw He-normal kernels from rng, unit gammas, zero betas, a projection where one is needed.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_sizes : sequence of kernel sizes
-        One per convolution, each one int per spatial axis (an int: one axis).
-    in_channels : int
-        C_in.
-    filters : int or one per convolution
-        Output channels of the convolutions; the last are those of the block.
-    strides : int or one per spatial axis
-        Of the block, in pixels.
-    variant : "original", "preactivation" or "normalized_sum"
-        With "preactivation" the projection has no normalization, so that nothing but a linear map
-        lies on the short cut.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    block : Parameters
-
-    Raises
-    ------
-    ValueError
-        If a size is wrong or the variant unknown.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Deep Residual Learning for Image Recognition", 2015, sections 3.3 and 4.1.
+    kernel_sizes are one per convolution, each one int per spatial axis (an int: one axis). filters
+    are the output channels of every convolution, or one for all; in_channels those of x. With
+    "preactivation" the projection has no normalization. dtype is float16, float32 or float64.
 
     Examples
     --------
@@ -368,12 +364,7 @@ def initialize(
     >>> [kernel.shape for kernel in block.kernels], block.projection
     ([(1, 1, 256, 64), (3, 3, 64, 64), (1, 1, 64, 256)], None)
     """
-    if not is_sequence(kernel_sizes):
-        raise TypeError(
-            f"kernel_sizes must be a sequence of kernel sizes, got {shown(kernel_sizes)}"
-        )
-    if not len(kernel_sizes):
-        raise ValueError("kernel_sizes must not be empty")
+    kernel_sizes = as_sequence("kernel_sizes", kernel_sizes, "a sequence of kernel sizes")
     sizes = [spatial_size(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
     rank = len(sizes[0])
     if any(len(size) != rank for size in sizes):
@@ -395,26 +386,8 @@ def initialize(
     return Parameters(kernels, norms, projection, batchnorm.initialize(channels[-1], dtype=dtype))
 
 
-def initial_statistics(parameters: Parameters) -> AllStatistics:
+def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:
     """Start the moving statistics of every normalization at mean 0 and variance 1.
-
-    Parameters
-    ----------
-    parameters : Parameters
-
-    Returns
-    -------
-    tuple of Statistics
-        One per normalization, those of `norms` in order, then the projection's.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If parameters are not a block's.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015.
 
     Examples
     --------
@@ -425,29 +398,11 @@ def initial_statistics(parameters: Parameters) -> AllStatistics:
     [(8,), (8,), (8,)]
     """
     norms = _norms(_as_parameters(parameters))
-    return tuple(batchnorm.initial_statistics(len(gamma)) for gamma, _ in norms)
+    return tuple(batchnorm.initial_statistics(gamma.size) for gamma, _ in norms)
 
 
 def parameter_count(parameters: Parameters) -> ParameterCount:
-    """Count what the block learns, and the moving statistics that it keeps.
-
-    Parameters
-    ----------
-    parameters : Parameters
-
-    Returns
-    -------
-    ParameterCount(trainable, non_trainable)
-        With their sum as `total`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If parameters are not a block's.
-
-    References
-    ----------
-    He et al., "Deep Residual Learning for Image Recognition", 2015, section 3.3.
+    """Count what the block learns, and the moving mean and variance of every normalization.
 
     Examples
     --------
@@ -457,195 +412,102 @@ def parameter_count(parameters: Parameters) -> ParameterCount:
     >>> residual.parameter_count(block)
     ParameterCount(trainable=73984, non_trainable=256)
     """
-    parameters = _as_parameters(parameters)
-    trainable = sum(array.size for array in _arrays(parameters))
-    return ParameterCount(trainable, sum(2 * len(gamma) for gamma, _ in _norms(parameters)))
+    p = _as_parameters(parameters)
+    trainable = sum(array.size for array in arrays(p))
+    return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in _norms(p)))
 
 
-def _paths(parameters: Parameters, variant: str) -> tuple[tuple[Step, ...], ...]:
-    # The steps of the branch, of the short cut and after the sum. The projection's normalization
-    # comes after all others.
-    branch: list[Step] = []
-    last = len(parameters.kernels)
-    for index in range(last):
-        if variant == "preactivation":
-            branch += [("norm", index), RELU, ("conv", index)]
-        else:
-            branch += [("conv", index), ("norm", index), RELU]
-    shortcut: list[Step] = []
-    if parameters.projection is not None:
-        shortcut.append(("projection", 0))
-    if parameters.projection_norm is not None:
-        shortcut.append(("norm", len(parameters.norms)))
-    if variant == "original":
-        return tuple(branch[:-1]), tuple(shortcut), (RELU,)
-    if variant == "preactivation":
-        return tuple(branch), tuple(shortcut), ()
-    return tuple(branch), tuple(shortcut), (("norm", last), RELU)
+def _norms(p: Parameters) -> tuple[Norm, ...]:
+    return p.norms if p.projection_norm is None else (*p.norms, p.projection_norm)
 
 
-def _norm_channels(channels: tuple[int, ...], variant: object) -> tuple[int, ...]:
-    # The channels of the normalizations in `norms`, where the kernels lead from one entry of
-    # `channels` to the next.
-    if not isinstance(variant, str):
-        raise TypeError(f"variant must be a string, one of {VARIANTS}, got {shown(variant)}")
-    if variant == "original":
-        return channels[1:]
+def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
+    # Of the normalizations in `norms`; kernels lead from one entry of `channels` to the next.
+    check_choice("variant", variant, VARIANTS)
     if variant == "preactivation":
         return channels[:-1]
-    if variant == "normalized_sum":
-        return *channels[1:], channels[-1]
-    raise ValueError(f"variant must be one of {VARIANTS}, got {shown(variant)}")
+    return channels[1:] if variant == "original" else (*channels[1:], channels[-1])
 
 
-def _as_parameters(parameters: object) -> Parameters:
-    # Parameters of arrays, whatever lists and tuples they were given as; kernels that follow each
-    # other, and a projection from the first one's input channels to the last one's output channels.
-    if not isinstance(parameters, (tuple, list)):
-        raise TypeError(f"parameters must be a Parameters, got {shown(parameters)}")
-    if not 2 <= len(parameters) <= 4:
-        raise ValueError(
-            f"parameters must be a Parameters(kernels, norms, projection, projection_norm), "
-            f"got {len(parameters)} entries"
-        )
-    kernels, norms, projection, projection_norm = Parameters(*parameters)
-    for name, value in (("kernels", kernels), ("norms", norms)):
-        if not isinstance(value, (tuple, list)):
-            raise TypeError(f"parameters.{name} must be a tuple, got {shown(value)}")
-        if not value:
-            raise ValueError(f"parameters.{name} must not be empty")
-    checked = Parameters(
-        tuple(as_array(f"parameters.kernels[{i}]", kernel) for i, kernel in enumerate(kernels)),
-        tuple(_as_norm(f"parameters.norms[{i}]", norm) for i, norm in enumerate(norms)),
+def _as_parameters(parameters: Any) -> Parameters:
+    # Arrays in tuples, whatever they were given as.
+    try:
+        kernels, norms, projection, projection_norm = Parameters(*parameters)
+    except TypeError:
+        form = f"Parameters({', '.join(Parameters._fields)})"
+        raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None
+    given = as_sequence("parameters.kernels", kernels, "a sequence of arrays")
+    pairs = as_sequence("parameters.norms", norms, "a sequence of pairs (gamma, beta)")
+    return Parameters(
+        tuple(as_array(f"parameters.kernels[{i}]", kernel) for i, kernel in enumerate(given)),
+        tuple(_as_norm(f"parameters.norms[{i}]", pair) for i, pair in enumerate(pairs)),
         None if projection is None else as_array("parameters.projection", projection),
         None
         if projection_norm is None
         else _as_norm("parameters.projection_norm", projection_norm),
     )
-    first = checked.kernels[0].shape
-    rank = spatial_rank("parameters.kernels[0]", first, "(*kernel_size, C_in, C_out)")
-    channels = first[-2]
-    for index, kernel in enumerate(checked.kernels):
-        if kernel.ndim != rank + 2 or kernel.shape[-2] != channels or 0 in kernel.shape:
-            raise ValueError(
-                f"parameters.kernels[{index}] must be (*kernel_size, {channels}, C_out) with "
-                f"{rank} spatial axes and no size of 0, got {kernel.shape}"
-            )
-        channels = kernel.shape[-1]
-    _check_projection(checked, rank, (first[-2], channels))
-    return checked
-
-
-def _check_projection(parameters: Parameters, rank: int, ends: tuple[int, int]) -> None:
-    projection, norm = parameters.projection, parameters.projection_norm
-    if projection is None:
-        if norm is not None:
-            raise ValueError("parameters.projection_norm must be None where there is no projection")
-        return
-    if projection.shape not in (ends, (*(1,) * rank, *ends)):
-        raise ValueError(
-            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
-            f"got {projection.shape}"
-        )
-    if norm is not None:
-        gamma, _ = norm
-        if gamma.shape != ends[1:]:
-            raise ValueError(
-                f"parameters.projection_norm must be for {ends[1]} channels, got {gamma.shape}"
-            )
 
 
 def _as_norm(name: str, norm: object) -> Norm:
-    if not is_sequence(norm):
-        raise TypeError(f"{name} must be a pair (gamma, beta), got {shown(norm)}")
-    if len(norm) != 2:
-        raise ValueError(f"{name} must be a pair (gamma, beta), got {len(norm)} entries")
-    gamma, beta = as_array(f"gamma of {name}", norm[0]), as_array(f"beta of {name}", norm[1])
-    if gamma.ndim != 1 or gamma.shape != beta.shape or not gamma.size:
-        raise ValueError(
-            f"{name} must be a pair (gamma, beta), each (C,), "
-            f"got shapes {gamma.shape} and {beta.shape}"
-        )
-    return gamma, beta
+    gamma, beta = as_sequence(name, norm, "a pair (gamma, beta)", 2)
+    return as_array(f"gamma of {name}", gamma), as_array(f"beta of {name}", beta)
 
 
 def _as_statistics(
-    name: str, statistics: object, per_channel: Sequence[Sequence[Array]] | None = None
-) -> AllStatistics:
-    # Statistics as many and for as many channels as there are entries of per_channel.
-    if not isinstance(statistics, (tuple, list)):
-        raise TypeError(
-            f"{name} must be a sequence of Statistics, one per normalization, "
-            f"got {shown(statistics)}"
-        )
-    if per_channel is not None:
-        _check_length(name, statistics, len(per_channel))
+    name: str, statistics: object, norms: Sequence[Any] | None = None
+) -> tuple[Statistics, ...]:
+    # As many as there are norms, and for their channels, if these are given.
+    count = None if norms is None else len(norms)
+    entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
+    channels = [None] * len(entries) if norms is None else [len(first) for first, _ in norms]
     return tuple(
-        batchnorm.checked(
-            entry, None if per_channel is None else len(per_channel[index][0]), f"{name}[{index}]"
-        )
-        for index, entry in enumerate(statistics)
+        batchnorm.checked(entry, channels[i], f"{name}[{i}]") for i, entry in enumerate(entries)
     )
 
 
-def _check_length(name: str, value: Sequence[object], count: int) -> None:
-    if len(value) != count:
-        raise ValueError(f"{name} must be {count}, one per normalization, got {len(value)}")
-
-
-def _fitted(
-    x_shape: tuple[int, ...], parameters: Parameters, strides: Ints, variant: str
-) -> list[tuple[int, ...]]:
-    # The strides of every kernel, if parameters fit the image and the variant.
-    kernels = parameters.kernels
-    rank = kernels[0].ndim - 2
+def _steps(
+    x_shape: tuple[int, ...], p: Parameters, strides: Ints, padding: Pad, variant: str
+) -> list[dict[str, Any]]:
+    # The strides and the padding of every kernel, where all fits the image and the variant.
+    rank = spatial_rank("parameters.kernels[0]", p.kernels[0].shape, conv.KERNEL)
     check_pixels("x", x_shape, rank)
-    if kernels[0].shape[-2] != x_shape[-1]:
-        raise ValueError(
-            f"parameters.kernels[0] must be (*kernel_size, {x_shape[-1]}, C_out) for x of shape "
-            f"{x_shape}, got {kernels[0].shape}"
-        )
-    channels = (x_shape[-1], *(kernel.shape[-1] for kernel in kernels))
-    expected = _norm_channels(channels, variant)
-    _check_length("parameters.norms", parameters.norms, len(expected))
-    for index, ((gamma, _), count) in enumerate(zip(parameters.norms, expected, strict=True)):
-        if gamma.shape != (count,):
-            raise ValueError(
-                f"parameters.norms[{index}] must be for {count} channels, got {gamma.shape}"
-            )
-    whole = per_axis("strides", strides, rank)
-    if parameters.projection is None and (max(whole) > 1 or channels[0] != channels[-1]):
+    ones, whole = (1,) * rank, per_axis("strides", strides, rank)
+    resolve(padding, x_shape[1:-1], ones, ones)  # refuses what no kernel may read, too
+    large = [math.prod(kernel.shape[:-2]) > 1 for kernel in p.kernels]
+    striding = large.index(True) if any(large) else 0
+    shape, steps, name = x_shape, [], "x"
+    for i, kernel in enumerate(p.kernels):
+        step = whole if i == striding else ones, padding if large[i] else "valid"
+        names = name, f"parameters.kernels[{i}]"
+        geometry, _ = conv.plan(shape, kernel.shape, *step, dilation_rate=1, groups=1, names=names)
+        shape = (shape[0], *geometry.output_size, kernel.shape[-1])
+        steps.append(dict(zip(("strides", "padding"), step, strict=True)))
+        name = f"the input of parameters.kernels[{i + 1}]"
+
+    if p.projection is None and p.projection_norm is not None:
+        raise ValueError("parameters.projection_norm must be None where there is no projection")
+    ends, size = (x_shape[-1], shape[-1]), shape[1:-1]
+    if p.projection is None and (whole != ones or ends[0] != ends[1]):
         raise ValueError(
             f"parameters.projection must be given where strides {whole} are not 1 or the channels "
-            f"change ({channels[0]} to {channels[-1]})"
+            f"change ({ends[0]} to {ends[1]})"
         )
-    large = [index for index, kernel in enumerate(kernels) if math.prod(kernel.shape[:-2]) > 1]
-    striding = large[0] if large else 0
-    return [whole if index == striding else (1,) * rank for index in range(len(kernels))]
-
-
-def _norms(parameters: Parameters) -> tuple[Norm, ...]:
-    last = parameters.projection_norm
-    return parameters.norms if last is None else (*parameters.norms, last)
-
-
-def _arrays(parameters: Parameters) -> Iterator[Array]:
-    yield from parameters.kernels
-    if parameters.projection is not None:
-        yield parameters.projection
-    for norm in _norms(parameters):
-        yield from norm
-
-
-def _rounded(parameters: Parameters, dtype: DType) -> Parameters:
-    def pair(norm: Norm) -> Norm:
-        gamma, beta = rounded(dtype, *norm)
-        return gamma, beta
-
-    kernels, norms, projection, projection_norm = parameters
-    return Parameters(
-        tuple(rounded(dtype, *kernels)),
-        tuple(map(pair, norms)),
-        next(rounded(dtype, projection)),
-        None if projection_norm is None else pair(projection_norm),
-    )
+    if p.projection is not None and p.projection.shape not in (ends, (*ones, *ends)):
+        raise ValueError(
+            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
+            f"got {p.projection.shape}"
+        )
+    wanted = unary.output_shape(x_shape, ends, strides=whole)[1:-1]
+    if size != wanted:
+        raise ValueError(
+            f"padding must give the branch the short cut's size {wanted}, "
+            f"got {size} by {shown(padding)}"
+        )
+    channels = _norm_channels((x_shape[-1], *(k.shape[-1] for k in p.kernels)), variant)
+    what = f"a sequence of {len(channels)} pairs (gamma, beta)"
+    as_sequence("parameters.norms", p.norms, what, len(channels))
+    for i, (norm, count) in enumerate(zip(_norms(p), (*channels, ends[1]), strict=False)):
+        name = f"parameters.norms[{i}]" if i < len(channels) else "parameters.projection_norm"
+        as_vector(f"gamma of {name}", norm[0], count)
+        as_vector(f"beta of {name}", norm[1], count)
+    return steps

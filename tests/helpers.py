@@ -646,13 +646,7 @@ class ResidualCase:
     x: np.ndarray
     parameters: dict[str, Any]
     statistics: tuple[tuple[np.ndarray, np.ndarray], ...] | None
-    strides: Any
-    variant: str
-
-    @property
-    def rank(self) -> int:
-        """The number of spatial axes."""
-        return self.x.ndim - 2
+    options: dict[str, Any]
 
 
 @st.composite
@@ -693,7 +687,11 @@ def residual_cases(
     if draw(st.sampled_from(statistics)):
         given = tuple((rng.normal(size=width), rng.uniform(0.2, 2, width)) for width in normed)
     x = rng.normal(size=(draw(st.integers(1, 3)), *size, channels))
-    return ResidualCase(x, parameters, given, draw(spelled(strides)), variant)
+    options = {"strides": draw(spelled(strides)), "variant": variant, "padding": "same"}
+    if draw(st.booleans()):  # as many zeros as keep the size, on whichever side
+        before = [draw(st.integers(0, k - 1)) for k in large]
+        options["padding"] = tuple((b, k - 1 - b) for b, k in zip(before, large, strict=True))
+    return ResidualCase(x, parameters, given, options)
 
 
 # ---- differences along a direction, for what is not linear

@@ -77,10 +77,11 @@ SIGNATURES = {
     "relu": {"forward": "(x)", "backward": "(dy, cache)"},
     "residual": {
         "forward": (
-            "(x, parameters, statistics=None, *, strides=1, variant='original', epsilon=0.001)"
+            "(x, parameters, statistics=None, *, strides=1, padding='same', variant='original', "
+            "epsilon=0.001)"
         ),
         "backward": "(dy, cache)",
-        "update": "(moving, batch, *, momentum=0.99)",
+        "update": "(moving, batch, *, momentum=0.99, sample_sizes=None)",
         "initialize": (
             "(rng, kernel_sizes, in_channels, filters, *, strides=1, variant='original', "
             "dtype=np.float64)"

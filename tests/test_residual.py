@@ -56,7 +56,7 @@ def arguments_of(case):
 
 def both_ways(case):
     """(y, dy, cache, gradients) of a drawn case."""
-    y, cache = residual.forward(*arguments_of(case), strides=case.strides, variant=case.variant)
+    y, cache = residual.forward(*arguments_of(case), **case.options)
     dy = np.random.default_rng(y.size).normal(size=y.shape)
     return y, dy, cache, residual.backward(dy, cache)
 
@@ -140,6 +140,29 @@ def test_convolutions_are_padded_same():
     assert_array_equal(y, line(1 + 21, 2 + 32, 3 + 3))
 
 
+def test_padding_is_that_of_kernels_larger_than_one_tap():
+    kernels = np.array([[[1], [10], [100]]], float).reshape(3, 1, 1), np.array([[[2.0]]])
+    parameters = Parameters(kernels, (norm(1, 0),) * 2, np.array([[0]]))
+    x = line(1, 2, 3, 4)
+    y, _ = residual.forward(x, parameters, plain(2), strides=2, epsilon=0)
+    assert_array_equal(y, line(2 * 321, 2 * 43))
+    y, cache = residual.forward(x, parameters, plain(2), strides=2, padding=1, epsilon=0)
+    assert_array_equal(y, line(2 * 210, 2 * 432))
+    dx, gradients = residual.backward(line(1, 10), cache)
+    assert_array_equal(dx, line(20, 200 + 20, 200, 2000))
+    assert_array_equal(gradients.kernels[0].ravel(), [2 * 20, 2 * 31, 2 * 42])
+
+
+def test_sizes_of_samples_are_those_of_batchnorm():
+    moving = (Statistics([0], [0]), Statistics([1, 2], [3, 4]))
+    batch = (Statistics([4], [6]), Statistics([8, 0], [6, 9]))
+    updated = residual.update(moving, batch, momentum=0.5, sample_sizes=[3, 4])
+    for actual, expected in zip(arrays_in(updated), ([2], [4.5], [4.5, 1], [5.5, 8]), strict=True):
+        same_values(actual, np.array(expected, float))
+    alike = residual.update(moving, batch, sample_sizes=3)
+    assert repr(alike) == repr(residual.update(moving, batch, sample_sizes=(3, 3)))
+
+
 def test_gradients_in_inference_by_hand():
     parameters = Parameters((np.array([[[2]]]),), (norm(3, 1),), np.array([[7]]), norm(10, -3))
     y, cache = residual.forward(X, parameters, plain(2), epsilon=0)
@@ -184,11 +207,12 @@ def composed(case, epsilon=1e-3):
     sizes = [math.prod(kernel.shape[:-2]) for kernel in parameters.kernels]
     striding = next((i for i, size in enumerate(sizes) if size > 1), 0)
 
-    def convolved(a, kernel, strides=1):
-        return loop_conv(a, kernel, padding="same", strides=strides)
+    strides, padding, variant = (case.options[name] for name in ("strides", "padding", "variant"))
 
     def conv_of(a, i):
-        return convolved(a, parameters.kernels[i], case.strides if i == striding else 1)
+        zeros = padding if sizes[i] > 1 else 0
+        steps = strides if i == striding else 1
+        return loop_conv(a, parameters.kernels[i], padding=zeros, strides=steps)
 
     def norm_of(a, i, pair=None):
         statistics = case.statistics and case.statistics[i]
@@ -200,21 +224,20 @@ def composed(case, epsilon=1e-3):
 
     a, last = case.x, len(sizes) - 1
     for i in range(len(sizes)):
-        if case.variant == "preactivation":
+        if variant == "preactivation":
             a = conv_of(relu_of(norm_of(a, i)), i)
         else:
             a = norm_of(conv_of(a, i), i)
-            a = a if i == last and case.variant == "original" else relu_of(a)
+            a = a if i == last and variant == "original" else relu_of(a)
     shortcut = case.x
     if parameters.projection is not None:
-        strides = np.broadcast_to(case.strides, case.rank).tolist()
-        shortcut = convolved(shortcut, parameters.projection, strides)
+        shortcut = loop_conv(shortcut, parameters.projection, strides=strides)
     if parameters.projection_norm is not None:
         shortcut = norm_of(shortcut, len(norms), parameters.projection_norm)
     a = a + shortcut
-    if case.variant == "original":
+    if variant == "original":
         a = relu_of(a)
-    elif case.variant == "normalized_sum":
+    elif variant == "normalized_sum":
         a = relu_of(norm_of(a, last + 1))
     return a, [used[i] for i in sorted(used)]
 
@@ -310,7 +333,7 @@ def test_gradients_are_the_slopes_along_any_direction(case):
 
     def loss(step):
         there = moved((x, parameters), direction, step)
-        y, _ = residual.forward(*there, statistics, strides=case.strides, variant=case.variant)
+        y, _ = residual.forward(*there, statistics, **case.options)
         return dot(dy, y)
 
     assert has_slope(loss, inner(gradients, direction), tolerance=1e-5)
@@ -686,6 +709,8 @@ SMALL = block("original", projection=False)
 WIDE = block("original")
 GOOD = {"x": np.zeros((2, 5, 4, 4)), "parameters": SMALL}
 REAL = "must hold real numbers (float16, float32, float64, integers or bools), got dtype "
+FORM = "Parameters(kernels, norms, projection, projection_norm)"
+PAIRS = "a sequence of pairs (gamma, beta)"
 TWO = (np.zeros(4), np.ones(4))
 
 
@@ -721,20 +746,9 @@ REFUSED = [
         ValueError,
         "x must be (N, *spatial, C) with the kernel's 2 spatial axes, got shape (2, 5, 4)",
     ),
-    ({"parameters": 5}, TypeError, "parameters must be a Parameters, got 5"),
-    (
-        {"parameters": ((),)},
-        ValueError,
-        (
-            "parameters must be a Parameters(kernels, norms, projection, projection_norm), "
-            "got 1 entries"
-        ),
-    ),
-    (
-        {"parameters": (1, 2, 3, 4, 5)},
-        ValueError,
-        "parameters must be a Parameters(ker...got 5 ent",
-    ),
+    ({"parameters": 5}, TypeError, f"parameters must be a {FORM}, got 5"),
+    ({"parameters": ((),)}, TypeError, f"parameters must be a {FORM}, got ((),)"),
+    ({"parameters": (1, 2, 3, 4, 5)}, TypeError, f"parameters must be a {FORM}, got (1, 2, 3, 4"),
     (
         {"x": np.zeros((2, 5, 4, 3))},
         ValueError,
@@ -747,44 +761,48 @@ REFUSED = [
         small(kernels=kernels((4, 4), (3, 3, 4, 4))),
         ValueError,
         (
-            "parameters.kernels[0] must be (*kernel_size, C_in, C_out) with one, two or three "
-            "spatial axes and no size of 0, got shape (4, 4)"
+            "parameters.kernels[0] must be (*kernel_size, C_in // groups, C_out) with one, two or "
+            "three spatial axes and no size of 0, got shape (4, 4)"
         ),
     ),
-    (small(kernels=5), TypeError, "parameters.kernels must be a tuple, got 5"),
-    (small(kernels="ab"), TypeError, "parameters.kernels must be a tuple, got 'ab'"),
-    (small(kernels=()), ValueError, "parameters.kernels must not be empty"),
-    (small(norms=None), TypeError, "parameters.norms must be a tuple, got None"),
-    (small(norms=()), ValueError, "parameters.norms must not be empty"),
+    (small(kernels=5), TypeError, "parameters.kernels must be a sequence of arrays, got 5"),
+    (small(kernels="ab"), TypeError, "parameters.kernels must be a sequence of arrays, got 'ab'"),
+    (small(kernels=()), ValueError, "parameters.kernels must be a sequence of arrays, got 0 ent"),
+    (small(norms=None), TypeError, f"parameters.norms must be {PAIRS}, got None"),
+    (small(norms=()), ValueError, f"parameters.norms must be {PAIRS}, got 0 entries"),
     (small(kernels=(1j,)), TypeError, f"parameters.kernels[0] {REAL}complex128"),
     (
         small(kernels=kernels((3, 3, 4, 5), (3, 3, 4, 4))),
         ValueError,
         (
-            "parameters.kernels[1] must be (*kernel_size, 5, C_out) with 2 spatial axes and no "
-            "size of 0, got (3, 3, 4, 4)"
+            "parameters.kernels[1] must be (*kernel_size, 5, C_out) for the input of "
+            "parameters.kernels[1] of shape (2, 5, 4, 5), got (3, 3, 4, 4)"
         ),
     ),
     (
         small(kernels=kernels((3, 3, 4, 4), (3, 4, 4))),
         ValueError,
-        "parameters.kernels[1] must be (*kernel_size, 4, C_out) with 2 spatial axes",
+        "the input of parameters.kernels[1] must be (N, *spatial, C) with the kernel's 1 spatial",
     ),
     (
         small(kernels=kernels((3, 3, 4, 4), (3, 0, 4, 4))),
         ValueError,
-        "parameters.kernels[1] must be (*kernel_size, 4, C_out) with 2 spatial axes",
+        "parameters.kernels[1] must be (*kernel_size, C_in // groups, C_out) with one, two or",
     ),
     (
         small(kernels=kernels((3, 3, 4, 4))),
         ValueError,
-        "parameters.norms must be 1, one per normalization, got 2",
+        "parameters.norms must be a sequence of 1 pairs (gamma, beta), got 2 entries",
     ),
-    (small(norms=(TWO,)), ValueError, "parameters.norms must be 2, one per normalization, got 1"),
+    (
+        small(norms=(TWO,)),
+        ValueError,
+        "parameters.norms must be a sequence of 2 pairs (gamma, beta), got 1 entries",
+    ),
     (
         {"variant": "normalized_sum"},
         ValueError,
-        "parameters.norms must be 3, one per normalization, got 2",
+        "parameters.norms must be a sequence of 3 pairs (gamma, beta), got 2 entries",
     ),
     (
         small(norms=(TWO, 7)),
@@ -799,24 +817,24 @@ REFUSED = [
     (
         small(norms=((np.ones(4), np.ones(3)), TWO)),
         ValueError,
-        "parameters.norms[0] must be a pair (gamma, beta), each (C,), got shapes (4,) and (3,)",
+        "beta of parameters.norms[0] must be (4,), one number per channel, got shape (3,)",
     ),
     (
         small(norms=(TWO, (np.ones((1, 4)), np.ones((1, 4))))),
         ValueError,
-        "parameters.norms[1] must be a pair (gamma, beta), each (C,), got shapes (1, 4) and (1, 4)",
+        "gamma of parameters.norms[1] must be (4,), one number per channel, got shape (1, 4)",
     ),
     (
         small(norms=(([], []), TWO)),
         ValueError,
-        "parameters.norms[0] must be a pair (gamma, beta), each (C,), got shapes (0,) and (0,)",
+        "gamma of parameters.norms[0] must be (4,), one number per channel, got shape (0,)",
     ),
     (small(norms=(TWO, (["a"], TWO[1]))), TypeError, f"gamma of parameters.norms[1] {REAL}<U1"),
     (small(norms=(TWO, (TWO[0], ["a"]))), TypeError, f"beta of parameters.norms[1] {REAL}<U1"),
     (
         small(norms=(TWO, (np.ones(3), np.ones(3)))),
         ValueError,
-        "parameters.norms[1] must be for 4 channels, got (3,)",
+        "gamma of parameters.norms[1] must be (4,), one number per channel, got shape (3,)",
     ),
     (
         {"strides": (1, 2)},
@@ -878,7 +896,7 @@ REFUSED = [
     (
         wide(projection_norm=TWO),
         ValueError,
-        "parameters.projection_norm must be for 6 channels, got (4,)",
+        "gamma of parameters.projection_norm must be (6,), one number per channel, got shape (4,)",
     ),
     (
         wide(projection_norm=5),
@@ -905,18 +923,45 @@ REFUSED = [
             "got None"
         ),
     ),
+    ({"padding": "full"}, ValueError, 'padding must be "valid", "same", "causal", an int, or one'),
+    ({"padding": -1}, ValueError, "padding must be at least 0, got -1"),
+    ({"padding": None}, TypeError, 'padding must be "valid", "same"...got None'),
+    (
+        {"padding": "valid"},
+        ValueError,
+        "padding must give the branch the short cut's size (5, 4), got (2, 1) by 'valid'",
+    ),
+    (
+        {"padding": 1},
+        ValueError,
+        "padding must give the branch the short cut's size (5, 4), got (6, 5) by 1",
+    ),
+    (
+        {"padding": 1, "parameters": Parameters(kernels((6, 3, 4, 4)), (TWO,))},
+        ValueError,
+        "padding must give the branch the short cut's size (5, 4), got (2, 4) by 1",
+    ),
+    (
+        {"padding": 5j, "parameters": Parameters(kernels((1, 1, 4, 4)), (TWO,))},
+        TypeError,
+        'padding must be "valid", "same"...got 5j',
+    ),
     ({"epsilon": -1}, ValueError, "epsilon must be finite and at least 0, got -1"),
     ({"epsilon": "0"}, TypeError, "epsilon must be a real number, got '0'"),
     (
         {"statistics": 5},
         TypeError,
-        "statistics must be a sequence of Statistics, one per normalization, got 5",
+        "statistics must be a sequence of 2 Statistics, got 5",
     ),
-    ({"statistics": ()}, ValueError, "statistics must be 2, one per normalization, got 0"),
+    (
+        {"statistics": ()},
+        ValueError,
+        "statistics must be a sequence of 2 Statistics, got 0 entries",
+    ),
     (
         {"statistics": plain(3)},
         ValueError,
-        "statistics must be 2, one per normalization, got 3",
+        "statistics must be a sequence of 2 Statistics, got 3 entries",
     ),
     (
         {"statistics": plain(2)},
@@ -967,10 +1012,10 @@ def test_backward_refuses_what_is_no_number_and_no_cache():
 @pytest.mark.parametrize(
     ("moving", "batch", "exception", "message"),
     [
-        (5, plain(1), TypeError, "moving must be a sequence of Statistics, one per nor...got 5"),
-        (plain(1), 5, TypeError, "batch must be a sequence of Statistics, one per norm...got 5"),
-        (plain(2), plain(1), ValueError, "batch must be 2, one per normalization, got 1"),
-        (plain(1), plain(2), ValueError, "batch must be 1, one per normalization, got 2"),
+        (5, plain(1), TypeError, "moving must be a sequence of some Statistics, got 5"),
+        (plain(1), 5, TypeError, "batch must be a sequence of 1 Statistics, got 5"),
+        (plain(2), plain(1), ValueError, "batch must be a sequence of 2 Statistics, got 1 entries"),
+        (plain(1), plain(2), ValueError, "batch must be a sequence of 1 Statistics, got 2 entries"),
         ((5,), plain(1), TypeError, "moving[0] must be a Statistics(mean, variance), got 5"),
         (plain(1), (TWO,), ValueError, "batch[0].mean must be (1,), one number per channel, got "),
     ],
@@ -980,6 +1025,20 @@ def test_update_refuses(moving, batch, exception, message):
         residual.update(moving, batch)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "exception", "message"),
+    [
+        ((5,), ValueError, "sample_sizes must be an int or have one entry per normalization (2), "),
+        (1, ValueError, "sample_sizes must be at least 2, got 1"),
+        ((5, 1), ValueError, "sample_sizes[1] must be at least 2, got 1"),
+        ((5, 2.0), TypeError, "sample_sizes[1] must be an integer, got 2.0"),
+    ],
+)
+def test_update_refuses_wrong_sizes_of_samples(sizes, exception, message):
+    with pytest.raises(exception, match=says(message)):
+        residual.update(plain(2), plain(2), sample_sizes=sizes)
+
+
 def test_update_refuses_a_wrong_momentum():
     with pytest.raises(ValueError, match=says("momentum must be from 0 to 1, got 1.5")):
         residual.update(plain(1), plain(1), momentum=1.5)
@@ -987,9 +1046,11 @@ def test_update_refuses_a_wrong_momentum():
 
 @pytest.mark.parametrize("function", [residual.initial_statistics, residual.parameter_count])
 def test_what_is_no_block_has_no_counts(function):
-    with pytest.raises(TypeError, match=says("parameters must be a Parameters, got 5")):
+    with pytest.raises(TypeError, match=says(f"parameters must be a {FORM}, got 5")):
         function(5)
-    with pytest.raises(ValueError, match=says("parameters.kernels must not be empty")):
+    with pytest.raises(
+        ValueError, match=says("parameters.kernels must be a sequence of arrays, got 0 entries")
+    ):
         function(SMALL._replace(kernels=()))
 
 
@@ -1003,7 +1064,11 @@ def test_what_is_no_block_has_no_counts(function):
             TypeError,
             "kernel_sizes must be a sequence of kernel sizes, got '33'",
         ),
-        ({"kernel_sizes": []}, ValueError, "kernel_sizes must not be empty"),
+        (
+            {"kernel_sizes": []},
+            ValueError,
+            "kernel_sizes must be a sequence of kernel sizes, got 0 entr",
+        ),
         ({"kernel_sizes": [(3, 3), 0]}, ValueError, "kernel_sizes[1] must be at least 1, got 0"),
         (
             {"kernel_sizes": [(3, 3), 3]},
