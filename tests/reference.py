@@ -604,6 +604,69 @@ def residual_blocks():
     block("torch-normalized_sum-inference", torch, *wider, **normed, **total, known=True)
 
 
+# Whole blocks as PyTorch's users write them, with weights, padding and averages as it has them.
+
+
+class Block(torch.nn.Module):
+    """A block with a stride of 2 on its first 3×3 convolution, and a projection."""
+
+    def __init__(self, in_channels, widths, kernel_sizes):
+        super().__init__()
+        strided = kernel_sizes.index(3)
+        channels = in_channels
+        for i, (width, k) in enumerate(zip(widths, kernel_sizes, strict=True)):
+            stride = 2 if i == strided else 1
+            conv = torch.nn.Conv2d(channels, width, k, stride, padding=k // 2, bias=False)
+            setattr(self, f"conv{i}", conv)
+            setattr(self, f"bn{i}", torch.nn.BatchNorm2d(width))
+            channels = width
+        self.last = len(widths) - 1
+        self.projection = torch.nn.Conv2d(in_channels, channels, 1, 2, bias=False)
+        self.projection_norm = torch.nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        a = x
+        for i in range(self.last + 1):
+            a = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(a))
+            a = a.relu() if i < self.last else a
+        return (a + self.projection_norm(self.projection(x))).relu()
+
+
+def stacks():
+    """Record two blocks in a row in training, and then what they infer by the moved averages."""
+    for name, *blocks in (
+        ("basic", (3, (4, 4), (3, 3)), (4, (5, 5), (3, 3))),
+        ("bottleneck", (3, (2, 2, 6), (1, 3, 1)), (6, (3, 3, 7), (1, 3, 1))),
+    ):
+        name = f"stack-torch-{name}"
+        rng = np.random.default_rng(list(name.encode()))
+        net = torch.nn.Sequential(*(Block(*block) for block in blocks)).double()
+        for path, array in net.state_dict().items():
+            if array.ndim:  # not the number of batches
+                renamed = path.replace(".", "/").replace("running_var", "variance")
+                drawn = draw(rng, renamed, tuple(array.shape))
+                array.copy_(torch.from_numpy(drawn / 2 + 1 if array.ndim == 1 else drawn))
+        x = torch.from_numpy(draw(rng, "x", (2, 3, 8, 7))).requires_grad_()
+        before = {key: value.clone() for key, value in net.state_dict().items() if value.ndim}
+        y = net(x)
+        dy = torch.from_numpy(rng.normal(size=tuple(y.shape)))
+        (y * dy).sum().backward()
+        after = {key: value for key, value in net.named_buffers() if value.ndim}
+        with torch.no_grad():
+            inferred = net.eval()(x)
+        gradient = {"x": x.grad} | {key: value.grad for key, value in net.named_parameters()}
+        CASES[name] = {
+            "call": {"stack": "torch"},
+            "x": x.detach().numpy(),
+            "weights": {key: value.numpy() for key, value in before.items()},
+            "y": y.detach().numpy(),
+            "dy": dy.numpy(),
+            "gradient": {key: value.numpy() for key, value in gradient.items()},
+            "moved": {key: value.numpy() for key, value in after.items()},
+            "inferred": inferred.numpy(),
+        }
+
+
 def packed(record):
     """Pack a case into one structured scalar: an entry of its own per array would cost far more."""
     fields = {"call": np.array(json.dumps(record.pop("call")))}
@@ -631,6 +694,7 @@ def main():
         batch_normalizations,
         activations,
         residual_blocks,
+        stacks,
     ):
         record()
     file = Path(__file__).with_suffix(".npz")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import close
+from helpers import arrays_in, close
 
 import convinsights
-from convinsights import batchnorm, residual
+from convinsights import batchnorm, layouts, residual
 
 
 def unpacked(record):
@@ -25,6 +25,7 @@ def unpacked(record):
 
 with np.load(Path(__file__).with_name("reference.npz")) as file:
     CASES = {name: unpacked(file[name]) for name in file.files if name != "versions"}
+STACKS = {name: CASES.pop(name) for name in list(CASES) if "stack" in CASES[name]["call"]}
 
 GRADIENTS = [name for name, case in CASES.items() if "gradient" in case]
 MOVED = [name for name, case in CASES.items() if "moved" in case]
@@ -86,3 +87,69 @@ def test_moving_statistics(name):
     module, _, cache = forward(case)
     moving = argument(case["moving"])
     agrees(module.update(moving, cache.statistics, **case["call"]["update"]), case["moved"])
+
+
+def block_of(weights, place):
+    """The parameters of a block of a stack, from what PyTorch calls weights and bias."""
+
+    def norm(layer):
+        return weights[f"{place}.{layer}.weight"], weights[f"{place}.{layer}.bias"]
+
+    def kernel(layer):
+        return layouts.kernel_from_torch(weights[f"{place}.{layer}.weight"])
+
+    convs = range(sum(name.startswith(f"{place}.conv") for name in weights))
+    return residual.Parameters(
+        tuple(kernel(f"conv{i}") for i in convs),
+        tuple(norm(f"bn{i}") for i in convs),
+        kernel("projection"),
+        norm("projection_norm"),
+    )
+
+
+def statistics_of(weights, place):
+    """The running averages of a block of a stack."""
+    names = sorted(name for name in weights if name.startswith(f"{place}.bn"))
+    layers = [*dict.fromkeys(name.rpartition(".")[0] for name in names), f"{place}.projection_norm"]
+    return tuple(
+        batchnorm.Statistics(weights[f"{name}.running_mean"], weights[f"{name}.running_var"])
+        for name in layers
+    )
+
+
+def agree(actual, expected):
+    """Compare all arrays of two trees."""
+    for a, b in zip(arrays_in(actual), arrays_in(expected), strict=True):
+        assert close(a, b)
+
+
+def pixels(image):
+    """The values per channel that a normalization sees."""
+    return image.size // image.shape[-1]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_two_blocks_with_the_weights_of_pytorch(name):
+    case, how = STACKS[name], {"strides": 2, "padding": 1, "epsilon": 1e-5}
+    blocks = [block_of(case["weights"], place) for place in range(2)]
+    moving = [statistics_of(case["weights"], place) for place in range(2)]
+    a, caches, moved = layouts.to_channels_last(case["x"]), [], []
+    for block, old in zip(blocks, moving, strict=True):
+        x, (a, cache) = a, residual.forward(a, block, **how)
+        caches.append(cache)
+        # The first of three kernels has one tap and no strides: its norm sees the pixels of x.
+        sizes = [pixels(x)] * (len(block.kernels) == 3) + [pixels(a)] * 3
+        moved.append(residual.update(old, cache.statistics, momentum=0.9, sample_sizes=sizes))
+    agree(a, layouts.to_channels_last(case["y"]))
+    agree(moved, [statistics_of(case["moved"], place) for place in range(2)])
+
+    da = layouts.to_channels_last(case["dy"])
+    for place in (1, 0):
+        da, gradients = residual.backward(da, caches[place])
+        agree(gradients, block_of(case["gradient"], place))
+    agree(da, layouts.to_channels_last(case["gradient"]["x"]))
+
+    a = layouts.to_channels_last(case["x"])
+    for block, known in zip(blocks, moved, strict=True):
+        a, _ = residual.forward(a, block, known, **how)
+    agree(a, layouts.to_channels_last(case["inferred"]))
