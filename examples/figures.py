@@ -13,7 +13,7 @@ from pathlib import Path
 import curves
 import numpy as np
 
-from convinsights import batchnorm, conv, dilated, im2col, transposed
+from convinsights import batchnorm, conv, depthwise, dilated, draw, im2col, transposed, unary
 
 FOLDER = Path(__file__).parent / "figures"
 INK, PAPER, EMPTY = "#24292f", "#fbfaf7", "#eceae4"
@@ -242,13 +242,19 @@ PICTURES: dict[str, Callable[[], str]] = {
     "overlap": overlap,
     "norms": norms,
     **curves.PLOTS,
+    "convolution": lambda: str(draw.windows(conv, (5, 5), (3, 3))),
+    "strided": lambda: str(draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same")),
+    "unary": lambda: str(draw.windows(unary, (3, 4))),
+    "depthwise": lambda: str(draw.windows(depthwise, (4, 4), (3, 3))),
+    "transposed": lambda: str(draw.windows(transposed, (3, 3), (3, 3), strides=2)),
+    "dilated": lambda: str(draw.windows(dilated, (7, 7), (3, 3), padding="valid")),
 }
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, draw in PICTURES.items():
-        (FOLDER / f"{name}.svg").write_text(draw(), encoding="utf-8")
+    for name, drawn in PICTURES.items():
+        (FOLDER / f"{name}.svg").write_text(drawn(), encoding="utf-8")
 
 
 if __name__ == "__main__":
