@@ -1,0 +1,129 @@
+"""What the elements of a result are called by: image, row, channel, group, tap and others."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convinsights import depthwise, depthwise_separable, im2col, transposed
+from convinsights._arguments import Array
+from convinsights.verify._cases import Case, resolved
+from convinsights.verify._features import NORMALIZATIONS, axis_names
+
+__all__ = ["COSTS", "MAPS", "Coordinate", "coordinates"]
+
+
+class Coordinate(NamedTuple):
+    """A number of every element, broadcast over the result, and one more than it may be."""
+
+    number: Array
+    extent: int
+
+
+# A name is a noun, and what follows it once it is counted.
+FLAT, PIXEL = "element | (flat index)", "pixel | (flat index in the image)"
+IN_GROUP, IN_CHANNEL = "channel | of each group", "channel | of each input channel"
+PADDED = "pixels whose window touches the padding"
+INSIDE = "pixels whose window does not touch the padding"
+READ = "pixels that windows on the padding read"
+CORNERS, BORDER = "corners", "pixels at the border"
+BETWEEN = "pixels between the strides"
+MAPS = {PADDED: 0.0, INSIDE: 0.3, READ: 0.5, CORNERS: 0.2, BORDER: 0.2, BETWEEN: 0.3}
+COSTS = {FLAT: 0.6, PIXEL: 0.8, IN_GROUP: 0.4, IN_CHANNEL: 0.5, "group": 0.2, "input channel": 0.3}
+NOUNS = {"length": "pixel", "depth": "plane", "height": "row", "width": "column"}
+
+
+def coordinates(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    if name in ("y", "dx"):
+        yield from _of_images(case, name, shape)
+    elif name.endswith("kernel"):
+        nouns = [f"kernel {NOUNS[axis]}" for axis in axis_names(max(len(shape) - 2, 1))]
+        last = KERNEL_CHANNELS.get((case.module, name), ("input channel", "output channel"))
+        yield from _along_axes([*nouns[: len(shape) - 2], *last], shape)
+        if len(shape) > 3:
+            yield "tap", _flat(shape, 0, len(shape) - 2)
+    else:
+        yield from _along_axes(["channel"], shape)
+        yield from _of_groups(case, shape)
+    if len(shape) > 1:
+        yield FLAT, _flat(shape, 0, len(shape))
+
+
+KERNEL_CHANNELS = {
+    (depthwise, "dkernel"): ("input channel", "multiple"),
+    (depthwise_separable, "ddepthwise_kernel"): ("input channel", "multiple"),
+}
+
+
+def _along_axes(nouns: Sequence[str], shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    for axis, noun in enumerate(nouns):
+        yield noun, _flat(shape, axis, axis + 1)
+
+
+def _flat(shape: tuple[int, ...], start: int, stop: int) -> Coordinate:
+    # The flat index over the axes from start to stop.
+    count = math.prod(shape[start:stop])
+    ones = (1,) * start, (1,) * (len(shape) - stop)
+    return Coordinate(np.arange(count).reshape(*ones[0], *shape[start:stop], *ones[1]), count)
+
+
+def _of_images(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    spatial = [NOUNS[axis] for axis in axis_names(case.rank)]
+    yield from _along_axes(["image", *spatial, "channel"], shape)
+    yield from _of_groups(case, shape)
+    if case.rank > 1:
+        yield PIXEL, _flat(shape, 1, len(shape) - 1)
+        ends = [
+            (c.number == 0) | (c.number == c.extent - 1)
+            for c in (_flat(shape, axis, axis + 1) for axis in range(1, len(shape) - 1))
+        ]
+        whole = (1, *shape[1:-1], 1)
+        yield BORDER, Coordinate(np.broadcast_to(np.any(np.broadcast_arrays(*ends), 0), whole), 2)
+        yield CORNERS, Coordinate(np.broadcast_to(np.all(np.broadcast_arrays(*ends), 0), whole), 2)
+    if case.module not in NORMALIZATIONS:
+        yield from _of_windows(case, name, shape)
+
+
+def _of_groups(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    channel = _flat(shape, len(shape) - 1, len(shape))
+    if case.module is depthwise:
+        groups, nouns = case.x.shape[-1], ("input channel", IN_CHANNEL)
+    else:
+        groups, nouns = case.settings.get("groups", 1), ("group", IN_GROUP)
+    size = shape[-1] // groups
+    if groups > 1 and shape[-1] == groups * size:
+        yield nouns[0], Coordinate(channel.number // size, groups)
+    yield nouns[1], Coordinate(channel.number % size, size)
+
+
+def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    # Which windows touch the padding, and which pixels those read.
+    strides = case.axes("strides")
+    on_image = (name == "y") == (case.module is transposed)
+    if on_image and max(strides) > 1:
+        phases = [
+            _flat(shape, axis, axis + 1).number % s > 0 for axis, s in enumerate(strides, start=1)
+        ]
+        between = np.any(np.broadcast_arrays(*phases), 0)
+        yield BETWEEN, Coordinate(np.broadcast_to(between, (1, *shape[1:-1], 1)), 2)
+    if "padding" not in case.settings or not any(map(sum, resolved(case))):
+        return
+    taps = case.arrays[1].shape[:-2]
+    image = shape if on_image else (case.x if name == "y" else case.dy).shape
+    size = (1, *image[1:-1], 1)
+    geometry: dict[str, Any] = {
+        "strides": strides,
+        "padding": resolved(case),
+        "dilation_rate": case.axes("dilation_rate"),
+    }
+    outside = 1 - im2col.im2col(np.ones(size), taps, **geometry)
+    touching = outside.any(axis=1, keepdims=True)
+    if on_image:
+        columns = np.broadcast_to(touching.astype(float), outside.shape)
+        read = im2col.col2im(np.ascontiguousarray(columns), size, taps, **geometry)
+        yield READ, Coordinate(read > 0, 2)
+    else:
+        whole = touching.reshape(1, *shape[1:-1], 1)
+        yield PADDED, Coordinate(whole, 2)
+        yield INSIDE, Coordinate(~whole, 2)

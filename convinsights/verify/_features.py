@@ -1,0 +1,235 @@
+"""What can be said of a case: its features, and how a statement about one of them reads."""
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+
+from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed
+from convinsights.verify._cases import Case, resolved
+
+__all__ = ["Feature", "axis_names", "cost_of", "features", "in_words", "is_setting"]
+
+# A number, one of several words, or the sizes of a kernel.
+Feature: TypeAlias = int | str | tuple[int, ...]
+
+NORMALIZATIONS = (batchnorm, normalization)
+
+
+def axis_names(rank: int) -> tuple[str, ...]:
+    """Return what the spatial axes are called."""
+    return ("length",) if rank == 1 else ("depth", "height", "width")[-rank:]
+
+
+def features(case: Case) -> dict[str, Feature]:
+    """Return the features of a case by name, as whoever writes a kernel would call them.
+
+    `strides`, `dilation_rate`, `padding` and `output_padding` are the largest over the axes,
+    `padding` in zeros; with an index they are those of one axis.
+    """
+    found: dict[str, Feature] = {"rank": case.rank, "batch": len(case.x)}
+    found |= _of_normalization(case) if case.module in NORMALIZATIONS else _of_windows(case)
+    size = case.x.shape[1:-1]
+    found |= dict(zip(axis_names(case.rank), size, strict=True))
+    found |= {"max(size)": max(size), "min(size)": min(size), "x.size": case.x.size}
+    found |= {"layout": case.layout, "values": getattr(case, "values", _kind_of_values(case))}
+    return found
+
+
+def _kind_of_values(case: Case) -> str:
+    return "integers" if case.integers else "normal"
+
+
+def _of_normalization(case: Case) -> dict[str, Feature]:
+    found: dict[str, Feature] = {"channels": case.x.shape[-1]}
+    if case.module is normalization:
+        groups = case.settings["groups"]
+        found |= {"groups": groups, "channels // groups": case.x.shape[-1] // groups}
+    else:
+        found["mode"] = "training" if case.arrays[3] is None else "inference"
+    found |= _given(case, ("gamma", "beta"))
+    count = math.prod(case.x.shape[1:-1])
+    per_group = (
+        count * case.x.shape[-1] // case.settings["groups"]
+        if case.module is normalization
+        else count * len(case.x)
+    )
+    return found | {"pixels": count, "terms": per_group}
+
+
+def _given(case: Case, names: tuple[str, ...]) -> dict[str, Feature]:
+    arrays = dict(zip(case.names, case.arrays, strict=True))
+    return {
+        name: "not given" if arrays[name] is None else "given" for name in names if name in arrays
+    }
+
+
+def _of_windows(case: Case) -> dict[str, Feature]:
+    kernel, filters = case.arrays[1], case.dy.shape[-1]
+    taps = kernel.shape[:-2] or (1,) * case.rank
+    found: dict[str, Feature] = {"in_channels": case.x.shape[-1], "out_channels": filters}
+    terms = math.prod(taps)
+    if case.module in (depthwise, depthwise_separable):
+        found["depth_multiplier"] = kernel.shape[-1]
+    else:
+        groups = case.settings.get("groups", 1)
+        terms *= case.x.shape[-1] // groups
+        if "groups" in case.settings:
+            found["in_channels // groups"] = case.x.shape[-1] // groups
+            found["out_channels // groups"] = filters // groups
+    found["kernel_size"] = taps
+    found |= _per_axis("kernel_size", taps)
+    for name in ("strides", "dilation_rate"):
+        if name in case.settings:
+            entries = case.axes(name)
+            found |= {name: max(entries)} | _per_axis(name, entries)
+            found[f"min({name})"] = min(entries)
+            found[f"{name} of the axes"] = "alike" if len(set(entries)) == 1 else "differ"
+    if "padding" in case.settings:
+        found |= _of_padding(case)
+    if case.module is transposed and case.settings["output_padding"] is not None:
+        entries = tuple(np.broadcast_to(case.settings["output_padding"], case.rank).tolist())
+        found |= {"output_padding": max(entries)} | _per_axis("output_padding", entries)
+    if "groups" in case.settings:
+        found["groups"] = case.settings["groups"]
+    if "strides" in case.settings:
+        beyond = any(s > k for s, k in zip(case.axes("strides"), taps, strict=True))
+        found["strides and kernel_size"] = "strides > kernel_size" if beyond else "overlap"
+    found |= _given(case, ("bias",))
+    outputs = (f"output {name}" for name in axis_names(case.rank))
+    found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
+    found |= {"taps": math.prod(taps), "terms": terms}
+    return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
+
+
+def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
+    if len(entries) == 1:
+        return {name: entries[0]} if name == "kernel_size" else {}
+    return {f"{name}[{axis}]": entry for axis, entry in enumerate(entries)}
+
+
+def _of_padding(case: Case) -> dict[str, Feature]:
+    said, pairs = case.settings["padding"], resolved(case)
+    largest = tuple(map(max, pairs))
+    found: dict[str, Feature] = {"padding": max(largest)} | _per_axis("padding", largest)
+    found["padding by name"] = said if isinstance(said, str) else "zeros"
+    uneven = any(before != after for before, after in pairs)
+    found["padding before and after"] = "differ" if uneven else "alike"
+    found["padding of the axes"] = "alike" if len(set(pairs)) == 1 else "differ"
+    return found
+
+
+# What a feature costs, so that the plain ones are preferred: by the first that its name starts
+# with, and by whether it speaks of one axis.
+COSTS = {
+    "groups": -0.1,
+    "in_channels // groups": 0.6,
+    "out_channels // groups": 0.6,
+    "channels // groups": 0.6,
+    "strides and kernel_size": 1.5,
+    "strides of the axes": 1.5,
+    "dilation_rate of the axes": 1.5,
+    "padding of the axes": 1.5,
+    "padding before and after": 1.5,
+    "padding by name": 0.5,
+    "output_padding": 0.0,
+    "output ": 1.2,
+    "min(": 2.0,
+    "max(": 2.0,
+    "taps": 1.5,
+    "terms": 2.5,
+    "pixels": 2.0,
+    "x.size": 3.0,
+    "y.size": 2.8,
+    "kernel.size": 3.0,
+    "depth_multiplier": 0.0,
+    "depth": 0.8,
+    "height": 0.8,
+    "width": 0.8,
+    "length": 0.8,
+    "values": 0.5,
+}
+OPERATOR_COSTS = {">=": 0.0, "==": 0.5, "<=": 1.5, "!=": 1.0, "multiple": 2.5, "no multiple": 1.0}
+
+
+def cost_of(name: str, operator: str, value: Feature) -> float:
+    """Return how far-fetched a clause is: 0 for a plain threshold on a plain feature."""
+    cost = next((c for start, c in COSTS.items() if name.startswith(start)), 0.0)
+    cost += OPERATOR_COSTS[operator] + 0.7 * name.endswith("]")
+    if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
+        cost += 0.2
+    if operator == "no multiple":
+        cost += {4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}.get(int(np.max(value)), 0.4)
+    return cost
+
+
+SETTINGS = (
+    "strides",
+    "dilation_rate",
+    "padding",
+    "groups",
+    "output_padding",
+    "bias",
+    "kernel_size",
+)
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether a feature is what a fast path may forget."""
+    return name in SETTINGS
+
+
+WORDS = {
+    ("layout", "C"): "arrays in C order",
+    ("layout", "Fortran"): "arrays in Fortran order",
+    ("layout", "negative"): "arrays of negative strides",
+    ("layout", "odd address"): "arrays at an odd address",
+    ("layout", "broadcast"): "broadcast arrays",
+    ("strides and kernel_size", "strides > kernel_size"): "strides > kernel_size",
+    ("strides and kernel_size", "overlap"): "strides <= kernel_size",
+}
+
+
+def in_words(name: str, operator: str, value: Feature) -> str:
+    """Write a clause down."""
+    if operator in ("multiple", "no multiple"):
+        no = "not " if operator == "no multiple" else ""
+        if value == 2:
+            return f"{name} {'odd' if no else 'even'}"
+        return f"{name} {no}a multiple of {value}"
+    if isinstance(value, int):
+        return _number(name, operator, value)
+    word = _word(name, value)
+    return f"not {word}" if operator == "!=" else word
+
+
+def _number(name: str, operator: str, value: int) -> str:
+    if operator == ">=" and (value <= 2 or _large_power(value - 1)):
+        return f"{name} > {_written(value - 1)}"
+    return f"{name} {operator} {_written(value)}"
+
+
+def _large_power(value: int) -> bool:
+    return value >= 16 and not value & (value - 1)
+
+
+def _written(value: int) -> str:
+    return f"2^{value.bit_length() - 1}" if value >= 4096 and _large_power(value) else str(value)
+
+
+def _word(name: str, value: Feature) -> str:
+    if (name, value) in WORDS:
+        return WORDS[name, value]  # type: ignore[index]
+    if isinstance(value, tuple):
+        return f"{name} == {value}"
+    if name == "mode":
+        return str(value)
+    if name == "layout":
+        return f"arrays that are a {value}"
+    if name == "padding by name":
+        return "padding given in zeros" if value == "zeros" else f'padding == "{value}"'
+    if name == "values":
+        return f"values: {value}"
+    if value in ("given", "not given"):
+        return f"{name} {value}"
+    return f"{name} {value}"

@@ -1,0 +1,322 @@
+"""When a kernel fails: what the failing cases share and the others do not.
+
+Every case has features: its channels, sizes, strides, how its arrays lie in memory, and what
+follows from those. A clause says one thing of one feature ("in_channels >= 8"); a condition is a
+clause, or two or three that hold together, or one that holds together with one of several others.
+It must hold in every failing case and in no other; of all that do, the simplest is told.
+
+Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail,
+and a condition of c clauses is one of about K^c / c!: it is believed only if the first number is by
+far the larger.
+
+References
+----------
+Blumer, Ehrenfeucht, Haussler and Warmuth, "Occam's Razor", 1987.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+from operator import or_
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._cases import Case
+from convinsights.verify._features import Feature, cost_of, features, in_words, is_setting
+
+__all__ = ["Retry", "condition", "features"]
+
+# retry(feature, value): whether the smallest failing case still fails with that feature set so;
+# None where it cannot be.
+Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
+
+# By how many bits the ways to fail must outnumber the conditions, and what a clause of a plain
+# feature costs beside those.
+MARGIN = 2.0
+# How many clauses are combined, and how many conditions are tried again.
+CANDIDATES, TRIED = 64, 12
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One thing said of one feature: `holds` is where, `low` and `high` what bounds a threshold."""
+
+    feature: str
+    operator: str
+    value: Feature
+    holds: Array
+    cost: float
+
+    @property
+    def text(self) -> str:
+        """The clause in words."""
+        return in_words(self.feature, self.operator, self.value)
+
+
+class Condition(NamedTuple):
+    """Clauses that hold together, and parts of which one at least holds too, if there are any."""
+
+    whole: tuple[Clause, ...]
+    parts: tuple[Clause, ...] = ()
+
+    def __str__(self) -> str:
+        """Write the condition down."""
+        words = [clause.text for clause in self.whole]
+        either = " or ".join(clause.text for clause in self.parts)
+        if words and either:
+            either = f"({either})"
+        return " and ".join([*words, either] if either else words)
+
+
+def condition(
+    cases: Sequence[Case], failed: Sequence[bool], retry: Retry | None = None
+) -> str | None:
+    """Say what the failing cases share and the others do not, or None where nothing holds."""
+    shown = [i for i, case in enumerate(cases) if failed[i] or case.dy.size]
+    wrong = np.array([bool(failed[i]) for i in shown])
+    if not wrong.any() or wrong.all():
+        return None
+    table = _Table([features(cases[i]) for i in shown], wrong)
+    bits = _ways(len(wrong), int(wrong.sum()))
+    found = list(table.conjunctions())
+    if not found or len(found[0].whole) > 1:
+        found = sorted([*found, *table.alternatives()], key=table.cost)
+    believed = [c for c in found if bits >= table.bits(c) + MARGIN]
+    for c in believed[:TRIED]:
+        said = c if c.parts else _confirmed(c, table, retry)
+        if said is not None:
+            return str(said)
+    return None if retry is None or believed else _after_trying(found[:TRIED], table, bits, retry)
+
+
+def _ways(n: int, f: int) -> float:
+    # log2 of the number of ways for f of n to fail
+    return (math.lgamma(n + 1) - math.lgamma(f + 1) - math.lgamma(n - f + 1)) / math.log(2)
+
+
+def _confirmed(found: Condition, table: "_Table", retry: Retry | None) -> Condition | None:
+    # Every clause with the threshold that further cases confirm; None if they refute one.
+    said = []
+    for clause in found.whole:
+        others = [other for other in found.whole if other is not clause]
+        exact = table.sharpened(clause, others, retry)
+        if exact is None:
+            return None
+        said.append(exact)
+    return Condition(tuple(said))
+
+
+def _after_trying(
+    found: Sequence[Condition], table: "_Table", bits: float, retry: Retry
+) -> str | None:
+    # Too few failed to believe it, unless further cases fail that it foretells: each new one that
+    # fails is worth log2(n / f).
+    worth = math.log2(len(table.wrong) / table.wrong.sum())
+    for one in found:
+        exact = None if one.parts else _confirmed(one, table, retry)
+        if exact is None:
+            continue
+        answers = [retry(c.feature, value) for c in exact.whole for value in table.further(c)]
+        gained = worth * sum(answer is True for answer in answers)
+        if False not in answers and bits + gained >= table.bits(exact) + MARGIN:
+            return str(exact)
+    return None
+
+
+class _Table:
+    # The features of all cases, and which of them failed.
+    def __init__(self, rows: Sequence[dict[str, Feature]], wrong: Array) -> None:
+        self.wrong = wrong
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+        self.columns = {name: [row.get(name) for row in rows] for name in self.names}
+        different = sum(len({*map(repr, self.columns[name])}) - 1 for name in self.names)
+        self.count = 2 * max(different, 1)
+        needed = (clause for clause in self._needed() if clause.holds[wrong].all())
+        self.needed = sorted(needed, key=lambda clause: clause.cost)[: 4 * CANDIDATES]
+
+    def bits(self, condition: Condition) -> float:
+        """Return log2 of how many conditions of so many clauses there are."""
+        clauses = len(condition.whole) + len(condition.parts)
+        return clauses * math.log2(self.count) - math.lgamma(clauses + 1) / math.log(2)
+
+    def cost(self, condition: Condition) -> float:
+        """Return how far-fetched a condition is: its length, and its clauses' own."""
+        far = sum(2 for clause in condition.parts if not is_setting(clause.feature))
+        return far + sum(clause.cost + 1 for clause in (*condition.whole, *condition.parts))
+
+    def conjunctions(self) -> Iterator[Condition]:
+        """Yield those of fewest clauses, three at most, that hold in the failing cases alone."""
+        kept = [clause for clause in self.needed if not clause.holds.all()]
+        passing = np.array([c.holds[~self.wrong] for c in kept]).reshape(
+            len(kept), int((~self.wrong).sum())
+        )
+        numbers = passing.astype(np.float32)
+        found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~passing.any(axis=1))]
+        if not found:
+            pairs = np.argwhere(np.triu(numbers @ numbers.T == 0, 1))
+            found = [(int(i), int(j)) for i, j in pairs]
+        if not found:
+            numbers = numbers[:CANDIDATES]
+            for i, j in combinations(range(len(numbers)), 2):
+                alone = (numbers[j + 1 :] @ (numbers[i] * numbers[j])) == 0
+                found += [(i, j, int(k)) for k in np.flatnonzero(alone) + j + 1]
+        conditions = [Condition(tuple(sorted((kept[i] for i in f), key=self.place))) for f in found]
+        yield from sorted(conditions, key=self.cost)
+
+    def place(self, clause: Clause) -> int:
+        """Return where a clause stands in a sentence."""
+        return self.names.index(clause.feature)
+
+    def alternatives(self) -> Iterator[Condition]:
+        """Yield A and (B or C or D), each part with failing cases of its own.
+
+        A holds in every failing case; B, C and D hold in no passing one where A does.
+        """
+        for whole in ((), *((clause,) for clause in self.needed[: CANDIDATES // 4])):
+            inside = whole[0].holds if whole else np.ones(len(self.wrong), bool)
+            for parts in self._parts(inside):
+                yield Condition(whole, tuple(sorted(parts, key=self.place)))
+
+    def _parts(self, inside: Array) -> Iterator[tuple[Clause, ...]]:
+        # The fewest clauses of which one at least holds in each failing case, and none in another.
+        clauses = [c for c in self._enough(inside) if not (c.holds & inside & ~self.wrong).any()]
+        clauses = sorted(clauses, key=lambda c: self.cost(Condition((), (c,))))[: CANDIDATES // 4]
+        covers = [
+            int("".join("01"[x] for x in c.holds[self.wrong].astype(int)), 2) for c in clauses
+        ]
+        every = (1 << int(self.wrong.sum())) - 1
+        for count in (2, 3, 4):
+            several = [
+                indices
+                for indices in combinations(range(len(clauses)), count)
+                if reduce(or_, (covers[i] for i in indices)) == every
+            ]
+            if several:
+                yield from (tuple(clauses[i] for i in indices) for indices in several)
+                return
+
+    def _numbers(self, name: str) -> Array | None:
+        # NaN where a case has no such feature; None for words.
+        column = self.columns[name]
+        if any(isinstance(value, (str, tuple)) for value in column):
+            return None
+        return np.array([np.nan if value is None else value for value in column], float)
+
+    def _different(self, name: str) -> list[Feature]:
+        return sorted({value for value in self.columns[name] if value is not None}, key=repr)
+
+    def _clause(self, name: str, operator: str, value: Feature) -> Clause:
+        holds = [v is not None and OPERATORS[operator](v, value) for v in self.columns[name]]
+        return Clause(name, operator, value, np.array(holds), cost_of(name, operator, value))
+
+    def _needed(self) -> Iterator[Clause]:
+        # What holds in every failing case.
+        for name in self.names:
+            values = [v for v, bad in zip(self.columns[name], self.wrong, strict=True) if bad]
+            failing: list[Any] = [value for value in values if value is not None]
+            if len(failing) < len(values):
+                continue
+            if self._numbers(name) is not None:
+                yield self._clause(name, ">=", min(failing))
+                yield self._clause(name, "<=", max(failing))
+                for m in MODULI:
+                    yield self._clause(name, "multiple", m)
+                    yield self._clause(name, "no multiple", m)
+            if len(set(failing)) == 1:
+                yield self._clause(name, "==", failing[0])
+            for value in self._different(name):
+                if isinstance(value, str):
+                    yield self._clause(name, "!=", value)
+
+    def _enough(self, inside: Array) -> Iterator[Clause]:
+        # What may hold in failing cases alone, of those inside.
+        passing = inside & ~self.wrong
+        for name in self.names:
+            numbers = self._numbers(name)
+            if numbers is None:
+                for value in self._different(name):
+                    yield self._clause(name, "==", value)
+                continue
+            known = numbers[passing & ~np.isnan(numbers)]
+            if len(known):
+                above, below = numbers[self.wrong], numbers[self.wrong]
+                above, below = above[above > known.max()], below[below < known.min()]
+                if len(above):
+                    yield self._clause(name, ">=", int(above.min()))
+                if len(below):
+                    yield self._clause(name, "<=", int(below.max()))
+            for m in MODULI:
+                yield self._clause(name, "no multiple", m)
+
+    def sharpened(
+        self, clause: Clause, others: Sequence[Clause], retry: Retry | None
+    ) -> Clause | None:
+        """Return the clause with its exact or else its roundest threshold; None if it is refuted.
+
+        A threshold lies between the values of the failing cases and of the passing ones in which
+        the other clauses hold.
+        """
+        near = np.all([~self.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
+        column = [v for v, there in zip(self.columns[clause.feature], near, strict=True) if there]
+        values: list[Any] = [v for v in column if v is not None]
+        if not values:
+            return clause
+        if clause.operator not in ("<=", ">="):
+            answers = [retry(clause.feature, v) for v in dict.fromkeys(values)] if retry else []
+            return None if answers and answers[0] else clause
+        up = clause.operator == ">="
+        passes = int(max(values) if up else min(values))
+        fails = int(clause.value)  # type: ignore[arg-type]
+        if retry is None:
+            exact = _roundest(clause.feature, passes, fails) if up else fails
+            return self._clause(clause.feature, clause.operator, exact)
+        answer = retry(clause.feature, passes)
+        if answer:
+            return None
+        while answer is not None and abs(fails - passes) > 1:
+            middle = (fails + passes) // 2
+            answer = retry(clause.feature, middle)
+            if answer:
+                fails = middle
+            elif answer is not None:
+                passes = middle
+        exact = fails
+        if answer is None and up:
+            exact = _roundest(clause.feature, passes, fails)
+        return self._clause(clause.feature, clause.operator, exact)
+
+    def further(self, clause: Clause) -> list[Feature]:
+        """Return values for which the clause holds too, that no failing case has had."""
+        if clause.operator not in (">=", "<="):
+            return []
+        value = int(clause.value)  # type: ignore[arg-type]
+        sign = 1 if clause.operator == ">=" else -1
+        seen = {v for v, bad in zip(self.columns[clause.feature], self.wrong, strict=True) if bad}
+        further: list[Feature] = [value + sign, value + 2 * sign, value + 5 * sign]
+        return [v for v in further if v not in seen][:2]
+
+
+MODULI = (2, 4, 8, 16, 32)
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda value, limit: value >= limit,
+    "<=": lambda value, limit: value <= limit,
+    "==": lambda value, other: value == other,
+    "!=": lambda value, other: value != other,
+    "multiple": lambda value, m: value % m == 0,
+    "no multiple": lambda value, m: value % m != 0,
+}
+
+
+def _roundest(feature: str, passes: int, fails: int) -> int:
+    # The threshold t, passes < t <= fails: a power of 2, or else just above one, or what failed.
+    power = 1 << (fails.bit_length() - 1)
+    if feature.endswith("size") and passes <= power < fails:
+        return power + 1
+    if passes < power:
+        return power
+    return power + 1 if passes == power and power > 1 else fails
