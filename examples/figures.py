@@ -4,7 +4,7 @@
 
 writes every SVG file under `examples/figures/` again. Each function below returns one picture; the
 numbers in it are gradients, columns and matrices that `convinsights` made. `curves.py` plots what
-was measured.
+was measured, `scenes.py` draws what moves and is no geometry.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import curves
 import numpy as np
+import scenes
 
 from convinsights import batchnorm, conv, depthwise, dilated, draw, im2col, transposed, unary
 
@@ -242,6 +243,8 @@ PICTURES: dict[str, Callable[[], str]] = {
     "overlap": overlap,
     "norms": norms,
     **curves.PLOTS,
+    "normalized": scenes.normalized,
+    "shortcut": scenes.shortcut,
     "convolution": lambda: str(draw.windows(conv, (5, 5), (3, 3))),
     "strided": lambda: str(draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same")),
     "unary": lambda: str(draw.windows(unary, (3, 4))),

@@ -1,0 +1,170 @@
+"""Draw the moving pictures that are of no geometry: a channel normalized, a block with short cut.
+
+Dots move without a script, over a picture that says the same when it stands still, as it does
+where less motion is preferred.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from curves import HUES, STYLE, text
+
+from convinsights import batchnorm, relu, residual
+
+Place = tuple[float, float]
+SECONDS = 12
+
+
+def travel(name: str, stops: Sequence[tuple[float, Place]]) -> str:
+    """Return the keyframes of a dot that is at each place from its share of the time on."""
+    frames = "".join(
+        f"{100 * share:.1f}%{{transform:translate({x:.1f}px,{y:.1f}px)}}" for share, (x, y) in stops
+    )
+    return f"@keyframes {name}{{{frames}}}"
+
+
+def scene(
+    title: str, words: str, width: float, height: float, parts: Sequence[str], frames: str
+) -> str:
+    motion = (
+        f"<style>.dot{{animation-duration:{SECONDS}s;animation-iteration-count:infinite}}{frames}"
+        "@media (prefers-reduced-motion: reduce){.dot{display:none}}</style>"
+    )
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img">'
+    )
+    described = f"<title>{title}</title><desc>{words}</desc>"
+    return "\n".join([head, described, STYLE, motion, *parts, "</svg>\n"])
+
+
+def normalized() -> str:
+    """Show six values of one channel: as they are, centred, scaled, and scaled anew."""
+    x = np.array([1, 7, 4, 6, 3, 3], float).reshape(2, 3, 1)
+    scaled, cache = batchnorm.forward(x, epsilon=0)
+    mean, _ = cache.statistics
+    anew, _ = batchnorm.forward(x, np.array([4.0]), np.array([10.0]), epsilon=0)
+    rows = {
+        "x, mean 4": x,
+        "x − 4, mean 0": x - mean,
+        "(x − 4) / 2, deviation 1": scaled,
+        "4 (x − 4) / 2 + 10": anew,
+    }
+    left, unit, low, high, gap = 190, 19, -4, 17, 62
+
+    def place(row: int, value: float, lift: int) -> Place:
+        return left + (value - low) * unit, 46 + row * gap - 15 * lift
+
+    parts, places = [], [[] for _ in range(6)]
+    for row, (name, values) in enumerate(rows.items()):
+        y = 46 + row * gap
+        parts.append(text(8, y, name, "start"))
+        parts.append(f'<path class="grid" d="M{left} {y + 8}H{left + (high - low) * unit}"/>')
+        parts += [text(place(row, n, 0)[0], y + 20, f"{n}") for n in range(low, high + 1, 4)]
+        seen: list[float] = []
+        for i, value in enumerate(values.ravel()):
+            spot = place(row, value, seen.count(value))
+            seen.append(value)
+            places[i].append(spot)
+            parts.append(
+                f'<circle cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="6" fill="{HUES[i // 3]}" '
+                'opacity=".45"/>'
+            )
+    frames = ""
+    for i, spots in enumerate(places):
+        # A dot rests for most of a quarter of the time on each row, and then falls to the next.
+        stops = [(row / 4 + share, spot) for row, spot in enumerate(spots) for share in (0, 0.17)]
+        frames += travel(f"v{i}", [*stops, (1, spots[-1])])
+        parts.append(
+            f'<circle class="dot" r="7" fill="{HUES[i // 3]}" style="animation-name:v{i}"/>'
+        )
+    bottom = 46 + 3 * gap + 52
+    parts += [
+        f'<circle cx="{left + 6}" cy="{bottom}" r="6" fill="{HUES[0]}"/>',
+        text(left + 18, bottom, "values of image 1", "start"),
+        f'<circle cx="{left + 166}" cy="{bottom}" r="6" fill="{HUES[1]}"/>',
+        text(left + 178, bottom, "of image 2", "start"),
+    ]
+    title = "Six values of a channel, centred, scaled to deviation 1, and given a new one"
+    words = "; ".join(f"{name}: {values.ravel().tolist()}" for name, values in rows.items())
+    return scene(title, words, left + (high - low) * unit + 16, bottom + 18, parts, frames)
+
+
+def shortcut() -> str:
+    """Show the block of `residual.md`: values on the way forward, prices on the way back."""
+    x, dy = np.array([1, -2, 3]).reshape(1, 3, 1), np.array([1, 2, 3]).reshape(1, 3, 1)
+    w1, w2 = (np.array(w).reshape(3, 1, 1) for w in ([1, 2, -1], [0, 1, -1]))
+    norm = np.ones(1), np.zeros(1)
+    block = residual.Parameters((w1, w2), (norm, norm))
+    idle = residual.initial_statistics(block)
+    y, cache = residual.forward(x, block, idle, epsilon=0, variant="preactivation")
+    dx = residual.backward(dy, cache).x
+    once, _ = relu.forward(x)
+
+    def shown(values: np.ndarray) -> str:
+        return ", ".join(f"{v:g}".replace("-", "−") for v in values.ravel())
+
+    high, low, fork, join = 60, 176, 100, 560
+    parts = [
+        f'<path class="way" d="M16 {low}H{join - 11}M{join + 11} {low}H{join + 110}'
+        f"M{fork} {low}V{high}H132M222 {high}h16M328 {high}h16M434 {high}h16M540 {high}"
+        f'H{join}V{low + 11}"/>',
+        f'<circle cx="{join}" cy="{low}" r="11" class="box"/>',
+        text(join, low, "+"),
+    ]
+    for i, name in enumerate(("ReLU", "convolution", "ReLU", "convolution")):
+        at = 132 + 106 * i
+        parts.append(f'<rect x="{at}" y="{high - 15}" width="90" height="30" rx="5" class="box"/>')
+        parts.append(text(at + 45, high, name))
+    labels = [
+        (16, low - 16, f"x = {shown(x)}", "start", 0),
+        (join + 18, low - 16, f"y = {shown(y)}", "start", 0),
+        (join + 10, high - 6, f"F(x) = {shown(y - x)}", "start", 0),
+        ((fork + join) / 2, low - 14, f"short cut: {shown(x)}", "middle", 0),
+        (join + 18, low + 18, f"dy = {shown(dy)}", "start", 1),
+        ((fork + join) / 2, low + 18, f"short cut: {shown(dy)}", "middle", 1),
+        (fork + 8, high + 34, f"branch: {shown(dx - dy)}", "start", 1),
+        (16, low + 18, f"dx = {shown(dx)}", "start", 1),
+    ]
+    parts += [
+        text(a, b, words, anchor).replace("<text", f'<text class="k{kind}"')
+        for a, b, words, anchor, kind in labels
+    ]
+    parts += legend(16, low + 52)
+
+    ways = {
+        "branch": [
+            (16, low),
+            (fork, low),
+            (fork, high),
+            (join, high),
+            (join, low),
+            (join + 90, low),
+        ],
+        "short": [(16, low), (fork, low), (fork, low), (join, low), (join, low), (join + 90, low)],
+    }
+    frames = ".k0{fill:#4c78a8}.k1{fill:#d9822b}.way{fill:none;stroke:#8b949e;stroke-width:2}"
+    frames += ".box{fill:#8b949e;fill-opacity:.25;stroke:#8b949e}"
+    shares = (0, 0.08, 0.14, 0.38, 0.42, 0.5)
+    for name, spots in ways.items():
+        there = list(zip(shares, spots, strict=True))
+        back = [(1 - share / 1.02, spot) for share, spot in reversed(there)]
+        frames += travel(f"{name}0", [*there, (1, spots[-1])])
+        frames += travel(f"{name}1", [(0, spots[-1]), *back, (1, spots[0])])
+        for kind in (0, 1):
+            parts.append(
+                f'<circle class="dot d{kind}" r="7" fill="{HUES[kind]}" '
+                f'style="animation-name:{name}{kind},seen{kind}"/>'
+            )
+    frames += "@keyframes seen0{0%,50%{opacity:1}50.1%,100%{opacity:0}}"
+    frames += "@keyframes seen1{0%,50%{opacity:0}50.1%,100%{opacity:1}}"
+    title = "A residual block: values go both ways and are added, prices come back both ways"
+    words = "; ".join(label[2] for label in labels) + f". Behind the first ReLU {shown(once)}."
+    return scene(title, words, join + 130, low + 74, parts, frames)
+
+
+def legend(x: float, y: float) -> Iterator[str]:
+    for kind, words in enumerate(("values, forward", "prices, back")):
+        at = x + 150 * kind
+        yield f'<circle cx="{at + 6}" cy="{y}" r="6" fill="{HUES[kind]}"/>'
+        yield text(at + 18, y, words, "start")
