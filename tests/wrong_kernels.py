@@ -1,0 +1,977 @@
+"""Kernels with one fault each, of the kinds that are found in bug reports of real ones.
+
+Every entry makes a fresh forward and backward, for some remember what they were given; everything
+but the fault is the library's own.
+"""
+
+import itertools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    im2col,
+    normalization,
+    transposed,
+    unary,
+)
+
+
+class Wrong(NamedTuple):
+    """A faulty kernel: what it is, for which module, how it is made, and how it is explained.
+
+    None where that is not told, or need not be.
+    """
+
+    name: str
+    module: ModuleType
+    make: Callable[[], tuple[Callable[..., Any], Callable[..., Any] | None]]
+    diagnosis: str | None = None
+    when: str | None = None
+    where: str | None = None
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+
+def right(module):
+    """The forward and the backward of the library, as `verify` calls them."""
+
+    def forward(*arrays, **hyper):
+        return module.forward(*arrays, **hyper)[0]
+
+    def backward(dy, *arrays, **hyper):
+        names = [name for name in module.Gradients._fields if name != "statistics"]
+        gradients = module.backward(dy, module.forward(*arrays, **hyper)[1])
+        return tuple(gradients[: len(names)])
+
+    return forward, backward
+
+
+def before(module, change):
+    """A forward that changes what it is given: change(arrays, hyperparameters) -> both."""
+
+    def forward(*arrays, **hyper):
+        arrays, hyper = change(list(arrays), dict(hyper))
+        return module.forward(*arrays, **hyper)[0]
+
+    return lambda: (forward, None)
+
+
+def after(module, change):
+    """A forward that changes its result in place: change(y, arrays, hyperparameters)."""
+
+    def forward(*arrays, **hyper):
+        y = module.forward(*arrays, **hyper)[0]
+        if y.size:
+            changed = change(y, arrays, hyper)
+            y = y if changed is None else changed
+        return y
+
+    return lambda: (forward, None)
+
+
+def gradient(module, change):
+    """A backward that changes its gradients: change(gradients, dy, arrays, hyperparameters)."""
+    forward, backward = right(module)
+
+    def broken(dy, *arrays, **hyper):
+        gradients = list(backward(dy, *arrays, **hyper))
+        if dy.size:
+            change(gradients, dy, arrays, hyper)
+        return tuple(gradients)
+
+    return lambda: (forward, broken)
+
+
+def axes(value, rank):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+
+
+def rank_of(arrays):
+    return arrays[0].ndim - 2
+
+
+def taps_of(arrays):
+    return arrays[1].shape[:-2] or (1,) * rank_of(arrays)
+
+
+def zeros_of(arrays, hyper):
+    """The padding of a convolution in zeros."""
+    names = ("strides", "padding", "dilation_rate")
+    return im2col.resolve_padding(
+        arrays[0].shape[1:-1], arrays[1].shape[:-2], **{n: hyper[n] for n in names}
+    )
+
+
+def one_axis(name):
+    """The hyperparameter of the first axis for all."""
+
+    def change(arrays, hyper):
+        hyper[name] = axes(hyper[name], rank_of(arrays))[0]
+        return arrays, hyper
+
+    return change
+
+
+def first_padding(arrays, hyper):
+    hyper["padding"] = [zeros_of(arrays, hyper)[0]] * rank_of(arrays)
+    return arrays, hyper
+
+
+def padding_before_behind(arrays, hyper):
+    hyper["padding"] = [(pair[0], pair[0]) for pair in zeros_of(arrays, hyper)]
+    return arrays, hyper
+
+
+def same_by(**others):
+    """Zeros for "same" by other numbers: of each of size, taps, strides and rates, a function."""
+
+    def change(arrays, hyper):
+        if hyper["padding"] == "same":
+            rank = rank_of(arrays)
+            numbers = {
+                "size": arrays[0].shape[1:-1],
+                "taps": taps_of(arrays),
+                "strides": axes(hyper["strides"], rank),
+                "rates": axes(hyper["dilation_rate"], rank),
+            }
+            numbers |= {name: other(numbers[name]) for name, other in others.items()}
+            hyper["padding"] = im2col.resolve_padding(
+                numbers["size"],
+                numbers["taps"],
+                strides=numbers["strides"],
+                padding="same",
+                dilation_rate=numbers["rates"],
+            )
+        return arrays, hyper
+
+    return change
+
+
+def backwards(value):
+    return value[::-1]
+
+
+def first(value):
+    return (value[0],) * len(value)
+
+
+def when(holds, change):
+    """Another change only where holds(arrays, hyperparameters)."""
+
+    def changed(arrays, hyper):
+        return change(arrays, hyper) if holds(arrays, hyper) else (arrays, hyper)
+
+    return changed
+
+
+def flip_first_axis(arrays, hyper):
+    arrays[1] = arrays[1][::-1]
+    return arrays, hyper
+
+
+def flip_channels(arrays, hyper):
+    arrays[1] = arrays[1][..., ::-1, :]
+    return arrays, hyper
+
+
+def forget(*names, **values):
+    def change(arrays, hyper):
+        usual = {"strides": 1, "padding": "valid", "dilation_rate": 1, "groups": 1} | values
+        hyper |= {name: usual[name] for name in names if name in hyper}
+        return arrays, hyper
+
+    return change
+
+
+def forget_all_at_1x1(arrays, hyper):
+    """As a matrix product of all pixels."""
+    if one_tap(arrays, hyper) and not grouped(arrays, hyper):
+        return arrays, hyper | {"strides": 1, "padding": "valid"}
+    return arrays, hyper
+
+
+def largest(name):
+    return lambda arrays, hyper: max(axes(hyper[name], rank_of(arrays))) > 1
+
+
+def both(*conditions):
+    return lambda arrays, hyper: all(condition(arrays, hyper) for condition in conditions)
+
+
+def grouped(arrays, hyper):
+    return hyper.get("groups", 1) > 1
+
+
+def one_tap(arrays, hyper):
+    return all(k == 1 for k in taps_of(arrays))
+
+
+def three_taps(arrays, hyper):
+    return all(k == 3 for k in taps_of(arrays))
+
+
+def set_to(index, value=0.0):
+    def change(y, arrays, hyper):
+        y[index] = value
+
+    return change
+
+
+def flat_from(least):
+    def change(y, arrays, hyper):
+        y.reshape(-1)[least:] = 0
+
+    return change
+
+
+def channels(rule):
+    def change(y, arrays, hyper):
+        y[..., [c for c in range(y.shape[-1]) if rule(c, y.shape[-1])]] = 0
+
+    return change
+
+
+def through(function):
+    return lambda y, arrays, hyper: function(y).astype(y.dtype)
+
+
+# -- state
+
+
+def second_call_wrong():
+    """The second call on the same values takes what the first left behind."""
+    seen = {}
+
+    def forward(x, kernel, bias, **hyper):
+        key = (x.shape, x.tobytes(), kernel.tobytes(), str(hyper))
+        seen[key] = seen.get(key, 0) + 1
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        return y if seen[key] < 2 else 2 * y
+
+    return forward, None
+
+
+def buffer_of_one_size():
+    """Results are views of one buffer that the next call writes to."""
+    buffer = np.zeros(1 << 18, np.float32)
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        part = buffer[: y.size].reshape(y.shape)
+        part[...] = y
+        return part
+
+    return forward, None
+
+
+def first_call_wrong():
+    calls = itertools.count()
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        return y if next(calls) else y + 1
+
+    return forward, None
+
+
+def every_25th_call_wrong():
+    calls = itertools.count(1)
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        return y if next(calls) % 25 else y + 1
+
+    return forward, None
+
+
+def race():
+    """Now and then a pixel of a larger result gets only a part of its sum."""
+    draw = np.random.default_rng(7)
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        if y.size > 500 and draw.random() < 0.3:
+            y.reshape(-1)[draw.integers(y.size)] /= 2
+        return y
+
+    return forward, None
+
+
+def chance():
+    """Results that have nothing to do with the arguments."""
+    draw = np.random.default_rng(8)
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        return draw.normal(size=y.shape).astype(y.dtype)
+
+    return forward, None
+
+
+def packed_kernel_kept():
+    """The kernel is packed once for each shape, and the next of the same shape is not looked at."""
+    packed = {}
+
+    def forward(x, kernel, bias, **hyper):
+        kept = packed.setdefault(kernel.shape, kernel.copy())
+        return conv.forward(x, kept, bias, **hyper)[0]
+
+    return forward, None
+
+
+def statistics_kept():
+    kept = {}
+
+    def forward(x, gamma, beta, statistics, **hyper):
+        if statistics is not None:
+            statistics = kept.setdefault(x.shape[-1], statistics)
+        return batchnorm.forward(x, gamma, beta, statistics, **hyper)[0]
+
+    return forward, None
+
+
+# -- memory
+
+
+def as_packed(array):
+    """The elements from the first on as they lie in memory, as far as that is safe."""
+    base = array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    packed = array.size * array.itemsize
+    if min(array.strides, default=0) < 0 or not 0 <= start <= base.nbytes - packed:
+        return array.copy()
+    memory = np.frombuffer(memoryview(base.reshape(-1).view(np.uint8)), np.uint8)
+    return memory[start : start + packed].copy().view(array.dtype).reshape(array.shape)
+
+
+def read_packed(number):
+    def change(arrays, hyper):
+        array = arrays[number]
+        outer = array
+        while isinstance(outer.base, np.ndarray):
+            outer = outer.base
+        if array.size and outer.flags.c_contiguous:
+            arrays[number] = as_packed(array)
+        return arrays, hyper
+
+    return change
+
+
+def order_ignored(arrays, hyper):
+    x = arrays[0]
+    arrays[0] = x if x.flags.c_contiguous else np.reshape(x.ravel("K"), x.shape)
+    return arrays, hyper
+
+
+def odd_address(arrays, hyper):
+    x = arrays[0]
+    if x.__array_interface__["data"][0] % x.itemsize:
+        arrays[0] = np.roll(x, 1, axis=-1)
+    return arrays, hyper
+
+
+def input_padded_in_place(arrays, hyper):
+    arrays[0][:, :1] = 0
+    return arrays, hyper
+
+
+# -- windows
+
+
+def padded_by(mode):
+    """Other pixels than zeros around the image."""
+
+    def change(arrays, hyper):
+        zeros = zeros_of(arrays, hyper)
+        size = arrays[0].shape[1:-1]
+        if all(max(pair) < n for pair, n in zip(zeros, size, strict=True)):
+            arrays[0] = np.pad(arrays[0], [(0, 0), *zeros, (0, 0)], mode)
+            hyper["padding"] = "valid"
+        return arrays, hyper
+
+    return change
+
+
+def wrapped_rows(arrays, hyper):
+    """A window beyond the last column reads on in the next row: no zeros on the last axis."""
+    x, zeros = arrays[0], zeros_of(arrays, hyper)
+    n, *size, c = x.shape
+    if x.size == 0:
+        return arrays, hyper
+    ranges = [np.arange(-b, s + a) for s, (b, a) in zip(size, zeros, strict=True)]
+    index, inside = np.arange(n), np.ones(n, bool)
+    for axis, (places, s) in enumerate(zip(ranges, size, strict=True)):
+        index = index[..., np.newaxis] * s + places
+        last = axis == len(size) - 1
+        inside = inside[..., np.newaxis] & (((places >= 0) & (places < s)) | last)
+    known = inside & (index >= 0) & (index < n * int(np.prod(size)))
+    pixels = x.reshape(-1, c)[np.where(known, index, 0)]
+    arrays[0] = np.where(known[..., np.newaxis], pixels, 0).astype(x.dtype)
+    return arrays, hyper | {"padding": "valid"}
+
+
+def exchanged(arrays, hyper):
+    hyper["strides"], hyper["dilation_rate"] = hyper["dilation_rate"], hyper["strides"]
+    return arrays, hyper
+
+
+def dilated_twice(arrays, hyper):
+    hyper["padding"] = zeros_of(arrays, hyper)
+    rates = axes(hyper["dilation_rate"], rank_of(arrays))
+    if any(
+        n + sum(pair) <= (k - 1) * d * d
+        for n, pair, k, d in zip(
+            arrays[0].shape[1:], hyper["padding"], taps_of(arrays), rates, strict=False
+        )
+    ):
+        return arrays, hyper
+    hyper["dilation_rate"] = tuple(d * d for d in rates)
+    return arrays, hyper
+
+
+def without_taps(index):
+    def change(arrays, hyper):
+        arrays[1] = arrays[1].copy()
+        arrays[1][index] = 0
+        return arrays, hyper
+
+    return change
+
+
+def taps_beyond(count):
+    def change(arrays, hyper):
+        kernel = arrays[1].copy()
+        kernel.reshape(-1, *kernel.shape[-2:])[count:] = 0
+        arrays[1] = kernel
+        return arrays, hyper
+
+    return change
+
+
+def last_terms(count):
+    """What does not fill a vector of input channels is left out."""
+
+    def change(arrays, hyper):
+        kernel = arrays[1].copy()
+        inputs = kernel.shape[-2]
+        kernel[..., inputs - inputs % count :, :] = 0
+        arrays[1] = kernel
+        return arrays, hyper
+
+    return change
+
+
+def chunk_lost(arrays, hyper):
+    arrays[1] = arrays[1].copy()
+    arrays[1][..., 128:, :] = 0
+    return arrays, hyper
+
+
+# -- channels
+
+
+def bias_by(rule):
+    def change(arrays, hyper):
+        *others, bias = arrays
+        if bias is not None:
+            bias = bias[[rule(c, bias.size, hyper.get("groups", 1)) for c in range(bias.size)]]
+        return [*others, bias], hyper
+
+    return change
+
+
+def bias_times(count):
+    def change(arrays, hyper):
+        *others, bias = arrays
+        return [*others, None if bias is None else bias * bias.dtype.type(count(hyper))], hyper
+
+    return change
+
+
+def bias_forgotten(arrays, hyper):
+    return [*arrays[:-1], None], hyper
+
+
+def interleaved(arrays, hyper):
+    x, *others = arrays
+    groups = hyper["groups"]
+    order = np.arange(x.shape[-1]).reshape(-1, groups).T.ravel()
+    return [x[..., order], *others], hyper
+
+
+def square_transposed(arrays, hyper):
+    kernel = arrays[1]
+    if kernel.shape[-1] == kernel.shape[-2]:
+        arrays[1] = kernel.swapaxes(-1, -2)
+    return arrays, hyper
+
+
+def first_multiple(arrays, hyper):
+    arrays[1] = np.broadcast_to(arrays[1][..., :1], arrays[1].shape)
+    return arrays, hyper
+
+
+# -- values
+
+
+def bits(count, which=slice(0, 2)):
+    """Operands rounded to so many significant bits."""
+
+    def change(arrays, hyper):
+        for number in range(*which.indices(len(arrays))):
+            arrays[number] = rounded_to(arrays[number], count)
+        return arrays, hyper
+
+    return change
+
+
+def rounded_to(array, count):
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.round(np.ldexp(mantissa, count)), exponent - count).astype(array.dtype)
+
+
+def summed_in_half(x, kernel, bias, **hyper):
+    half = [None if a is None else a.astype(np.float16) for a in (x, kernel, bias)]
+    columns = im2col.im2col(
+        half[0],
+        kernel.shape[:-2],
+        strides=hyper["strides"],
+        padding=hyper["padding"],
+        dilation_rate=hyper["dilation_rate"],
+    )
+    total = np.zeros((len(columns), kernel.shape[-1]), np.float16)
+    for term, row in zip(columns.T, half[1].reshape(-1, kernel.shape[-1]), strict=True):
+        total += term[:, np.newaxis] * row
+    shape = conv.output_shape(x.shape, kernel.shape, **hyper)
+    y = total.reshape(shape)
+    return (y if bias is None else y + half[2]).astype(x.dtype)
+
+
+def declining_groups(forward):
+    def some(x, kernel, bias, *, strides, padding, dilation_rate, groups):
+        if groups > 1:
+            raise NotImplementedError
+        return forward(
+            x, kernel, bias, strides=strides, padding=padding, dilation_rate=dilation_rate, groups=1
+        )
+
+    return lambda: (some, None)
+
+
+def narrow(limit):
+    """Exact sums of integers, brought into a narrower type by limit(sums)."""
+
+    def forward(*arrays, **hyper):
+        wide = [None if a is None else a.astype(np.float64) for a in arrays]
+        return limit(conv.forward(*wide, **hyper)[0].astype(np.int64)).astype(np.int32)
+
+    return lambda: (forward, None)
+
+
+# -- normalization
+
+
+def normalized(root=None, moments=None):
+    """Batch normalization by another root or by other moments."""
+
+    def forward(x, gamma, beta, statistics, *, epsilon):
+        wide, over = x.astype(np.float64), tuple(range(x.ndim - 1))
+        if statistics is None:
+            mean, variance = wide.mean(over), wide.var(over)
+            if moments is not None:
+                mean, variance = moments(x, mean, variance)
+        else:
+            mean, variance = (s.astype(np.float64) for s in statistics)
+        divisor = np.sqrt(variance + epsilon) if root is None else root(variance, epsilon)
+        y = (wide - mean) / divisor * (1 if gamma is None else gamma)
+        return (y + (0 if beta is None else beta)).astype(x.dtype)
+
+    return lambda: (forward, None)
+
+
+def one_pass(x, mean, variance):
+    over = tuple(range(x.ndim - 1))
+    square = (x * x).mean(over) - x.mean(over) ** 2
+    return mean, np.maximum(square, 0).astype(np.float64)
+
+
+def unbiased(x, mean, variance):
+    count = x[..., 0].size
+    return mean, variance * count / max(count - 1, 1)
+
+
+def first_images(x, mean, variance):
+    """The moments of the first three images."""
+    over = tuple(range(x.ndim - 1))
+    some = x[:3].astype(np.float64)
+    return some.mean(over), some.var(over)
+
+
+def first_channel_from_4(x, mean, variance):
+    if len(variance) >= 4:
+        variance = np.broadcast_to(variance[:1], variance.shape)
+    return mean, variance
+
+
+def grouped_normalized(root=None, moments=None):
+    """Group normalization by another root or by other moments."""
+
+    def forward(x, gamma, beta, *, groups, epsilon):
+        n, c = len(x), x.shape[-1]
+        parts = x.reshape(n, -1, groups, c // groups)
+        wide = parts.astype(np.float64)
+        mean, variance = wide.mean((1, 3), keepdims=True), wide.var((1, 3), keepdims=True)
+        if moments is not None:
+            variance = moments(parts, variance)
+        divisor = np.sqrt(variance + epsilon) if root is None else root(variance, epsilon)
+        y = ((wide - mean) / divisor).reshape(x.shape) * (1 if gamma is None else gamma)
+        return (y + (0 if beta is None else beta)).astype(x.dtype)
+
+    return lambda: (forward, None)
+
+
+def grouped_one_pass(parts, variance):
+    square = (parts * parts).mean((1, 3), keepdims=True) - parts.mean((1, 3), keepdims=True) ** 2
+    return np.maximum(square, 0).astype(np.float64)
+
+
+def grouped_unbiased(parts, variance):
+    count = parts.shape[1] * parts.shape[3]
+    return variance * count / max(count - 1, 1)
+
+
+def training_gradient(dy, x, gamma, beta, statistics, *, epsilon):
+    """Through mean and variance, though they were given."""
+    if statistics is None:
+        return right(batchnorm)[1](dy, x, gamma, beta, None, epsilon=epsilon)
+    over = tuple(range(x.ndim - 1))
+    mean, variance = (s.astype(np.float64) for s in statistics)
+    normal = (x - mean) / np.sqrt(variance + epsilon)
+    scale = (1 if gamma is None else gamma) / np.sqrt(variance + epsilon)
+    dx = scale * (dy - dy.mean(over) - normal * (dy * normal).mean(over))
+    results = dx, (dy * normal).sum(over), dy.sum(over)
+    return tuple(result.astype(x.dtype) for result in results)
+
+
+# -- gradients
+
+
+def gradient_of(number, change):
+    """Change one gradient in place."""
+
+    def changed(gradients, dy, arrays, hyper):
+        if gradients[number] is not None:
+            result = change(gradients[number], dy, arrays, hyper)
+            if result is not None:
+                gradients[number] = result
+
+    return changed
+
+
+def only_one_phase(dx, dy, arrays, hyper):
+    """Of the pixels between the strides none is written."""
+    steps = axes(hyper["strides"], rank_of(arrays))
+    kept = np.zeros_like(dx)
+    place = (slice(None), *(slice(None, None, s) for s in steps))
+    kept[place] = dx[place]
+    return kept
+
+
+def strides_forgotten_at_1x1(gradients, dy, arrays, hyper):
+    if one_tap(arrays, hyper) and max(axes(hyper["strides"], rank_of(arrays))) > 1:
+        x = arrays[0]
+        part = dy[(slice(None), *(slice(n) for n in x.shape[1:-1]))]
+        if part.shape[:-1] == x.shape[:-1]:
+            plain = hyper | {"strides": 1, "padding": "valid", "output_padding": None}
+            plain["output_size"] = None
+            gradients[0] = transposed.backward(
+                part, transposed.forward(*arrays, **plain)[1]
+            ).x.astype(x.dtype)
+
+
+def of_even_channels(dkernel, dy, arrays, hyper):
+    if one_tap(arrays, hyper) and dkernel.shape[-1] % 2 == 0:
+        dkernel[..., ::2] = dkernel[..., 1::2]
+
+
+def strided_channels(dkernel, dy, arrays, hyper):
+    if max(axes(hyper["strides"], rank_of(arrays))) > 1:
+        dkernel[..., 1:, :] = dkernel[..., :1, :]
+
+
+def of_many_images(least):
+    def change(value, dy, arrays, hyper):
+        if len(dy) >= least:
+            value *= 0
+
+    return change
+
+
+def first_image(dbias, dy, arrays, hyper):
+    return dy[:1].sum(axis=tuple(range(dy.ndim - 1))).astype(dbias.dtype)
+
+
+def image_of_batch(count):
+    """Images from that number on are computed from the one before."""
+
+    def change(y, arrays, hyper):
+        if len(y) >= count:
+            y[count - 1 :] = y[count - 2]
+
+    return change
+
+
+INT8 = {"dtype": np.int8}
+
+WRONG = [
+    # vector width, body and tail
+    Wrong(
+        "kernel flipped from 8 output channels on",
+        conv,
+        before(conv, when(lambda a, h: a[1].shape[-1] // h["groups"] >= 8, flip_first_axis)),
+    ),
+    Wrong(
+        "packing of 8 input channels",
+        conv,
+        before(conv, when(lambda a, h: a[1].shape[-2] >= 8, flip_channels)),
+    ),
+    Wrong("tail of input channels left out", conv, before(conv, last_terms(4))),
+    Wrong(
+        "tail of output channels not written",
+        conv,
+        after(conv, channels(lambda c, n: c >= n - n % 8)),
+    ),
+    Wrong(
+        "body of output channels wrong",
+        conv,
+        after(conv, channels(lambda c, n: c < n - n % 8)),
+    ),
+    Wrong("second register", conv, after(conv, channels(lambda c, n: c % 16 >= 8))),
+    Wrong("one lane of 4", conv, after(conv, channels(lambda c, n: c % 4 == 3))),
+    Wrong(
+        "depthwise from 4 channels on",
+        depthwise,
+        before(depthwise, when(lambda a, h: a[1].shape[-2] >= 4, flip_first_axis)),
+    ),
+    Wrong(
+        "depthwise channels that do not fill 4",
+        depthwise,
+        after(depthwise, channels(lambda c, n: c >= n - n % 4)),
+    ),
+    Wrong(
+        "batch normalization from 4 channels on",
+        batchnorm,
+        normalized(moments=first_channel_from_4),
+    ),
+    Wrong(
+        "unary from 8 input channels on",
+        unary,
+        before(unary, when(lambda a, h: a[1].shape[-2] >= 8, flip_channels)),
+    ),
+    Wrong(
+        "transposed from 8 input channels on",
+        transposed,
+        before(transposed, when(lambda a, h: a[0].shape[-1] >= 8, flip_first_axis)),
+    ),
+    Wrong(
+        "pixels that do not fill 4",
+        conv,
+        after(
+            conv,
+            lambda y, a, h: (
+                set_to(np.s_[:, -1:])(y, a, h) if int(np.prod(y.shape[1:-1])) % 4 else None
+            ),
+        ),
+    ),
+    # borders of tiles and chunks, overflow of an index
+    Wrong("rows beyond a tile", conv, after(conv, set_to(np.s_[:, 16:]))),
+    Wrong("columns beyond a tile", conv, after(conv, set_to(np.s_[..., 16:, :]))),
+    Wrong("images beyond a chunk", conv, after(conv, set_to(np.s_[4:]))),
+    Wrong("elements beyond 2^15", conv, after(conv, flat_from(1 << 15))),
+    Wrong("last column not written", conv, after(conv, set_to(np.s_[..., -1:, :]))),
+    Wrong("last column is garbage", conv, after(conv, set_to(np.s_[..., -1:, :], np.nan))),
+    Wrong("rows beyond a tile, transposed", transposed, after(transposed, set_to(np.s_[:, 16:]))),
+    Wrong("rows beyond a tile, depthwise", depthwise, after(depthwise, set_to(np.s_[:, 16:]))),
+    Wrong("images from the fifth on repeated", conv, after(conv, image_of_batch(5))),
+    Wrong("taps beyond 32", conv, before(conv, taps_beyond(32))),
+    Wrong("terms beyond a chunk", conv, before(conv, chunk_lost), options={"dtype": np.float16}),
+    # fast paths that forget a setting
+    Wrong(
+        "1x1 forgets everything", conv, before(conv, when(one_tap, forget("strides", "padding")))
+    ),
+    Wrong("1x1 forgets padding", conv, before(conv, when(one_tap, forget("padding")))),
+    Wrong("1x1 forgets strides", conv, before(conv, when(one_tap, forget("strides")))),
+    Wrong("1x1 without groups forgets everything", conv, before(conv, forget_all_at_1x1)),
+    Wrong(
+        "3x3 forgets dilation",
+        conv,
+        before(conv, when(three_taps, forget("dilation_rate"))),
+    ),
+    Wrong("groups forget dilation", conv, before(conv, when(grouped, forget("dilation_rate")))),
+    Wrong(
+        "strides forget dilation",
+        conv,
+        before(conv, when(largest("strides"), forget("dilation_rate"))),
+    ),
+    Wrong(
+        "strides and dilation together, transposed",
+        transposed,
+        before(transposed, when(largest("strides"), forget("dilation_rate"))),
+    ),
+    Wrong(
+        "strided depthwise forgets dilation",
+        depthwise,
+        before(depthwise, when(largest("strides"), forget("dilation_rate"))),
+    ),
+    Wrong(
+        "flips the kernel of strided groups",
+        conv,
+        before(conv, when(both(grouped, largest("strides")), flip_first_axis)),
+    ),
+    Wrong(
+        "one pixel",
+        conv,
+        after(conv, lambda y, a, h: y * 2 if max(a[0].shape[1:-1]) == 1 else None),
+    ),
+    Wrong(
+        "no bias",
+        conv,
+        after(conv, lambda y, a, h: y + 1 if a[-1] is None else None),
+    ),
+    Wrong("depthwise multiplier", depthwise, before(depthwise, first_multiple)),
+    Wrong("square matrix", unary, before(unary, square_transposed)),
+    # padding
+    Wrong("same by the other strides", conv, before(conv, same_by(strides=backwards))),
+    Wrong("same by the other size", conv, before(conv, same_by(size=backwards))),
+    Wrong("same by the other kernel", conv, before(conv, same_by(taps=backwards))),
+    Wrong("same by the other rates", conv, before(conv, same_by(rates=backwards))),
+    Wrong("same by the first kernel", conv, before(conv, same_by(taps=first))),
+    Wrong(
+        "same as if not strided",
+        conv,
+        before(conv, same_by(strides=lambda strides: (1,) * len(strides))),
+    ),
+    Wrong("strides of the first axis", conv, before(conv, one_axis("strides"))),
+    Wrong("rates of the first axis", conv, before(conv, one_axis("dilation_rate"))),
+    Wrong("padding of the first axis", conv, before(conv, first_padding)),
+    Wrong("padding before used behind too", conv, before(conv, padding_before_behind)),
+    Wrong("strides of the first axis, unary", unary, before(unary, one_axis("strides"))),
+    Wrong("strides for rates", conv, before(conv, exchanged)),
+    Wrong("dilated twice", conv, before(conv, dilated_twice)),
+    Wrong("image reflected", conv, before(conv, padded_by("reflect"))),
+    Wrong("image continued", conv, before(conv, padded_by("edge"))),
+    Wrong("rows wrap", conv, before(conv, wrapped_rows)),
+    Wrong("last tap", conv, before(conv, without_taps(np.s_[-1:]))),
+    Wrong("last tap of all", conv, before(conv, without_taps((-1, -1)))),
+    # channels
+    Wrong("bias of the group", conv, before(conv, bias_by(lambda c, n, g: c // (n // g)))),
+    Wrong("bias of the first group", conv, before(conv, bias_by(lambda c, n, g: c % (n // g)))),
+    Wrong(
+        "bias of the first group, transposed",
+        transposed,
+        before(transposed, bias_by(lambda c, n, g: c % (n // g))),
+    ),
+    Wrong("bias once per group", conv, before(conv, bias_times(lambda h: h["groups"]))),
+    Wrong("bias twice", conv, before(conv, bias_times(lambda h: 2))),
+    Wrong("bias forgotten in groups", conv, before(conv, when(grouped, bias_forgotten))),
+    Wrong("groups interleaved", conv, before(conv, interleaved)),
+    # values
+    Wrong("relu left on", conv, after(conv, through(lambda y: np.maximum(y, 0)))),
+    Wrong("relu6 left on", conv, after(conv, through(lambda y: np.clip(y, 0, 6)))),
+    Wrong("clamped", conv, after(conv, through(lambda y: np.clip(y, -4, 4)))),
+    Wrong(
+        "leaky relu left on",
+        depthwise,
+        after(depthwise, through(lambda y: np.where(y > 0, y, y / 8))),
+    ),
+    Wrong("operands in bfloat16", conv, before(conv, bits(8))),
+    Wrong("operands in TF32", conv, before(conv, bits(11))),
+    Wrong("kernel in float16", conv, before(conv, bits(11, slice(1, 2)))),
+    Wrong("sums in float16", conv, declining_groups(summed_in_half)),
+    Wrong("float64 in float32", conv, before(conv, bits(24)), options={"dtype": np.float64}),
+    Wrong("wraps at 8 bits", conv, narrow(lambda y: (y + 128) % 256 - 128), options=INT8),
+    Wrong("saturates at 8 bits", conv, narrow(lambda y: y.clip(-128, 127)), options=INT8),
+    Wrong("wraps at 16 bits", conv, narrow(lambda y: (y + 2**15) % 2**16 - 2**15), options=INT8),
+    Wrong(
+        "saturates at 16 bits", conv, narrow(lambda y: y.clip(-(2**15), 2**15 - 1)), options=INT8
+    ),
+    Wrong("swallows nan", conv, after(conv, through(lambda y: np.fmax(y, np.finfo(y.dtype).min)))),
+    Wrong("nan is zero", conv, after(conv, through(np.nan_to_num))),
+    Wrong("a nan spreads over the image", conv, after(conv, lambda y, a, h: y + 0 * a[0].sum())),
+    # state
+    Wrong("second call wrong", conv, second_call_wrong),
+    Wrong("output buffer handed out again", conv, buffer_of_one_size),
+    Wrong("first call wrong", conv, first_call_wrong),
+    Wrong("every 25th call wrong", conv, every_25th_call_wrong),
+    Wrong("race", conv, race),
+    Wrong("chance", conv, chance),
+    Wrong("packed kernel kept", conv, packed_kernel_kept),
+    Wrong("statistics kept", batchnorm, statistics_kept),
+    # memory
+    Wrong("image read as if packed", conv, before(conv, read_packed(0))),
+    Wrong("kernel read as if packed", conv, before(conv, read_packed(1))),
+    Wrong("order of memory ignored", conv, before(conv, order_ignored)),
+    Wrong("odd address", conv, before(conv, odd_address)),
+    Wrong("image modified", conv, before(conv, input_padded_in_place)),
+    Wrong("another dtype", conv, after(conv, lambda y, a, h: y.astype(np.float64))),
+    # gradients only
+    Wrong(
+        "dx of a strided 1x1 transposed",
+        transposed,
+        gradient(transposed, strides_forgotten_at_1x1),
+    ),
+    Wrong("dx of one phase", conv, gradient(conv, gradient_of(0, only_one_phase))),
+    Wrong("dkernel of even channels", conv, gradient(conv, gradient_of(1, of_even_channels))),
+    Wrong(
+        "dkernel of strided depthwise",
+        depthwise,
+        gradient(depthwise, gradient_of(1, strided_channels)),
+    ),
+    Wrong("dbias of the first image", conv, gradient(conv, gradient_of(2, first_image))),
+    Wrong(
+        "dgamma of many images",
+        batchnorm,
+        gradient(batchnorm, gradient_of(1, of_many_images(129))),
+    ),
+    Wrong("dbias from 4 images on", unary, gradient(unary, gradient_of(2, of_many_images(4)))),
+    Wrong(
+        "dpointwise of the last channel",
+        depthwise_separable,
+        gradient(
+            depthwise_separable, gradient_of(2, lambda g, *_: set_to(np.s_[..., -1])(g, 0, 0))
+        ),
+    ),
+    # normalization
+    Wrong("variance in one pass", batchnorm, normalized(moments=one_pass)),
+    Wrong("unbiased variance", batchnorm, normalized(moments=unbiased)),
+    Wrong("epsilon outside", batchnorm, normalized(root=lambda v, e: np.sqrt(v) + e)),
+    Wrong("epsilon of its own", batchnorm, normalized(root=lambda v, e: np.sqrt(v + 1e-5))),
+    Wrong("moments of three images", batchnorm, normalized(moments=first_images)),
+    Wrong(
+        "training gradient in inference",
+        batchnorm,
+        lambda: (right(batchnorm)[0], training_gradient),
+    ),
+    Wrong("groups ignored", normalization, before(normalization, forget("groups"))),
+    Wrong(
+        "variance of groups in one pass",
+        normalization,
+        grouped_normalized(moments=grouped_one_pass),
+    ),
+    Wrong(
+        "unbiased variance of groups", normalization, grouped_normalized(moments=grouped_unbiased)
+    ),
+    Wrong(
+        "epsilon outside, groups",
+        normalization,
+        grouped_normalized(root=lambda v, e: np.sqrt(v) + e),
+    ),
+]
