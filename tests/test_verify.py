@@ -357,7 +357,7 @@ def test_the_explicit_matrix_passes(rank):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_an_fft_passes_where_it_does_not_decline(rank):
-    report = verify.verify(conv, by_fft, ranks=(rank,))
+    report = verify.verify(conv, by_fft, ranks=(rank,), algorithm="fft")
     report.check()
     assert sum(report.declined.values()) > 10
     assert f"{rank}-D groups (forward)" in report.declined
@@ -1344,7 +1344,7 @@ def test_the_report_in_words():
     assert re.search(r"y.*: got .*, expected .*", lines[5])
     assert re.fullmatch("geometry +cases  failed  error / allowed", lines[7])
     row = next(line for line in lines if line.startswith("2-D same, strides  "))
-    assert re.match(r"2-D same, strides +4 +4 +[0-9.e+]+  y\[.*\]: got ", row)
+    assert re.match(r"2-D same, strides +4 +4 +inf  y\[.*\]: got ", row)
     assert len({line.index("y[") for line in lines if re.match(r"2-D.* y\[", line)}) == 1
     with pytest.raises(AssertionError) as caught:
         report.check()

@@ -1,10 +1,21 @@
 import numpy as np
 import pytest
 
-from convinsights import batchnorm, conv, depthwise_separable, verify
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    transposed,
+    unary,
+    verify,
+)
+from convinsights._concepts import defaults
 from convinsights.verify import _bounds as bounds
-from convinsights.verify._cases import Case
+from convinsights.verify._cases import Case, apply
 from convinsights.verify._precision import Precision
+from convinsights.verify._terms import peaks, roundings
 
 rng = np.random.default_rng(15)
 
@@ -160,8 +171,8 @@ def test_a_verdict_allows_the_bound_of_the_truth_too_and_sums_of_integers_nothin
     allowed = bounds.allowances(case, precision, gradients=False)["y"]
     np.testing.assert_allclose(allowed, bound * (1 + 2.0**-29), rtol=1e-12)
     whole = [np.rint(3 * a) for a in real[:2]]
-    allowed = bounds.allowances(case_of(conv, [*whole, None], integers=True), precision, False)["y"]
-    np.testing.assert_array_equal(allowed, conv.forward(*map(np.abs, whole))[0] * 2.0**-40)
+    allowed = bounds.allowances(case_of(conv, [*whole, None], integers=True), precision, False)
+    np.testing.assert_array_equal(allowed["y"], np.zeros(case.dy.shape))
 
 
 def test_the_bound_rounds_the_arrays_first():
@@ -227,3 +238,96 @@ def test_optional_arrays_may_be_left_out():
     given = verify.error_bound(batchnorm, x, None, None, None, dtype=np.float32)
     np.testing.assert_array_equal(alone, given)
     assert (alone > 0).all()
+
+
+# ---- how many products, and how large at most
+
+
+CALLS = {  # module: shapes of the arrays and settings, per case
+    "conv": (
+        conv,
+        [
+            (
+                [(2, 7, 6, 4), (3, 2, 2, 6), (6,)],
+                {"groups": 2, "strides": (2, 1), "padding": "same"},
+            ),
+            ([(2, 5, 3), (4, 3, 2), None], {"padding": [(3, 0)], "dilation_rate": 2, "strides": 3}),
+            ([(1, 3, 4, 3, 2), (1, 5, 3, 2, 2), (2,)], {"padding": (0, 2, 1)}),
+            ([(0, 3, 2), (3, 2, 2), None], {"padding": "causal"}),
+        ],
+    ),
+    "depthwise": (
+        depthwise,
+        [
+            ([(2, 7, 6, 3), (3, 2, 3, 2), (6,)], {"strides": 2, "padding": 1}),
+            ([(2, 9, 3), (2, 3, 1), None], {"dilation_rate": 3, "strides": 2}),
+        ],
+    ),
+    "dilated": (dilated, [([(2, 9, 8, 3), (3, 2, 3, 4), (4,)], {"dilation_rate": (1, 3)})]),
+    "unary": (
+        unary,
+        [
+            ([(2, 4, 5, 3), (3, 2), (2,)], {"strides": (1, 2)}),
+            ([(2, 4, 3), (1, 3, 2), None], {"strides": 3}),
+        ],
+    ),
+    "transposed": (
+        transposed,
+        [
+            (
+                [(2, 4, 3, 4), (3, 2, 3, 4), (6,)],
+                {"groups": 2, "strides": (2, 3), "padding": "same"},
+            ),
+            ([(2, 4, 3), (2, 4, 3), None], {"strides": 3, "padding": 1, "output_padding": 2}),
+            ([(1, 5, 3), (4, 2, 3), (2,)], {"dilation_rate": 2, "padding": ((2, 0),)}),
+        ],
+    ),
+    "depthwise_separable": (
+        depthwise_separable,
+        [
+            ([(2, 6, 5, 3), (3, 2, 3, 2), (1, 1, 6, 4), (4,)], {"padding": "same", "strides": 2}),
+            ([(1, 6, 3), (3, 3, 1), (3, 2), None], {}),
+        ],
+    ),
+}
+EVERY = [(module, *call) for module, calls in CALLS.values() for call in calls]
+
+
+@pytest.mark.parametrize(("module", "shapes", "settings"), EVERY)
+def test_products_are_counted_as_the_operation_on_ones_counts_them(module, shapes, settings):
+    settings = defaults(module) | settings
+    ones = [None if shape is None else np.ones(shape) for shape in shapes]
+    dy = np.ones(module.forward(*ones, **settings)[0].shape)
+    counts = roundings(module, ones, settings)
+    if module is not depthwise_separable:
+        found = apply(module, ones, settings, dy)
+    else:  # the roundings of the first step, and as many as the second has terms
+        x, spatial, pointwise, bias = ones
+        middle = depthwise.forward(x, spatial, **settings)[0]
+        first = apply(depthwise, [x, spatial, None], settings, np.ones(middle.shape))
+        channels, filters = pointwise.shape[-2:]
+        pixels = dy.size / filters
+        found = {
+            "y": first["y"][..., :1] + np.zeros(filters) + channels + (bias is not None),
+            "dx": first["dx"] + filters,
+            "ddepthwise_kernel": first["dkernel"] + filters,
+            "dpointwise_kernel": np.full(pointwise.shape, first["y"].max() + pixels),
+            "dbias": np.full(filters, pixels),
+        }
+    for name, array in found.items():
+        np.testing.assert_array_equal(np.broadcast_to(counts[name], array.shape), array)
+
+
+@pytest.mark.parametrize(("module", "shapes", "settings"), EVERY)
+def test_no_sum_of_magnitudes_exceeds_its_peak(module, shapes, settings):
+    settings = defaults(module) | settings
+    arrays = [None if shape is None else rng.normal(size=shape) for shape in shapes]
+    dy = rng.normal(size=module.forward(*arrays, **settings)[0].shape)
+    magnitudes = apply(module, [a if a is None else abs(a) for a in arrays], settings, abs(dy))
+    most = peaks(module, arrays, settings, dy)
+    assert most.keys() >= magnitudes.keys()
+    for name, magnitude in magnitudes.items():
+        assert magnitude.max(initial=0) <= most[name] * (1 + 1e-12)
+        if dy.size:  # and it is one that is reached, or nearly
+            assert most[name] < 25 * magnitude.max()
+    assert peaks(module, arrays, settings, None) == {"y": most["y"]}

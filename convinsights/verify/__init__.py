@@ -1,5 +1,6 @@
 """Check your own kernel: whether it is right, and if not, what is wrong, when, and where."""
 
+from convinsights.verify._bounds import error_bound
 from convinsights.verify._candidate import Failure
 from convinsights.verify._formats import (
     BFLOAT16,
@@ -8,7 +9,7 @@ from convinsights.verify._formats import (
     TFLOAT32,
     Format,
 )
-from convinsights.verify._run import Report, Row, error_bound, verify
+from convinsights.verify._run import Report, Row, verify
 from convinsights.verify._slopes import adjoint_gap, check_gradients
 
 __all__ = [

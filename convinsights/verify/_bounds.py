@@ -1,36 +1,141 @@
-"""How far rounding can take a correct implementation: bounds by derivation, element by element.
+"""By how much a correct result may differ from the true one: what every verdict rests on.
 
-A sum of n products is, in any order, off by at most gamma_n times the sum of the products'
-magnitudes (see `Precision`). Convolutions and their gradients are such sums: the same operation on
-absolute values gives the magnitudes, and on ones it counts the products.
+    allowed[i] = bound[i] + u |y[i]|
 
-References
-----------
-Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
-Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
+where the bound is that of the sums (`_sums`), or of a normalization (`_normalized`), with what a
+fast transform loses (`_transforms`), and u is the unit roundoff of what results are stored in, if
+that is coarser than what they were summed in.
+
+A fixed tolerance cannot do that: a correct float32 sum of 2,304 terms may be off by a thousandth of
+a value in which they cancel, and a forgotten pixel among them may be no more than that. So a bound
+also says what it cannot see: an error of less than itself.
 """
 
-import math
+from __future__ import annotations
+
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 
-from convinsights import batchnorm, depthwise, depthwise_separable
-from convinsights._arguments import Array
-from convinsights.verify._cases import Case, Outcome, apply
-from convinsights.verify._precision import Precision
+from convinsights import batchnorm
+from convinsights._arguments import Array, as_array
+from convinsights._concepts import defaults, name_of
+from convinsights.verify._cases import MODULES, Case, Outcome, apply
+from convinsights.verify._formats import Kind, Numbers
+from convinsights.verify._normalized import normalized
+from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._sums import exact, of_sums
+from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "bounds"]
+__all__ = ["Precision", "allowances", "bounds", "check_module", "error_bound"]
+
+# Numbers of float64 that error_bound looks at together
+BLOCK = 2**20
 
 
-class Sums(NamedTuple):
-    """What a bound is made of: the results, the sums of magnitudes, and how often each rounds."""
+def error_bound(
+    module: ModuleType,
+    *arrays: Any,
+    dtype: Kind,
+    operands: Kind | None = None,
+    accumulate: Kind | None = None,
+    algorithm: str = "direct",
+    probabilistic: bool = False,
+    **hyperparameters: Any,
+) -> Array:
+    """Tell how far a correct implementation may be from the true value, element by element.
 
-    truth: Outcome
-    magnitudes: Outcome
-    roundings: Outcome
+    Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
+    times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
+    dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
+    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. So the factor of `probabilistic` is 8;
+    where gamma_n is less, it is that.
+
+    For batch normalization the same bounds of the two sums, mean and (two-pass) variance, are
+    carried through 1 / sqrt(variance + epsilon) to the output.
+
+    Parameters
+    ----------
+    module : module of convinsights
+        One that `verify` takes.
+    *arrays : arrays
+        Those of `module.forward`, in its order; they are first rounded to dtype.
+    dtype : float16, float32, float64, an integer of 8 or 16 bits, or Format
+        Of the arrays and of the result; integers are summed to int32, exactly.
+    operands : float16, float32, float64 or Format, optional
+        What the arrays are rounded to before they are multiplied; dtype, unless given. For
+        transforms, what is multiplied in their place; accumulate, unless given.
+    accumulate : float16, float32, float64 or Format, optional
+        In which the sums are formed; dtype, unless given, and float32 for a Format.
+    algorithm : "direct", "winograd" or "fft"
+        Any order of the sum of products; or one of the transforms, whose own bound, one for the
+        whole result of each image, is added.
+    probabilistic : bool
+        The bound with sqrt(n), which `verify` uses, in place of the rigorous one with n.
+    **hyperparameters
+        Those of `module.forward`.
+
+    Returns
+    -------
+    array like y
+        In float64; infinite where n u reaches 1 and the bound is the rigorous one.
+
+    Raises
+    ------
+    ValueError
+        As `module.forward` does.
+    TypeError
+        As `module.forward` does, or if it is no module that can be verified.
+
+    References
+    ----------
+    Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
+    Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
+
+    Examples
+    --------
+    Three terms that cancel, in units of 2^-24: three times 1 + 2 + 1.
+
+    >>> import numpy as np
+    >>> from convinsights import conv, verify
+    >>> x, kernel = np.array([[[1], [2], [1]]]), np.array([1, -1, 1]).reshape(3, 1, 1)
+    >>> bound = verify.error_bound(conv, x, kernel, dtype=np.float32)
+    >>> (bound * 2**24).round(3)
+    array([[[12.]]])
+    """
+    check_module(module)
+    precision = Precision.of(module, dtype, operands, accumulate, algorithm, probabilistic)
+    names, settings = module.Gradients._fields, defaults(module) | hyperparameters
+    if len(arrays) > len(names):
+        raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
+    given = [*arrays, *[None] * (len(names) - len(arrays))]
+    x = as_array(names[0], given[0])
+    others = [_rounded(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
+    if module in NORMALIZATIONS:
+        module.forward(x, *others, **settings)  # refuses what does not go together
+
+    def part(where: slice) -> Array:
+        rest = [None if a is None else a[where] for a in others] if by_channel else others
+        images = x[..., where] if by_channel else x[where]
+        images = _rounded(names[0], images, precision.stored)
+        return bounds(module, [images, *rest], settings, precision)["y"]
+
+    # A bound takes several arrays of the size of x: so one part after the other, images or, where
+    # they see each other, channels.
+    by_channel = module is batchnorm and others[-1] is None
+    axis = x.ndim - 1 if by_channel else 0
+    count = x.shape[axis]
+    step = max(1, BLOCK * count // max(1, x.size))
+    if step >= count:
+        return part(slice(None))
+    parts = [slice(start, start + step) for start in range(0, count, step)]
+    first = part(parts[0])
+    result = np.empty((*first.shape[:axis], count, *first.shape[axis + 1 :]))
+    for where in parts:
+        np.moveaxis(result, axis, 0)[where] = np.moveaxis(part(where), axis, 0)
+    return result
 
 
 def bounds(
@@ -41,133 +146,58 @@ def bounds(
     dy: Array | None = None,
 ) -> Outcome:
     """Return by how much a correct y, and with dy the gradients, may be off."""
-    if module is batchnorm:
-        with np.errstate(invalid="ignore"):
-            return _normalized(arrays, settings, precision, dy)
-    truth = apply(module, arrays, settings, dy)
-    return _of_sums(module, _sums(module, arrays, settings, dy, truth), precision)
+    result = _unrounded(module, arrays, settings, precision, dy)
+    truth: Outcome = {}
+    if precision.rounding:
+        truth = apply(module, arrays, settings, dy)
+    return {name: precision.final(bound, truth.get(name)) for name, bound in result.items()}
 
 
 def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
     """Return what a verdict allows each result to be off by.
 
     To the bound it adds that of the truth, itself a sum in float64: the bound shrinks at least as
-    much as the unit roundoff does. Sums of integers that can be held exactly are exact in any
-    order: there it allows only what a transform in float64, such as an FFT, leaves of them (2^-40
-    of the magnitudes), a millionth of what a float32 rounds.
+    much as the unit roundoff does. Where the truth is not finite, or more than the format holds, it
+    is infinite: nothing can be said of values.
     """
-    module, arrays, settings = case.module, case.arrays, case.settings
-    dy, both = case.dy if gradients else None, 1 + 2.0**-53 / precision.unit
-    if module is batchnorm:
-        own = bounds(module, arrays, settings, precision, dy)
-        return {name: both * bound for name, bound in own.items()}
-    sums = _sums(module, arrays, settings, dy, case.truth)
-    result = {name: both * bound for name, bound in _of_sums(module, sums, precision).items()}
-    if case.integers:
-        for name, magnitude in sums.magnitudes.items():
-            exact = magnitude <= precision.exact_integers
-            result[name] = np.where(exact, 2.0**-40 * magnitude, result[name])
-    return result
+    arguments = case.module, case.arrays, case.settings
+    dy, truth = case.dy if gradients else None, case.truth
+    integers = case.integers and precision.algorithm == "direct"
+    integers = integers and case.module not in NORMALIZATIONS
+    if precision.stored.integers or (integers and exact(*arguments, precision, dy)):
+        names = truth if gradients else ["y"]
+        return {name: precision.final(np.zeros(truth[name].shape), truth[name]) for name in names}
+    both = 1 + 2.0**-53 / precision.unit
+    own = _unrounded(*arguments, precision, dy, integers)
+    return {name: precision.final(both * bound, truth[name]) for name, bound in own.items()}
 
 
-def _sums(
+def _unrounded(
     module: ModuleType,
     arrays: Sequence[Any],
     settings: dict[str, Any],
+    precision: Precision,
     dy: Array | None,
-    truth: Outcome,
-) -> Sums:
-    absolute = [None if a is None else np.abs(a) for a in (*arrays, dy)]
-    magnitudes = apply(module, absolute[:-1], settings, absolute[-1])
-    return Sums(truth, magnitudes, _roundings(module, arrays, settings, dy))
-
-
-def _of_sums(module: ModuleType, sums: Sums, precision: Precision) -> Outcome:
-    # Inputs that are finer than the sums lose digits when they are read.
-    finer = precision.stored.unit < precision.unit
-    # What a composed concept hands from step to step may be stored in between.
-    stored = precision.rounding if module is depthwise_separable else 0.0
-    result = {}
-    for name, magnitude in sums.magnitudes.items():
-        n = sums.roundings[name] + 2 * finer
-        growth = precision.growth(n)
-        with np.errstate(invalid="ignore"):  # an infinite bound on no products at all
-            bound = np.where(magnitude > 0, (growth + stored + growth * stored) * magnitude, 0)
-        bound = bound + precision.summed.smallest * n
-        result[name] = precision.final(bound, np.abs(sums.truth[name]))
-    return result
-
-
-def _roundings(
-    module: ModuleType, arrays: Sequence[Any], settings: dict[str, Any], dy: Array | None
+    integers: bool = False,
 ) -> Outcome:
-    # As many as there are products in a sum, for each is rounded, and all additions but one.
-    ones = [None if a is None else np.ones(a.shape) for a in (*arrays, dy)]
-    if module is not depthwise_separable:
-        return apply(module, ones[:-1], settings, ones[-1])
-    # Of the two steps every product takes the roundings of both.
-    x, spatial, pointwise, bias, cotangent = cast("list[Any]", ones)
-    first = depthwise.forward(x, spatial, **settings)[0]
-    channels, filters = pointwise.shape[-2:]
-    counts = {"y": first[..., :1] + channels + (bias is not None)}
-    if cotangent is not None:
-        between = apply(depthwise, (x, spatial, None), settings, np.ones(first.shape))
-        pixels = cotangent.size / filters
-        counts |= {
-            "dx": between["dx"] + filters,
-            "ddepthwise_kernel": between["dkernel"] + filters,
-            "dpointwise_kernel": np.asarray(first.max(initial=0) + pixels),
-            "dbias": np.asarray(pixels),
-        }
-    return counts
-
-
-def _normalized(
-    arrays: Sequence[Any], settings: dict[str, Any], precision: Precision, dy: Array | None
-) -> Outcome:
-    # A two-pass batch normalization, each step perturbed by the bounds of those before it. The mean
-    # is a sum of m terms; d = x - mean is off by as much and a few roundings of x and of the mean
-    # (so that it may as well be computed as scale x - scale mean); the variance is a sum of m terms
-    # d², each off by that; and so on to the root, y, and the sums that the gradients are made of.
-    x, gamma, beta, statistics = arrays
-    y, cache = batchnorm.forward(x, gamma, beta, statistics, **settings)
-    mean, variance = cache.statistics
-    training, u, growth = statistics is None, precision.unit, precision.growth
-    axes, m = tuple(range(x.ndim - 1)), max(1, math.prod(x.shape[:-1]))
-    scale = np.ones_like(mean) if gamma is None else np.abs(gamma)
-
-    d = np.abs(x - mean)
-    off_mean = growth(m) * np.abs(x).sum(axes) / m if training else 0 * mean
-    off_d = off_mean + 6 * u * (np.abs(x) + np.abs(mean) + off_mean)
-    off_variance = 0 * variance
-    if training:
-        squares, off_squares = (d**2).sum(axes) / m, ((2 * d + off_d) * off_d).sum(axes) / m
-        off_variance = growth(m + 2) * (squares + off_squares) + off_squares
-    raised = variance + settings["epsilon"]
-    inverse = 1 / np.sqrt(raised)
-    with np.errstate(divide="ignore"):  # an infinite bound where the variance may be lost
-        off_root = np.expm1(-np.log1p(-np.minimum(off_variance / raised, 1)) / 2)
-    off_root = off_root + 6 * u * (1 + off_root)
-    normal = d * inverse
-    off_normal = inverse * (off_d + (d + off_d) * off_root)
-
-    shift = 0 if beta is None else np.abs(beta)
-    off_y = (1 + 4 * u) * scale * off_normal + 4 * u * (scale * normal + shift)
-    result = {"y": precision.final(off_y, np.abs(y))}
-    if dy is None:
+    # Before the result is stored
+    with np.errstate(invalid="ignore", over="ignore"):
+        if module in NORMALIZATIONS:
+            return normalized(module, arrays, settings, precision, dy)
+        result = of_sums(module, arrays, settings, precision, dy, integers)
+        if precision.algorithm != "direct":
+            for name, more in lost(module, arrays, settings, precision, dy).items():
+                result[name] += more
         return result
 
-    truth = apply(batchnorm, arrays, settings, dy)
-    along_1, along_normal = np.abs(dy).sum(axes), (np.abs(dy) * normal).sum(axes)
-    off_1, off_terms = growth(m) * along_1, (np.abs(dy) * off_normal).sum(axes)
-    off_along = growth(m + 2) * (along_normal + off_terms) + off_terms
-    part, off_part = np.abs(dy), 0 * normal
-    if training:
-        part = part + along_1 / m + normal * along_normal / m
-        off_part = (off_1 + off_normal * (along_normal + off_along) + normal * off_along) / m
-    off_scale = off_root + 6 * u * (1 + off_root)
-    off_dx = scale * inverse * ((1 + off_scale) * off_part + off_scale * part)
-    for name, off in {"dx": off_dx, "dgamma": off_along, "dbeta": off_1}.items():
-        if name in truth:
-            result[name] = precision.final(off, np.abs(truth[name]))
-    return result
+
+def check_module(module: object) -> None:
+    if module not in MODULES:
+        names = ", ".join(sorted(map(name_of, MODULES)))
+        raise TypeError(f"module must be one of {names}, got {module!r}")
+
+
+def _rounded(name: str, value: Any, stored: Numbers) -> Any:
+    if value is None or isinstance(value, tuple):
+        return value
+    return stored.rounded(as_array(name, value)).astype(np.float64)

@@ -82,6 +82,8 @@ class Precision:
             summed = as_numbers("accumulate", accumulate)
         else:
             summed = stored if stored.format is None else Numbers.of(np.dtype(np.float32))
+        if operands is None and algorithm != "direct":  # transforms are kept in what they sum in
+            rounded = summed
         return cls(stored, rounded, summed, algorithm, probabilistic)
 
     @property
@@ -113,9 +115,29 @@ class Precision:
             return gamma
         return np.minimum(gamma, np.expm1(FACTOR * np.sqrt(n) * u + n * u**2 / (1 - u)))
 
-    def final(self, bound: Array, magnitude: Array) -> Array:
-        """Add the rounding of the result to the bound of the sum."""
-        if self.rounding:
-            bound = bound + self.rounding * (magnitude + bound) + self.result.smallest / 2
+    def multiplied(self, n: Any) -> Any:
+        """Return what the rounding of both operands and n roundings do to a product."""
+        o = (1 + self.coarser) ** 2 - 1
+        growth = self.growth(n)
+        return o + growth + o * growth
+
+    @property
+    def coarser(self) -> float:
+        """The unit roundoff of the operands, 0 where they are as fine as what they come from."""
+        given = self.stored.unit if self.algorithm == "direct" else self.unit
+        return self.operands.unit if self.operands.unit > given else 0.0
+
+    def final(self, bound: Array, value: Array | None = None) -> Array:
+        """Add to the bound of the sums the rounding of the result, which is `value`.
+
+        Integers that were summed exactly, and can be held, are not rounded.
+        """
+        if value is not None:
+            size = np.abs(value)
+            if self.rounding:
+                more = self.rounding * (size + bound) + self.result.smallest / 2
+                kept = (bound == 0) & (size <= self.result.exact)
+                bound = np.where(kept, bound, bound + more)
+            bound = np.where(size + bound <= self.result.largest, bound, np.inf)
         # 0 times an infinite bound
         return np.where(np.isnan(bound), np.inf, bound)

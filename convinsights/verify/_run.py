@@ -27,20 +27,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convinsights._arguments import (
-    Array,
-    FloatType,
-    as_array,
     to_integer,
 )
 from convinsights._concepts import defaults, name_of
-from convinsights.verify._bounds import Precision, bounds
+from convinsights.verify._bounds import Precision, check_module
 from convinsights.verify._candidate import Candidate, Failure, Trial
-from convinsights.verify._cases import MODULES, adversarial
+from convinsights.verify._cases import adversarial
 from convinsights.verify._diagnosis import Diagnosis, diagnose
-from convinsights.verify._formats import Numbers
+from convinsights.verify._formats import Kind
 from convinsights.verify._slopes import adjoint_gap, check_gradients, generator
 
-__all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "error_bound", "verify"]
+__all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "verify"]
 
 
 class Row(NamedTuple):
@@ -121,8 +118,10 @@ def verify(
     forward: Callable[..., Any],
     backward: Callable[..., Any] | None = None,
     *,
-    dtype: FloatType = np.float32,
-    accumulate: FloatType | None = None,
+    dtype: Kind = np.float32,
+    operands: Kind | None = None,
+    accumulate: Kind | None = None,
+    algorithm: str = "direct",
     ranks: Iterable[int] = (2,),
     supports: Collection[str] | None = None,
     seed: int = 0,
@@ -131,8 +130,7 @@ def verify(
 
     Every result must have the right shape, the dtype of the inputs and, element by element, be no
     further from the truth than `error_bound` allows with `probabilistic=True`; sums of integers
-    must be exact. (What does not sum the products, such as an FFT or a Winograd transform in
-    float32, rounds more than that.) Arguments must be left as they are.
+    must be exact, unless a transform sums them. Arguments must be left as they are.
 
     Parameters
     ----------
@@ -148,10 +146,9 @@ def verify(
         backward(dy, x, kernel, bias, **hyperparameters) -> (dx, dkernel, dbias), likewise;
         backward(dy, x, gamma, beta, statistics, *, epsilon) -> (dx, dgamma, dbeta) for batchnorm.
         Gradients of arrays that are None are not looked at.
-    dtype : float16, float32 or float64
-        In which the arrays are given.
-    accumulate : float16, float32 or float64, optional
-        In which the candidate sums; dtype, unless given.
+    dtype, operands, accumulate, algorithm
+        What the arrays are given in, rounded to before they are multiplied, and summed in, and how
+        the products are summed, as in `error_bound`.
     ranks : iterable of int
         Numbers of spatial axes, each from 1 to 3.
     supports : collection of str, optional
@@ -202,7 +199,9 @@ def verify(
     >>> report.passed, report.diagnosis
     (False, 'bias_ignored')
     """
-    candidate = _candidate(module, forward, backward, dtype, accumulate, supports)
+    check_module(module)
+    precision = Precision.of(module, dtype, operands, accumulate, algorithm)
+    candidate = _candidate(module, forward, backward, precision, supports)
     sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
     if not sizes:
         raise ValueError("ranks must name one rank at least, got none")
@@ -221,78 +220,6 @@ def verify(
         progress.clear()
 
 
-def error_bound(
-    module: ModuleType,
-    *arrays: Any,
-    dtype: FloatType,
-    accumulate: FloatType | None = None,
-    probabilistic: bool = False,
-    **hyperparameters: Any,
-) -> Array:
-    """Tell how far a correct implementation may be from the true value, element by element.
-
-    Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
-    times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
-    dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
-    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. So the factor of `probabilistic` is 8;
-    where gamma_n is less, it is that.
-
-    For batch normalization the same bounds of the two sums, mean and (two-pass) variance, are
-    carried through 1 / sqrt(variance + epsilon) to the output.
-
-    Parameters
-    ----------
-    module : module of convinsights
-        One that `verify` takes.
-    *arrays : arrays
-        Those of `module.forward`, in its order; they are first rounded to dtype.
-    dtype : float16, float32 or float64
-        Of the inputs and of the result.
-    accumulate : float16, float32 or float64, optional
-        In which the sums are formed; dtype, unless given.
-    probabilistic : bool
-        The bound with sqrt(n), which `verify` uses, in place of the rigorous one with n.
-    **hyperparameters
-        Those of `module.forward`.
-
-    Returns
-    -------
-    array like y
-        In float64; infinite where n u reaches 1 and the bound is the rigorous one.
-
-    Raises
-    ------
-    ValueError
-        As `module.forward` does.
-    TypeError
-        As `module.forward` does, or if it is no module that can be verified.
-
-    References
-    ----------
-    Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
-    Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
-
-    Examples
-    --------
-    Three terms that cancel, in units of 2^-24: three times 1 + 2 + 1.
-
-    >>> import numpy as np
-    >>> from convinsights import conv, verify
-    >>> x, kernel = np.array([[[1], [2], [1]]]), np.array([1, -1, 1]).reshape(3, 1, 1)
-    >>> bound = verify.error_bound(conv, x, kernel, dtype=np.float32)
-    >>> (bound * 2**24).round(3)
-    array([[[12.]]])
-    """
-    _check_module(module)
-    precision = Precision.of(module, dtype, None, accumulate, probabilistic=probabilistic)
-    names = module.Gradients._fields
-    if len(arrays) > len(names):
-        raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
-    given = [*arrays, *[None] * (len(names) - len(arrays))]
-    rounded = [_rounded(n, a, precision.stored) for n, a in zip(names, given, strict=True)]
-    return bounds(module, rounded, defaults(module) | hyperparameters, precision)["y"]
-
-
 # -- of implementations --------------------------------------------------------------------------
 
 
@@ -300,11 +227,9 @@ def _candidate(
     module: ModuleType,
     forward: Callable[..., Any],
     backward: Callable[..., Any] | None,
-    dtype: FloatType,
-    accumulate: FloatType | None,
+    precision: Precision,
     supports: Collection[str] | None,
 ) -> Candidate:
-    _check_module(module)
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function) and (name == "forward" or function is not None):
             raise TypeError(f"{name} must be callable, got {function!r}")
@@ -320,7 +245,6 @@ def _candidate(
                 f"supports must name hyperparameters of {name_of(module)} ({', '.join(known)}), "
                 f"got {', '.join(strange)}"
             )
-    precision = Precision.of(module, dtype, None, accumulate)
     passed = {"forward": frozenset(named), "backward": frozenset(_keywords(backward)[0])}
     return Candidate(module, forward, backward, precision, frozenset(varied), passed)
 
@@ -360,18 +284,6 @@ def _report(candidate: Candidate, trials: Sequence[Trial]) -> Report:
         failed = sum(bool(trial.failures) for trial in same)
         rows.append(Row(kind, len(same), failed, max(trial.worst for trial in same)))
     return Report(candidate.title, len(ran), tuple(failures), declined, name, tuple(rows))
-
-
-def _check_module(module: object) -> None:
-    if module not in MODULES:
-        names = ", ".join(sorted(map(name_of, MODULES)))
-        raise TypeError(f"module must be one of {names}, got {module!r}")
-
-
-def _rounded(name: str, value: Any, stored: Numbers) -> Any:
-    if value is None or isinstance(value, tuple):
-        return value
-    return stored.rounded(as_array(name, value)).astype(np.float64)
 
 
 def _sequence(name: str, value: Any) -> list[Any]:

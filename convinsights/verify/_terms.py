@@ -1,0 +1,193 @@
+"""What the sums of a convolution are made of: how many products, and how large they can get.
+
+Every result is a sum over windows, taps and channels. Number i of the windows along an axis, with
+stride s and rate d, reads at tap u the pixel p = i s + u d - before, if there is one. So the
+products that meet in one result are, along each axis,
+
+    of a window    the taps u that read a pixel        y of conv, dx of transposed
+    of a pixel     the windows and taps that read it   dx of conv, y of transposed
+    of a tap       the windows in which it reads one   dkernel
+
+and as many times the channels that are summed, or the images. None of this looks at a value. What
+does is a sum of one array's values over all that one result reads: times the largest of the other
+it bounds every sum of products, and of squares it gives the norms of what is multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from convinsights import depthwise, depthwise_separable, transposed, unary
+from convinsights._arguments import Array, per_axis
+from convinsights._geometry import Geometry
+from convinsights.verify._cases import Outcome
+
+__all__ = ["Layer", "roundings"]
+
+
+T = TypeVar("T")
+
+
+class Layer(NamedTuple):
+    """A convolution as its products see it: the module, the kernel, the groups, the windows."""
+
+    module: ModuleType
+    kernel: Array
+    groups: int
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, module: ModuleType, x: Array, kernel: Array, settings: dict[str, Any]) -> Layer:
+        """Lay the windows; of depthwise_separable, those of its first step."""
+        size, rank = x.shape[1:-1], x.ndim - 2
+        if module is transposed:
+            size = module.output_shape(x.shape, kernel.shape, **settings)[1:-1]
+        elif module is depthwise_separable:
+            module = depthwise
+        taps = (1,) * rank if module is unary else kernel.shape[:-2]
+        geometry = Geometry.of(
+            size,
+            taps,
+            per_axis("strides", settings["strides"], rank),
+            settings.get("padding", "valid"),
+            settings.get("dilation_rate", 1),
+        )
+        groups = kernel.shape[-2] if module is depthwise else settings.get("groups", 1)
+        return cls(module, kernel, groups, geometry)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """How many channels are summed in y, and in dx."""
+        rows, columns = self._grouped(self.kernel).shape[-2:]
+        return self._in_order(rows, columns)
+
+    def over(self, values: Array) -> tuple[float, float]:
+        """Return the largest sum of the kernel's values that one y reads, and that one dx reads."""
+        parts = self._grouped(values)
+        taps = tuple(range(parts.ndim - 3))
+        of_columns, of_rows = (parts.sum(axis=(*taps, axis)) for axis in (-2, -1))
+        return self._in_order(_largest(of_columns), _largest(of_rows))
+
+    def tap_norms(self) -> tuple[Array, Array]:
+        """Return, for y and dx, the largest norm of a tap over the channels, (taps, G)."""
+        squares = self._grouped(np.square(self.kernel))
+        of_columns, of_rows = (np.sqrt(squares.sum(axis).max(-1)) for axis in (-2, -1))
+        return self._in_order(of_columns, of_rows)
+
+    def _grouped(self, values: Array) -> Array:
+        # (taps, G, rows, columns of a group)
+        if self.module is depthwise:  # every channel is a group
+            return values[..., np.newaxis, :]
+        return np.moveaxis(values.reshape(*values.shape[:-1], self.groups, -1), -2, -3)
+
+    def _in_order(self, of_columns: T, of_rows: T) -> tuple[T, T]:
+        # For y and dx: what sums over the rows is a y, but of transposed convolutions a dx.
+        pair = of_columns, of_rows
+        return pair[::-1] if self.module is transposed else pair
+
+    def products(self, images: int) -> Outcome:
+        """Return how many products are summed in y, dx, dkernel and dbias, to be broadcast."""
+        window, pixel, tap = map(_outer, zip(*map(_axis_counts, *self._axes()), strict=True))
+        *_, rows, columns = self.kernel.shape
+        inputs, outputs = rows, columns // self.groups
+        if self.module is depthwise:
+            inputs, outputs = 1, columns
+        y, dx = window[..., np.newaxis], pixel[..., np.newaxis]
+        if self.module is transposed:
+            y, dx, inputs, outputs = dx, y, outputs, inputs
+        return {
+            "y": y * inputs,
+            "dx": dx * outputs,
+            "dkernel": images * tap.reshape(*self.kernel.shape[:-2], 1, 1),
+            "dbias": np.asarray(images * y.size),
+        }
+
+    def _axes(self) -> tuple[Any, ...]:
+        g = self.geometry
+        before = [zeros for zeros, _ in g.padding]
+        return g.input_size, g.kernel_size, g.strides, g.dilation_rate, before, g.output_size
+
+
+def roundings(module: ModuleType, arrays: Sequence[Any], settings: dict[str, Any]) -> Outcome:
+    """Return how often a product is rounded on its way into each result.
+
+    As often as there are products in the sum, for each is rounded, and all additions but one. Of
+    two steps every product takes the roundings of both.
+    """
+    x, kernel, *others, bias = arrays
+    counts = Layer.of(module, x, kernel, settings).products(len(x))
+    if module is depthwise_separable:
+        channels, filters = others[0].shape[-2:]
+        first = counts["y"]
+        counts = {
+            "y": first + channels,
+            "dx": counts["dx"] + filters,
+            "ddepthwise_kernel": counts["dkernel"] + filters,
+            "dpointwise_kernel": first.max() + counts["dbias"],
+            "dbias": counts["dbias"],
+        }
+    return counts | {"y": counts["y"] + (bias is not None)}
+
+
+def _axis_counts(
+    size: int, taps: int, stride: int, rate: int, before: int, windows: int
+) -> tuple[Array, Array, Array]:
+    # Along one axis: the taps of each window, the reads of each pixel, the windows of each tap.
+    i, u = np.arange(windows) * stride - before, np.arange(taps) * rate - before
+    of_window = _between(-i, size - i, rate, taps)
+    of_tap = _between(-u, size - u, stride, windows)
+    of_pixel = np.zeros(size)
+    # Tap by tap, or window by window where those are fewer: slices of the pixels that are read.
+    starts, step, count = (u, stride, windows) if taps < windows else (i, rate, taps)
+    for start in starts:
+        first = start if start >= 0 else start % step
+        of_pixel[first : max(0, start + count * step) : step] += 1
+    return of_window, of_pixel, of_tap
+
+
+def _between(low: Array, high: Array, step: int, count: int) -> Array:
+    # How many of 0, step, …, (count - 1) step lie in [low, high)
+    first, last = np.clip(-(-low // step), 0, count), np.clip(-(-high // step), 0, count)
+    counts: Array = (last - first).astype(np.float64)
+    return counts
+
+
+def _outer(axes: Sequence[Array]) -> Array:
+    return reduce(np.multiply.outer, axes)
+
+
+def _largest(sums: Array) -> float:
+    return float(sums.max(initial=0))
+
+
+def peaks(
+    module: ModuleType, arrays: Sequence[Any], settings: dict[str, Any], dy: Array | None
+) -> dict[str, float]:
+    """Return what no sum of magnitudes exceeds, result by result, without forming any."""
+    absolute: list[Any] = [None if a is None else np.abs(a) for a in arrays]
+    x, kernel, *others, bias = absolute
+    layer = Layer.of(module, x, kernel, settings)
+    of_y, of_dx = layer.over(kernel)
+    result, between = {"y": of_y * _largest(x)}, 0.0
+    if others:
+        pointwise = others[0].reshape(others[0].shape[-2:])
+        first, between = result["y"], _largest(pointwise.sum(axis=1))
+        result["y"] = first * _largest(pointwise.sum(axis=0))
+    if bias is not None:
+        result["y"] += _largest(bias)
+    if dy is None:
+        return result
+    dy = np.abs(dy)
+    most, of_bias = _largest(dy), _largest(dy.reshape(-1, dy.shape[-1]).sum(axis=0))
+    of_kernel = _largest(x.reshape(-1, x.shape[-1]).sum(axis=0))
+    if not others:
+        kernels = {"dkernel": min(of_kernel * most, of_bias * _largest(x))}
+    else:
+        most *= between
+        kernels = {"ddepthwise_kernel": of_kernel * most, "dpointwise_kernel": first * of_bias}
+    return result | {"dx": of_dx * most, **kernels, "dbias": of_bias}

@@ -1,0 +1,186 @@
+"""What fast convolutions lose: bounds on a whole result, for their errors spread over all of it.
+
+Winograd's F(m, 3) computes m neighbouring outputs from m + 2 pixels, along every axis by itself:
+
+    y = A' [(G k) o (B' x)]         o: number by number
+
+and sums the products in brackets over the channels. With magnitudes all the way, a tap p and a
+pixel e steps after that of an output weigh
+
+    L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
+
+in its error, where a direct sum has 1 at e = p and 0 elsewhere. So the error of every output is at
+most that of R roundings of the sum of |x| with the taps L |k|. Nobody knows where the tiles begin;
+hence i at its worst, and the largest of the bounds for the whole result. Products of one channel
+are bounded by Cauchy's inequality: |sum over c of k_c x_c| <= ||k|| ||x||. It holds for F(2, 3) and
+F(4, 3), the matrices below, and what differs from them by scaled rows; L of the first is less than
+that of the second.
+
+A Fourier transform of length n = 2^t in precision u is off by t eta / (1 - t eta) of itself in the
+2-norm, eta = w + gamma_4 (sqrt(2) + w), with twiddle factors off by w. Multiplied and summed, two
+transforms make an error of at most 2 t eta ||k|| ||x|| in every output (Cauchy's inequality again),
+the transform back t eta ||y||, where ||y|| <= sqrt(taps) ||k|| ||x||.
+
+References
+----------
+Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd
+Convolution for Deep Neural Networks", 2020, sections 3 and 4.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.
+Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 24.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convinsights import depthwise, depthwise_separable, transposed
+from convinsights._arguments import Array
+from convinsights.verify._precision import Precision
+from convinsights.verify._terms import Layer
+
+__all__ = ["SPREAD", "lost"]
+
+# A', G and B' of F(4, 3), with the points 0, 1, -1, 2, -2 and infinity
+OUTPUT = np.array(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+)
+TAPS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+PIXELS = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+# How often a number is rounded on the way through the three transforms of one axis: as often as a
+# row has numbers, and once more for those of G that are no binary fractions
+PASSES = 4 + 4 + 5
+
+
+def _spread() -> Array:
+    weights = np.einsum("ij,jp,jq->iqp", abs(OUTPUT), abs(TAPS), abs(PIXELS))
+    spread = np.zeros((9, 3))  # e from -3 to 5; the first and the last weigh nothing
+    for i, of_pixels in enumerate(weights):
+        spread[3 - i : 9 - i] = np.maximum(spread[3 - i : 9 - i], of_pixels)
+    # Gradients by pixels see the kernel flipped.
+    return np.maximum(spread, spread[::-1, ::-1])[1:-1]
+
+
+SPREAD = _spread()
+
+
+def lost(
+    module: ModuleType,
+    arrays: Sequence[Any],
+    settings: dict[str, Any],
+    precision: Precision,
+    dy: Array | None,
+) -> dict[str, float]:
+    """Return what the transform that `precision` names may add to the error of each result."""
+    bound = _winograd if precision.algorithm == "winograd" else _fft
+    x, kernel = arrays[:2]
+    layer = Layer.of(module, x, kernel, settings)
+    if module is not depthwise_separable:
+        return bound(layer, x, dy, precision)
+    # The first step goes through the transform, its error through the second.
+    pointwise = np.abs(arrays[2]).reshape(arrays[2].shape[-2:])
+    between = None if dy is None else np.abs(dy) @ pointwise.T
+    first = bound(layer, x, between, precision)
+    result = {"y": first["y"] * float(pointwise.sum(axis=0).max())}
+    if dy is not None:
+        sums = np.abs(dy).reshape(-1, dy.shape[-1]).sum(axis=0)
+        result |= {"dx": first["dx"], "ddepthwise_kernel": first["dkernel"]}
+        result["dpointwise_kernel"] = first["y"] * float(sums.max())
+    return result
+
+
+def _winograd(layer: Layer, x: Array, dy: Array | None, precision: Precision) -> dict[str, float]:
+    axes = [axis for axis, taps in enumerate(layer.geometry.kernel_size) if taps == 3]
+    if not axes:
+        return dict.fromkeys(("y", "dx", "dkernel"), 0.0)
+    passes, (inputs, outputs) = PASSES * len(axes), layer.channels
+    of_y, of_dx = (_wide(taps, axes) for taps in layer.tap_norms())
+    pair = _on_windows, _on_pixels
+    forth, back = pair[::-1] if layer.module is transposed else pair
+    largest = forth(layer, axes, _norms(x, layer.groups), of_y)
+    result = {"y": precision.multiplied(passes + inputs + 1) * largest}
+    if dy is not None:
+        largest = back(layer, axes, _norms(dy, layer.groups), of_dx)
+        result["dx"] = precision.multiplied(passes + outputs) * largest
+        # Every tile of two outputs or more is a term.
+        tiles = len(x) * math.prod(-(-size // 2) for size in layer.geometry.output_size)
+        weight = float(SPREAD.sum(axis=0).max()) ** len(axes)
+        norms = _channel_norm(x) * _channel_norm(dy)
+        result["dkernel"] = precision.multiplied(passes + tiles) * weight * norms
+    return result
+
+
+def _wide(taps: Array, axes: Sequence[int]) -> Array:
+    # L |k| along every axis of three taps, as the kernel of a depthwise convolution
+    for axis in axes:
+        taps = np.moveaxis(np.tensordot(SPREAD, taps, (1, axis)), 0, axis)
+    return taps[..., np.newaxis]
+
+
+def _laid(layer: Layer, axes: Sequence[int]) -> dict[str, Any]:
+    g = layer.geometry
+    more = [2 * rate * (axis in axes) for axis, rate in enumerate(g.dilation_rate)]
+    padding = [(a + wide, b + wide) for (a, b), wide in zip(g.padding, more, strict=True)]
+    return {"strides": g.strides, "padding": padding, "dilation_rate": g.dilation_rate}
+
+
+def _on_windows(layer: Layer, axes: Sequence[int], image: Array, taps: Array) -> float:
+    return float(depthwise.forward(image, taps, **_laid(layer, axes))[0].max(initial=0))
+
+
+def _on_pixels(layer: Layer, axes: Sequence[int], windows: Array, taps: Array) -> float:
+    image = np.zeros((len(windows), *layer.geometry.input_size, layer.groups))
+    cache = depthwise.forward(image, taps, **_laid(layer, axes))[1]
+    return float(depthwise.backward(windows, cache).x.max(initial=0))
+
+
+def _fft(layer: Layer, x: Array, dy: Array | None, precision: Precision) -> dict[str, float]:
+    g, (inputs, outputs), u = layer.geometry, layer.channels, precision.unit
+    # A whole convolution, along every axis up to the next power of 2
+    spans = ((k - 1) * d + 1 for k, d in zip(g.kernel_size, g.dilation_rate, strict=True))
+    sizes = (size + span for size, span in zip(g.padded_size, spans, strict=True))
+    t, gamma = sum(math.ceil(math.log2(size)) for size in sizes), 4 * u / (1 - 4 * u)
+    off = t * (u + gamma * (math.sqrt(2) + u))
+    off = off / (1 - off) if off < 1 else math.inf
+
+    def of(norms: float, shorter: int, terms: int) -> float:
+        # Of what is transformed, multiplied, summed over `terms` and transformed back
+        return norms * ((2 + math.sqrt(shorter)) * off + float(precision.multiplied(terms + 2)))
+
+    norms, taps = layer.over(np.square(layer.kernel)), math.prod(g.kernel_size)
+    result = {"y": of(math.sqrt(norms[0]) * _image_norm(x, layer.groups), taps, inputs)}
+    if dy is not None:
+        both, windows = _channel_norm(x) * _channel_norm(dy), math.prod(g.output_size)
+        result["dx"] = of(math.sqrt(norms[1]) * _image_norm(dy, layer.groups), taps, outputs)
+        result["dkernel"] = of(both, windows, len(x))
+    return result
+
+
+def _norms(images: Array, groups: int) -> Array:
+    # The norm of every pixel's channels, group by group
+    parts = images.reshape(*images.shape[:-1], groups, images.shape[-1] // groups)
+    norms: Array = np.sqrt(np.einsum("...c,...c->...", parts, parts))
+    return norms
+
+
+def _image_norm(images: Array, groups: int) -> float:
+    squares = np.square(_norms(images, groups))
+    return math.sqrt(squares.sum(axis=tuple(range(1, images.ndim - 1))).max(initial=0))
+
+
+def _channel_norm(images: Array) -> float:
+    # The largest of all channels, over all images
+    return math.sqrt(np.einsum("...c,...c->c", images, images).max(initial=0))
