@@ -143,7 +143,7 @@ def walk(name: str, tree: Any, *trees: Any) -> Iterator[tuple[Way, tuple[Array, 
 
     Messages call the tree by its name.
     """
-    branches, others = _branches(tree), [_aligned(tree, other) for other in trees]
+    branches, others = _branches(tree), [aligned(tree, other) for other in trees]
     if None in others:
         kinds = " and ".join(map(_kind, (tree, *trees)))
         raise ValueError(f"{name} must be of one structure in all trees, got {kinds}")
@@ -207,7 +207,7 @@ def _branches(tree: Any) -> dict[Any, Any] | None:
     return dict(tree)
 
 
-def _aligned(tree: Any, other: Any) -> list[Any] | None:
+def aligned(tree: Any, other: Any) -> list[Any] | None:
     # The branches of the other in the order of the tree's; None where they are not the same.
     ours, theirs = _branches(tree), _branches(other)
     if ours is None or theirs is None:

@@ -1,32 +1,55 @@
 """The slopes of <dy, y> as one array moves, by differences in float64.
 
-A gradient check does not catch what its cotangent dy cannot see: batch normalization sends a
-constant to 0, whatever the code. Cotangents are therefore random, and one that is orthogonal to
-every change of y is refused.
+A gradient foretells the slope along any direction v, <dx, v>; a difference measures it. Where they
+may differ although both are right, and what is done about it:
+
+* a difference rounds. A short step loses more digits of it than a long one,
+* a long step meets curvature, and kinks: where a ReLU turns on or off within the step, the
+  difference mixes two slopes. Of a million ReLUs some eight turn within the first of STEPS, and one
+  in 120 times any within the last. So the shorter steps are taken where the longer ones disagree,
+* at a kink itself (of a ReLU at 0) the slopes to the left and to the right are two, and what lies
+  between them is right; with one kink close by, one of the two is the slope. With kinks close by
+  on both sides another direction is tried.
+
+What a wrong gradient adds is, along a random direction, lost among the many terms of a large array.
+So one direction is that of the gradient itself, along which all terms have one sign.
+
+A check does not catch what its cotangent dy cannot see: batch normalization sends a constant to 0,
+whatever the code. Cotangents are therefore random, and one that is orthogonal to every change of y
+is refused.
+
+References
+----------
+Griewank and Walther, "Evaluating Derivatives", 2008, section 3.2.
+Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (the dot-product test).
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convinsights._arguments import Array, as_array, check_fraction, to_integer
+from convinsights.parameters import aligned, filled, walk, written
 
 __all__ = ["adjoint_gap", "check_gradients", "generator"]
 
-# A step relative to the array: differences are then off by about 1e-10, half of it rounding.
-STEP = 1e-5
-# Elements of a wrong gradient that are looked at one by one.
-ELEMENTS = 256
+# Steps, relative to the root mean square of the array. By the first a central difference is off by
+# about 1e-10, by curvature and by rounding alike.
+STEPS = (1e-5, 3e-7, 1e-8)
+# Random directions that are tried before one counts as wrong.
+TRIES = 3
+# Rounding of an element of y, relative to it; a correct y is off by a few units of 2^-53.
+ROUNDING = 32 * 2.0**-53
 
 
 def adjoint_gap(
-    forward: Callable[[Array], Array],
-    backward: Callable[[Array], Array],
-    x: Array,
+    forward: Callable[[Any], Array],
+    backward: Callable[[Array], Any],
+    x: Any,
     *,
     dy: Array | None = None,
     seed: int = 0,
@@ -42,8 +65,8 @@ def adjoint_gap(
         forward(x) -> y, linear (without bias).
     backward : callable
         backward(dy) -> dx.
-    x : array of float64
-        Tried along with four random arrays of its shape.
+    x : array of float64, or a tree of them
+        Tried along with four random ones of its shape.
     dy : array like y, optional
         The cotangent; random, unless given.
     seed : int
@@ -62,10 +85,6 @@ def adjoint_gap(
     TypeError
         If x or a result is not float64.
 
-    References
-    ----------
-    Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (the dot-product test).
-
     Examples
     --------
     >>> import numpy as np
@@ -76,19 +95,25 @@ def adjoint_gap(
     >>> bool(verify.adjoint_gap(np.cumsum, np.cumsum, x) > 0.1)
     True
     """
-    x, rng = as_double("x", x), generator(seed)
-    if np.any(as_double("forward(0)", forward(np.zeros_like(x)))):
+    point, rng = Point.of(["x"], [x]), generator(seed)
+    if np.any(as_double("forward(0)", forward(*point.at([0 * a for a in point.arrays])))):
         raise ValueError("forward must be linear, but forward(0) is not 0: leave out the bias")
-    probes = [x, *rng.normal(size=(4, *x.shape))]
-    outputs = [as_double("forward(x)", forward(v.copy())) for v in probes]
+    probes = [point.arrays]
+    probes += [[np.array(rng.normal(size=a.shape)) for a in point.arrays] for _ in range(4)]
+    outputs = [as_double("forward(x)", forward(*point.at(v))) for v in probes]
     cotangent = as_cotangent(dy, outputs[0].shape, rng)
     refuse_annihilated(cotangent, outputs[1:], "every forward(x)")
-    dx = as_double("backward(dy)", backward(cotangent.copy()))
-    if dx.shape != x.shape:
-        raise ValueError(f"backward must return dx of x's shape {x.shape}, got shape {dx.shape}")
+    dx = point.gradients("backward(dy)", [backward(cotangent.copy())])
+    for name, array, gradient in zip(point.names, point.arrays, dx, strict=True):
+        if gradient.shape != array.shape:
+            raise ValueError(
+                f"backward must return dx of {name}'s shape {array.shape}, "
+                f"got shape {gradient.shape}"
+            )
     gaps = [0.0]
     for v, y in zip(probes, outputs, strict=True):
-        terms, others = cotangent * y, dx * v
+        terms = cotangent * y
+        others = np.concatenate([(g * a).ravel() for g, a in zip(dx, v, strict=True)])
         size = np.abs(terms).sum() + np.abs(others).sum()
         if size:
             gaps.append(abs(terms.sum() - others.sum()) / size)
@@ -98,16 +123,17 @@ def adjoint_gap(
 def check_gradients(
     forward: Callable[..., Array],
     backward: Callable[..., Any],
-    *arrays: Array | None,
+    *arrays: Any,
     dy: Array | None = None,
     directions: int = 4,
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> float:
-    """Compare gradients with differences along random directions, one argument at a time.
+    """Compare gradients with differences, one array at a time.
 
-    The slope that a gradient foretells must lie between the differences to the left and to the
-    right (which encloses it where a ReLU turns on or off in one of the steps).
+    Along random directions, and along the gradient itself, the slope that a gradient foretells must
+    be that of the differences. Where y has a kink (a ReLU at 0), it must lie between the slopes to
+    the left and to the right.
 
     Parameters
     ----------
@@ -116,14 +142,16 @@ def check_gradients(
     backward : callable
         backward(dy, *arrays) -> gradients, a tuple of one for each of the arrays (for a single one
         also the gradient itself); None for arrays that are None.
-    *arrays : arrays of float64, or None
-        Where to differentiate.
+    *arrays : arrays of float64, None, or trees of them
+        Where to differentiate. Gradients of a tree, such as a network's parameters, have its
+        structure (see `convinsights.parameters`).
     dy : array like y, optional
         The cotangent; random, unless given.
     directions : int
-        For each array.
+        Random ones for each array.
     tolerance : float
-        Of slopes, relative to the sum of the magnitudes |dy * difference|.
+        Of slopes, relative to the sum of the magnitudes |dy * difference|; along the gradient
+        itself relative to the slope.
     seed : int
         Of what is random.
 
@@ -135,17 +163,12 @@ def check_gradients(
     Raises
     ------
     AssertionError
-        If a gradient is wrong. The message names the argument, the worst direction and the worst
-        of its elements.
+        If a gradient is wrong. The message names the array, the direction and an element.
     ValueError
         If dy is constant, or orthogonal to every change of y by one of the arrays (batch
         normalization annihilates constants: wrong gradients would pass), or a size is wrong.
     TypeError
         If an array or a result is not float64: differences in float32 keep three digits.
-
-    References
-    ----------
-    Griewank and Walther, "Evaluating Derivatives", 2008, section 3.2.
 
     Examples
     --------
@@ -163,47 +186,85 @@ def check_gradients(
     rng = generator(seed)
     directions = to_integer("directions", directions)
     tolerance = check_fraction("tolerance", tolerance)
-    if all(a is None for a in arrays):
+    point = Point.of(argument_names(forward, len(arrays)), arrays)
+    if not point.arrays:
         raise ValueError("give one array at least: there is nothing to differentiate by")
-    names = argument_names(forward, len(arrays))
-    given = [None if a is None else as_double(n, a) for n, a in zip(names, arrays, strict=True)]
-
-    def copies() -> list[Any]:
-        return [None if a is None else a.copy() for a in given]
-
-    def output(index: int, change: Array) -> Array:
-        moved = copies()
-        moved[index] += change
-        return as_double("forward(…)", forward(*moved))
-
-    y = as_double("forward(…)", forward(*copies()))
+    y = as_finite("forward(…)", forward(*point.at(point.arrays)))
     cotangent = as_cotangent(dy, y.shape, rng)
-    gradients = backward(cotangent.copy(), *copies())
-    if not isinstance(gradients, (tuple, list)):
+    gradients = backward(cotangent.copy(), *point.at(point.arrays))
+    alone = len(arrays) == 1 and aligned(point.trees[0], gradients) is not None
+    if alone or not isinstance(gradients, (tuple, list)):
         gradients = (gradients,)
-    if len(gradients) != len(given):
+    while len(gradients) > len(arrays) and gradients[-1] is None:  # of an optional array
+        gradients = gradients[:-1]
+    if len(gradients) != len(arrays):
         raise ValueError(
-            f"backward must return {len(given)} gradients, one for each array, got {len(gradients)}"
+            f"backward must return {len(arrays)} gradients, one for each array, "
+            f"got {len(gradients)}"
         )
     largest = 0.0
-    for index, (name, array) in enumerate(zip(names, given, strict=True)):
-        if array is not None:
-            slopes = Slopes(name, array, y, cotangent, partial(output, index))
-            largest = max(largest, slopes.check(gradients[index], directions, tolerance, rng))
+    for i, gradient in enumerate(point.gradients("the gradient of {}", gradients)):
+        line = Line(point.names[i], point.arrays[i], y, cotangent, point.moving(forward, i))
+        largest = max(largest, line.check(gradient, directions, tolerance, rng))
     return largest
 
 
-class Sides(NamedTuple):
-    """How y changes per step to the right and to the left along a direction."""
+@dataclass(frozen=True)
+class Point:
+    """Arrays to differentiate by, out of trees of arguments, and their names."""
 
-    direction: Array
+    arguments: tuple[str, ...]
+    trees: tuple[Any, ...]
+    names: list[str]
+    arrays: list[Array]
+
+    @classmethod
+    def of(cls, names: Sequence[str], arguments: Sequence[Any]) -> "Point":
+        """Take the arrays out of the arguments; a list of numbers is an array."""
+        trees = tuple(_tree(*pair) for pair in zip(names, arguments, strict=True))
+        found = [
+            (name + written(way), array)
+            for name, tree in zip(names, trees, strict=True)
+            for way, (array,) in walk(name, tree)
+        ]
+        places, arrays = [name for name, _ in found], [as_double(*pair) for pair in found]
+        return cls(tuple(names), trees, places, arrays)
+
+    def at(self, arrays: Sequence[Array]) -> tuple[Any, ...]:
+        """Return the arguments with copies of other arrays."""
+        trees: tuple[Any, ...] = filled(self.trees, (np.array(a) for a in arrays))
+        return trees
+
+    def gradients(self, what: str, gradients: Sequence[Any]) -> list[Array]:
+        """Return the gradient of every array, in their order."""
+        found = []
+        for argument, tree, gradient in zip(self.arguments, self.trees, gradients, strict=True):
+            name = what.format(argument)
+            for way, (_, array) in walk(name, tree, gradient):
+                found.append(as_double(name + written(way), array))
+        return found
+
+    def moving(self, forward: Callable[..., Any], i: int) -> Callable[[Array], Array]:
+        """Return y as a function of the i-th array alone."""
+
+        def output(array: Array) -> Array:
+            arrays = [*self.arrays[:i], array, *self.arrays[i + 1 :]]
+            return as_finite("forward(…)", forward(*self.at(arrays)))
+
+        return output
+
+
+class Sides(NamedTuple):
+    """How far the array moved, on average of both sides, and how y changed on each."""
+
+    move: Array
     right: Array
     left: Array
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """<dy, y> as one array, by its name, moves from where it is: `output(change)` is y there."""
+class Line:
+    """<dy, y> as one array, by its name, moves from where it is: `output(array)` is y there."""
 
     name: str
     array: Array
@@ -212,71 +273,130 @@ class Slopes:
     output: Callable[[Array], Array]
 
     def check(
-        self, gradient: object, directions: int, tolerance: float, rng: np.random.Generator
+        self, gradient: Array, directions: int, tolerance: float, rng: np.random.Generator
     ) -> float:
         """Return the largest error of the slopes that a gradient foretells, or say it is wrong."""
-        given = as_double(f"the gradient of {self.name}", gradient)
-        if given.shape != self.array.shape:
+        shape, largest = self.array.shape, 0.0
+        if gradient.shape != shape:
             raise AssertionError(
-                f"the gradient of {self.name} must be of shape {self.array.shape}, "
-                f"got {given.shape}"
+                f"the gradient of {self.name} must be of shape {shape}, got {gradient.shape}"
             )
-        shape = (directions, *self.array.shape)
-        taken = [self.along(direction) for direction in rng.normal(size=shape)]
-        changes = [sides.right + sides.left for sides in taken]
-        refuse_annihilated(self.dy, changes, f"every change that {self.name} makes", self.noise)
-        errors = [self.error(given, sides) for sides in taken]
-        worst = int(np.argmax(errors))
-        if errors[worst] > tolerance:
-            raise AssertionError(self.message(given, worst, taken))
-        return errors[worst]
+        if not np.isfinite(gradient).all():
+            raise AssertionError(f"the gradient of {self.name} is wrong: it is not finite")
+        drawn = rng.normal(size=(directions, *shape))
+        first = [self.along(direction, STEPS[0]) for direction in drawn]
+        changes = [right + left for _, right, left in first]
+        refuse_annihilated(self.dy, changes, f"every change that {self.name} makes", 1e-15)
+        kinked = False
+        for number, (direction, longest) in enumerate(zip(drawn, first, strict=True)):
+            error = self.error(gradient, chain([longest], self.steps(direction, 1)), tolerance)
+            for _ in range(TRIES - 1):
+                if error > tolerance:
+                    again = np.array(rng.normal(size=shape))
+                    error = self.error(gradient, self.steps(again), tolerance)
+            if error > tolerance:
+                error, kinked = self.error_at_kinks(gradient, direction), True
+            if error > tolerance:
+                where = f"along random direction {number} of {directions}"
+                raise AssertionError(self.message(gradient, direction, where))
+            largest = max(largest, error)
+        if gradient.any():
+            direction = gradient / root_mean_square(gradient)
+            error = self.error(gradient, self.steps(direction), tolerance, itself=True)
+            if error > tolerance and kinked:
+                error = self.error_at_kinks(gradient, direction)
+            if error > tolerance:
+                raise AssertionError(self.message(gradient, direction, "along the gradient itself"))
+            largest = max(largest, error)
+        return largest
+
+    def steps(self, direction: Array, start: int = 0) -> Iterator[Sides]:
+        """Move along a direction by every step from the longest on."""
+        return (self.along(direction, step) for step in STEPS[start:])
 
     @property
-    def step(self) -> float:
-        """How far to move."""
-        return STEP * (float(np.sqrt(np.mean(self.array**2))) if self.array.any() else 1.0)
+    def size(self) -> float:
+        """The unit of the steps."""
+        return root_mean_square(self.array) if self.array.any() else 1.0
+
+    def along(self, direction: Array, step: float) -> Sides:
+        """Move along a direction, forth and back, by a step relative to the array."""
+        step *= self.size
+        right, left = self.array + step * direction, self.array - step * direction
+        return Sides((right - left) / 2, self.output(right) - self.y, self.y - self.output(left))
+
+    def error(
+        self, gradient: Array, steps: Iterable[Sides], tolerance: float, itself: bool = False
+    ) -> float:
+        """Tell how far off the foretold slope is, by the first of the steps at which it is right.
+
+        It must be that of the difference of both sides, or by the shortest step that of one.
+        """
+        errors: list[float] = []
+        for move, *changes in steps:
+            foretold, (right, left) = (gradient * move).sum(), [self.dy * c for c in changes]
+            found = [(right + left).sum() / 2]
+            size = abs(found[0]) if itself else (np.abs(right) + np.abs(left)).sum() / 2
+            if errors and self.rounding > tolerance * size:
+                break  # too few digits are left
+            if len(errors) + 1 == len(STEPS):
+                found += [right.sum(), left.sum()]
+            errors.append(self.relative(min(abs(slope - foretold) for slope in found), size))
+            if errors[-1] <= tolerance:
+                break
+        return min(errors)
+
+    def error_at_kinks(self, gradient: Array, direction: Array) -> float:
+        """Tell how far off it is if every element of y may have its slope to the left or right."""
+        move, *changes = self.along(direction, STEPS[-1])
+        foretold, (right, left) = (gradient * move).sum(), [self.dy * c for c in changes]
+        low, high = np.minimum(right, left).sum(), np.maximum(right, left).sum()
+        size = (np.abs(right) + np.abs(left)).sum() / 2
+        return self.relative(max(low - foretold, foretold - high, 0.0), size)
 
     @property
-    def noise(self) -> float:
-        """What rounding makes of a y that does not change at all, relative to its elements."""
-        return 1e-15 / self.step
+    def rounding(self) -> float:
+        """What rounding y may do to <dy, y>."""
+        return ROUNDING * float(np.linalg.norm((self.dy * self.y).ravel()))
 
-    def along(self, direction: Array) -> Sides:
-        """Move along a direction, forth and back."""
-        right = (self.output(self.step * direction) - self.y) / self.step
-        left = (self.y - self.output(-self.step * direction)) / self.step
-        return Sides(direction, right, left)
+    def relative(self, off: float, size: float) -> float:
+        """Return an error beyond rounding, relative to a size."""
+        off = max(off - self.rounding, 0.0)
+        return float(off / max(size, self.rounding, np.finfo(np.float64).tiny))
 
-    def between(self, sides: Sides) -> float:
-        """Return the slope of <dy, y> by the central difference."""
-        return float((self.dy * (sides.right + sides.left)).sum()) / 2
-
-    def error(self, gradient: Array, sides: Sides) -> float:
-        """Tell how far outside the two differences the gradient's slope is, in magnitudes."""
-        slope = float((gradient * sides.direction).sum())
-        low, high = sorted(float((self.dy * side).sum()) for side in (sides.right, sides.left))
-        rounding = self.noise * float(np.abs(self.dy * self.y).sum())
-        off = max(low - slope, slope - high, rounding) - rounding
-        size = float(np.abs(self.dy * sides.right).sum() + np.abs(self.dy * sides.left).sum()) / 2
-        return off / max(size, rounding, np.finfo(np.float64).tiny)
-
-    def message(self, gradient: Array, worst: int, taken: Sequence[Sides]) -> str:
-        """Say what is wrong, down to the element."""
-        slope = float((gradient * taken[worst].direction).sum())
-        elements = list(np.ndindex(*self.array.shape))[:ELEMENTS]
-        entries = []
-        for element in elements:
-            unit = np.zeros_like(self.array)
-            unit[element] = 1.0
-            entries.append(self.between(self.along(unit)))
-        off = [abs(entry - gradient[e]) for entry, e in zip(entries, elements, strict=True)]
-        place = int(np.argmax(off))
+    def message(self, gradient: Array, direction: Array, where: str) -> str:
+        """Say what is wrong, down to an element: of two halves look into the one more wrong."""
+        foretold, found = self.slopes(gradient, direction)
+        elements = np.arange(gradient.size)
+        while len(elements) > 1:
+            elements = max(
+                np.array_split(elements, 2),
+                key=lambda half: abs(np.subtract(*self.slopes(gradient, direction, half))),
+            )
+        got, expected = self.slopes(gradient, np.ones_like(direction), elements)
+        place = [int(i) for i in np.unravel_index(elements[0], gradient.shape)]
         return (
-            f"the gradient of {self.name} is wrong: along random direction {worst} of "
-            f"{len(taken)} it foretells a slope of {slope:.9g}, the difference is "
-            f"{self.between(taken[worst]):.9g}; worst element {self.name}{list(elements[place])}: "
-            f"got {gradient[elements[place]]:.9g}, expected {entries[place]:.9g}"
+            f"the gradient of {self.name} is wrong: {where} it foretells a slope of "
+            f"{foretold:.9g}, the difference is {found:.9g}; element {self.name}{place or ''}: "
+            f"got {got:.9g}, expected {expected:.9g}"
         )
+
+    def slopes(
+        self, gradient: Array, direction: Array, elements: Array | slice = slice(None)
+    ) -> tuple[float, float]:
+        """Return the slope foretold and found where these elements alone move."""
+        part = np.zeros(direction.size)
+        part[elements] = direction.ravel()[elements]
+        part = part.reshape(direction.shape)
+        _, right, left = self.along(part, STEPS[1])
+        found = (self.dy * (right + left)).sum() / (2 * STEPS[1] * self.size)
+        return float((gradient * part).sum()), float(found)
+
+
+def root_mean_square(array: Array) -> float:
+    """Return the size of an array's elements, of which not all are 0."""
+    largest = np.abs(array).max()
+    return float(largest * np.sqrt(np.mean((array / largest) ** 2)))
 
 
 def refuse_annihilated(dy: Array, changes: Sequence[Array], what: str, noise: float = 0.0) -> None:
@@ -304,6 +424,20 @@ def as_double(name: str, value: object) -> Array:
             "digits to tell a right gradient from a wrong one"
         )
     return array.astype(np.float64)
+
+
+def as_finite(name: str, value: object) -> Array:
+    """Return an array in float64 without nan and infinity, of which there are no differences."""
+    array = as_double(name, value)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _tree(name: str, value: object) -> object:
+    # A list of numbers is an array.
+    numbers = isinstance(value, list) and all(a.ndim == 0 for _, (a,) in walk(name, value))
+    return as_array(name, value) if numbers else value
 
 
 def as_cotangent(dy: object, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
