@@ -113,7 +113,7 @@ def test_a_page_is_short_before_what_is_for_the_careful(page):
 
 @EACH_OF_THE_COURSE
 def test_no_line_of_code_is_cut_off(page):
-    assert [line for line in session(page).splitlines() if len(line) > 92] == []
+    assert [line for line in session(page).splitlines() if len(line) > 90] == []
 
 
 def test_readme_shows_a_session():
