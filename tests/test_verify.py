@@ -24,44 +24,35 @@ from convinsights import (
     verify,
 )
 from convinsights.verify import _candidate as trials
-from convinsights.verify import _run as running
+from convinsights.verify import _plan as plans
 from convinsights.verify._hypotheses import hypotheses
 
 rng = np.random.default_rng(4)
 
 
-@functools.cache
-def cases_of(module, ranks, supports, dtype, seed):
-    generator = np.random.default_rng()
-    generator.bit_generator.state = dict(json.loads(seed))
-    return tuple(ADVERSARIAL(module, ranks, supports, dtype, generator))
-
-
-@functools.cache
-def allowances_of(number, precision, gradients):
-    return ALLOWANCES(KEPT[number], precision, gradients)
-
-
-ADVERSARIAL, ALLOWANCES, KEPT = running.adversarial, trials.allowances, {}
+MADE, ROWS, ALLOWANCES = plans.case_of, plans.rows, trials.allowances
+CASES, ALLOWED = {}, {}
 
 
 @pytest.fixture(autouse=True)
-def _each_case_is_made_once(monkeypatch):
-    """The same cases come again and again, and most of the time goes into their right answers."""
+def _a_few_cases_made_once(monkeypatch):
+    """Every fourth row will do here, and most of the time goes into right answers."""
 
-    def cases(module, ranks, supports, dtype, generator):
-        seed = json.dumps(generator.bit_generator.state)
-        made = cases_of(module, tuple(ranks), tuple(supports), dtype, seed)
-        KEPT.update((id(case), case) for case in made)
-        return made
+    def case_of(module, rank, row, precision, seed):
+        key = module, rank, tuple(sorted(row.items())), precision, seed
+        if key not in CASES:
+            CASES[key] = MADE(module, rank, row, precision, seed)
+        return CASES[key]
 
-    def allowed(case, precision, gradients):
-        if KEPT.get(id(case)) is case:
-            return allowances_of(id(case), precision, gradients)
-        return ALLOWANCES(case, precision, gradients)
+    def allowances(case, precision, gradients):
+        key = id(case), precision, gradients
+        if key not in ALLOWED:
+            ALLOWED[key] = case, ALLOWANCES(case, precision, gradients)
+        return ALLOWED[key][1]
 
-    monkeypatch.setattr(running, "adversarial", cases)
-    monkeypatch.setattr(trials, "allowances", allowed)
+    monkeypatch.setattr(plans, "case_of", case_of)
+    monkeypatch.setattr(plans, "rows", lambda space, strength: ROWS(space, strength)[::4])
+    monkeypatch.setattr(trials, "allowances", allowances)
 
 
 # ---- implementations that share no code with the library: tap by tap, summed in float64

@@ -9,7 +9,8 @@ from convinsights.verify._formats import (
     TFLOAT32,
     Format,
 )
-from convinsights.verify._run import Report, Row, verify
+from convinsights.verify._report import Report, Row
+from convinsights.verify._run import verify
 from convinsights.verify._slopes import adjoint_gap, check_gradients
 
 __all__ = [

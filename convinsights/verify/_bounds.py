@@ -21,15 +21,16 @@ import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array, as_array
-from convinsights._concepts import defaults, name_of
-from convinsights.verify._cases import MODULES, Case, Outcome, apply
+from convinsights._concepts import defaults
+from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._factors import check_module
 from convinsights.verify._formats import Kind, Numbers
 from convinsights.verify._normalized import normalized
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._sums import exact, of_sums
 from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "bounds", "check_module", "error_bound"]
+__all__ = ["Precision", "allowances", "bounds", "error_bound"]
 
 # Numbers of float64 that error_bound looks at together
 BLOCK = 2**20
@@ -189,12 +190,6 @@ def _unrounded(
             for name, more in lost(module, arrays, settings, precision, dy).items():
                 result[name] += more
         return result
-
-
-def check_module(module: object) -> None:
-    if module not in MODULES:
-        names = ", ".join(sorted(map(name_of, MODULES)))
-        raise TypeError(f"module must be one of {names}, got {module!r}")
 
 
 def _rounded(name: str, value: Any, stored: Numbers) -> Any:

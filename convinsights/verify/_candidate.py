@@ -4,7 +4,7 @@ Whatever it does is a finding, never a crash: exceptions, things that are no arr
 wrong dtypes, NaN, changed arguments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -13,19 +13,22 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights._concepts import name_of
-from convinsights.verify._bounds import Precision, allowances
-from convinsights.verify._cases import Case, Outcome, arranged
+from convinsights.verify._bounds import allowances
+from convinsights.verify._cases import Case, Outcome
+from convinsights.verify._precision import Precision
+from convinsights.verify._values import arranged
 
-__all__ = ["Candidate", "Failure", "Trial"]
+__all__ = ["Answer", "Candidate", "Failure", "Trial", "as_numbers", "compare"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Failure:
     """One wrong result.
 
-    `call` is the case as a call, `result` what of it is wrong (y, dx, …), `index` the worst element
-    with what was `got`, `expected` and `allowed` as difference (None where no values can be
-    compared), `message` all of that in words, `diagnosis` the slip that explains it, or None.
+    `call` is the case as a call, `arrays` what it was given by name, `result` what of it is wrong
+    (y, dx, …), `index` the worst element with what was `got`, `expected` and `allowed` as
+    difference (None where no values can be compared), `message` all of that in words, `diagnosis`
+    the slip that explains it, or None.
     """
 
     kind: str
@@ -38,6 +41,31 @@ class Failure:
     expected: float | None = None
     allowed: float | None = None
     diagnosis: str | None = None
+    arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Answer:
+    """What a candidate made of one call: its results by name, and what it did besides.
+
+    `handed` are the very arrays it was given, `copies` what the results were when they came,
+    `error` what it raised, by the function's name, `declined` the function that was not
+    implemented, `modified` which arguments were changed.
+    """
+
+    handed: dict[str, Any]
+    results: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, str] = field(default_factory=dict)
+    declined: str | None = None
+    modified: list[tuple[str, str]] = field(default_factory=list)
+
+    def keep(self, results: dict[str, Any]) -> None:
+        """Note results as they come."""
+        self.results |= results
+        for name, value in results.items():
+            array = as_numbers(value)
+            self.copies[name] = value if array is None else array.copy()
 
 
 @dataclass
@@ -60,6 +88,12 @@ class Trial:
         """Tell whether a result came, and with the right values."""
         return name in self.got and name not in self.wrong
 
+    def forget(self, result: str) -> None:
+        """Take back what was said of a result's values, which are not the same at every call."""
+        self.wrong.discard(result)
+        self.got.pop(result, None)
+        self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
+
     def fail(self, result: str, message: str, *, values: bool = True, **fields: Any) -> None:
         """Note a failure, one of values unless the diagnosis is known."""
         if values:
@@ -67,7 +101,9 @@ class Trial:
             if "index" not in fields:  # nothing to compare
                 self.worst = np.inf
         case = self.case
-        self.failures.append(Failure(case.kind, str(case), result, message, case.size, **fields))
+        arrays = dict(zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True))
+        failure = Failure(case.kind, str(case), result, message, case.size, **fields, arrays=arrays)
+        self.failures.append(failure)
 
 
 @dataclass(frozen=True)
@@ -87,58 +123,84 @@ class Candidate:
     @property
     def title(self) -> str:
         """What is verified, for headings."""
-        stored, summed = self.precision.stored.name, self.precision.summed.name
-        sums = "" if stored == summed else f" summed in {summed}"
-        return f"{name_of(self.module)} in {stored}{sums}"
+        return f"{name_of(self.module)} in {self.precision}"
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """The names of the gradients that a backward returns, in order."""
+        names = self.module.Gradients._fields if self.backward is not None else ()
+        return tuple(f"d{name}" for name in names if name != "statistics")
 
     def examine(self, case: Case) -> Trial:
         """Call the candidate, forward and backward, and compare with the truth."""
-        trial = Trial(case)
-        y = self._call(trial, "forward", self.forward, case.arrays)
-        if trial.declined:
+        return self.judged(case, self.ask(case))
+
+    def ask(self, case: Case, handed: dict[str, Any] | None = None) -> Answer:
+        """Call the candidate, with arrays of its own unless they are handed over."""
+        if handed is None:
+            arrays = dict(zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True))
+            handed = {name: self._handed(a, case.layout) for name, a in arrays.items()}
+        answer = Answer(handed)
+        y = self._call(answer, case, "forward", self.forward, case.names)
+        if not (answer.declined or answer.error):
+            answer.keep({"y": y})
+        if self.backward is not None and not answer.declined:
+            gradients = self._call(answer, case, "backward", self.backward, ("dy", *case.names))
+            if answer.declined or "backward" in answer.error:
+                return answer
+            names = self.gradients
+            if not isinstance(gradients, (tuple, list)) or len(gradients) != len(names):
+                answer.error["backward"] = (
+                    f"backward returned {described(gradients)}, "
+                    f"expected {len(names)} gradients ({', '.join(names)})"
+                )
+                return answer
+            answer.keep(dict(zip(names, gradients, strict=True)))
+        return answer
+
+    def judged(self, case: Case, answer: Answer) -> Trial:
+        """Compare what came with the truth."""
+        trial = Trial(case, declined=answer.declined)
+        if trial.declined == "forward":
             return trial
         trial.allowed = allowances(case, self.precision, self.backward is not None)
-        if "y" not in trial.got:
-            self._compare(trial, "y", y)
-        if self.backward is not None:
-            gradients = self._call(trial, "backward", self.backward, (case.dy, *case.arrays))
-            names = [name for name in case.names if name != "statistics"]
-            if trial.declined or "dx" in trial.got:
-                return trial
-            if not isinstance(gradients, (tuple, list)) or len(gradients) != len(names):
-                trial.got["dx"] = None
-                expected = f"{len(names)} gradients ({', '.join(f'd{name}' for name in names)})"
-                trial.fail("dx", f"backward returned {_described(gradients)}, expected {expected}")
-                return trial
-            for name, gradient in zip(names, gradients, strict=True):
-                if f"d{name}" in case.truth:
-                    self._compare(trial, f"d{name}", gradient)
+        for name, message in answer.error.items():
+            result = "y" if name == "forward" else "dx"
+            trial.got[result] = None
+            trial.fail(result, message)
+        for name, argument in answer.modified:
+            message = f"{name} modified its argument {argument}"
+            trial.fail(argument, message, values=False, diagnosis="argument_modified")
+        for name, value in answer.copies.items():
+            if name in case.truth:
+                compare(trial, name, value, self.precision)
         return trial
 
     def _call(
-        self, trial: Trial, name: str, function: Callable[..., Any], arrays: Sequence[Any]
+        self,
+        answer: Answer,
+        case: Case,
+        name: str,
+        function: Callable[..., Any],
+        names: Sequence[str],
     ) -> Any:
-        case = trial.case
-        handed = [self._handed(a, case.layout) for a in arrays]
         passed = self.varied | self.named[name]
         settings = {k: v for k, v in case.settings.items() if k in passed}
-        result = "y" if name == "forward" else "dx"
+        before = {n: copied(answer.handed[n]) for n in names}
         try:
-            returned = function(*handed, **settings)
+            returned = function(*(answer.handed[n] for n in names), **settings)
         except NotImplementedError:
-            trial.declined = name
+            answer.declined = name
             return None
-        except Exception as error:
-            trial.got[result] = None
-            trial.fail(
-                result, f"{name} raised {type(error).__name__}: {' '.join(str(error).split())}"
-            )
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = " ".join(str(error).split())
+            answer.error[name] = f"{name} raised {type(error).__name__}: {text}"
             return None
-        names = case.names if name == "forward" else ("dy", *case.names)
-        for argument, before, after in zip(names, arrays, handed, strict=True):
-            if before is not None and not np.array_equal(before, after):
-                message = f"{name} modified its argument {argument}"
-                trial.fail(argument, message, values=False, diagnosis="argument_modified")
+        for argument in names:
+            if not same_bits(before[argument], answer.handed[argument]):
+                answer.modified.append((name, argument))
         return returned
 
     def _handed(self, array: Any, layout: str) -> Any:
@@ -149,43 +211,68 @@ class Candidate:
             return type(array)(*(self._handed(a, layout) for a in array))
         return arranged(self.precision.stored.rounded(array), layout)
 
-    def _compare(self, trial: Trial, name: str, value: Any) -> None:
-        expected, allowed = trial.case.truth[name], trial.allowed[name]
-        trial.got[name] = None
-        array = _as_numbers(value)
-        if array is None:
-            trial.fail(name, f"{name}: got {_described(value)}, expected an array {expected.shape}")
-            return
-        got = array.astype(np.float64)
-        trial.got[name] = got
-        if got.shape != expected.shape:
-            trial.fail(name, f"{name}: got shape {got.shape}, expected {expected.shape}")
-            return
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            error = np.abs(got - expected)
-            ratio = np.where(error == 0, 0, error / allowed)
-        ratio[~np.isfinite(got)] = np.inf
-        worst = float(ratio.max(initial=0))
-        trial.worst = max(trial.worst, worst)
-        if worst > 1:
-            index = tuple(int(i) for i in np.unravel_index(ratio.argmax(), ratio.shape))
-            count = int((ratio > 1).sum())
-            trial.fail(
-                name,
-                f"{name}{list(index)}: got {got[index]:.9g}, expected {expected[index]:.9g}, "
-                f"allowed {allowed[index]:.2g} ({count} of {got.size} elements wrong)",
-                index=index,
-                got=float(got[index]),
-                expected=float(expected[index]),
-                allowed=float(allowed[index]),
-            )
-        elif array.dtype.type is not self.precision.result.carrier.type:
-            message = f"{name}: got dtype {array.dtype}, expected {self.precision.result.carrier}"
-            trial.fail(name, message, values=False, diagnosis="dtype_changed")
+
+def copied(value: Any) -> Any:
+    """Copy an array, or a tuple of them."""
+    if isinstance(value, tuple):
+        return tuple(map(copied, value))
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _as_numbers(value: Any) -> Array | None:
-    # Arrays of other libraries count if they convert themselves.
+def same_bits(one: Any, other: Any) -> bool:
+    """Tell whether two arrays, or tuples of them, are the same bit by bit."""
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same_bits, one, other))
+    if not isinstance(one, np.ndarray):
+        return one is None and other is None
+    return (
+        isinstance(other, np.ndarray)
+        and (one.shape, one.dtype) == (other.shape, other.dtype)
+        and (np.array_equal(one, other) or one.tobytes() == other.tobytes())
+    )
+
+
+def compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
+    """Compare one result with the truth, and note what is wrong in the trial."""
+    expected, allowed = trial.case.truth[name], trial.allowed[name]
+    trial.got[name] = None
+    array = as_numbers(value)
+    if array is None:
+        trial.fail(name, f"{name}: got {described(value)}, expected an array {expected.shape}")
+        return
+    got = array.astype(np.float64)
+    trial.got[name] = got
+    if got.shape != expected.shape:
+        trial.fail(name, f"{name}: got shape {got.shape}, expected {expected.shape}")
+        return
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        error = np.abs(got - expected)
+        ratio = np.where(error == 0, 0, error / allowed)
+    ratio[~np.isfinite(got)] = np.inf
+    worst = float(ratio.max(initial=0))
+    trial.worst = max(trial.worst, worst)
+    if worst > 1:
+        index = tuple(int(i) for i in np.unravel_index(ratio.argmax(), ratio.shape))
+        count = int((ratio > 1).sum())
+        trial.fail(
+            name,
+            f"{name}{list(index)}: got {got[index]:.9g}, expected {expected[index]:.9g}, "
+            f"allowed {allowed[index]:.2g} ({count} of {got.size} elements wrong)",
+            index=index,
+            got=float(got[index]),
+            expected=float(expected[index]),
+            allowed=float(allowed[index]),
+        )
+    elif array.dtype.type is not precision.result.carrier.type:
+        message = f"{name}: got dtype {array.dtype}, expected {precision.result.carrier}"
+        trial.fail(name, message, values=False, diagnosis="dtype_changed")
+
+
+def as_numbers(value: Any) -> Array | None:
+    """Return an array of real numbers, or None for anything else.
+
+    Arrays of other libraries count if they convert themselves.
+    """
     if not hasattr(value, "__array__"):
         return None
     try:
@@ -195,7 +282,8 @@ def _as_numbers(value: Any) -> Array | None:
     return array if array.dtype.kind in "biuf" else None
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """Say what came in place of arrays."""
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""

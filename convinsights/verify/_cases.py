@@ -1,53 +1,42 @@
-"""Where convolutions go wrong: calls that are small, lopsided and told apart by every slip.
+"""One call of a concept, made from a row of a covering array, with the right answers.
 
-A case is one call: a module, its arrays, its hyperparameters and a cotangent; its truth is what the
-library gives for it in float64. Every axis has its own size, kernel, stride, rate and padding, so
-that no mistake of an axis goes unseen; numbers of channels differ; kernels are even as well as odd.
-Each geometry comes with small integers, whose sums are exact, and with normal deviates.
+The truth is what the library gives in float64. Hyperparameters are written as a kernel gets them:
+one entry per axis, padding as (before, after) pairs, the zeros of "same" counted; or, where a
+candidate takes them so, in every form that the library allows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from convinsights import (
-    batchnorm,
-    conv,
-    depthwise,
-    depthwise_separable,
-    dilated,
-    im2col,
-    transposed,
-    unary,
-)
-from convinsights._arguments import Array, DType, per_axis
+from convinsights import batchnorm, depthwise, depthwise_separable, im2col, transposed, unary
+from convinsights._arguments import Array, per_axis, shape_of
 from convinsights._concepts import defaults, name_of
-from convinsights._geometry import effective_size
+from convinsights.verify._factors import BY_NAME, NORMALIZATIONS, zeros
+from convinsights.verify._precision import Precision
+from convinsights.verify._values import extremes, integers
 
 __all__ = [
-    "MODULES",
     "Case",
     "Outcome",
-    "adversarial",
     "apply",
-    "arranged",
+    "case_of",
+    "extra_rows",
+    "given_cases",
     "resized",
     "resolved",
 ]
 
 # Results by name: y, and dx, dkernel, … as far as there are any.
 Outcome: TypeAlias = dict[str, Array]
-
-LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
-MODULES = (batchnorm, *LINEAR)
-GROUPED = ("conv", "dilated", "transposed")
-WITH_TAPS = ("conv", "depthwise", "depthwise_separable", "dilated", "transposed")
-EVERY = (*WITH_TAPS, "unary")
+Row: TypeAlias = Mapping[str, Any]
+Seed: TypeAlias = Sequence[int]
 
 
 def apply(
@@ -82,17 +71,12 @@ def resized(array: Array, shape: tuple[int, ...]) -> Array:
     return result
 
 
-def arranged(array: Array, layout: str) -> Array:
-    """Copy an array into another order of memory: "C", "Fortran" or "negative" strides."""
-    if layout == "negative":
-        backwards = (slice(None, None, -1),) * array.ndim
-        return np.array(array[backwards], order="C")[backwards]
-    return np.array(array, order="F" if layout == "Fortran" else "C")
-
-
 @dataclass(frozen=True)
 class Case:
-    """One call. The arrays are in float64, and every value can be held in the dtype to verify."""
+    """One call. The arrays are in float64, and every value can be held in the dtype to verify.
+
+    `row` is what it was made from: the level of each factor.
+    """
 
     module: ModuleType
     kind: str
@@ -101,6 +85,8 @@ class Case:
     dy: Array
     integers: bool
     layout: str = "C"
+    values: str = "normal"
+    row: Row | None = None
 
     @cached_property
     def truth(self) -> Outcome:
@@ -141,215 +127,235 @@ class Case:
 
     def __str__(self) -> str:
         """Write the call down, the arrays by their shapes."""
-        numbers = "integers" if self.integers else "normal"
         usual = defaults(self.module)
         words = []
-        for name, array in zip(self.names, self.arrays, strict=True):
+        for name, array in zip(self.names, self.arrays, strict=False):
             if array is None or isinstance(array, tuple):
                 words.append(f"{name}={None if array is None else 'Statistics(…)'}")
             else:
-                words.append(f"{name}={numbers} {array.shape}")
+                words.append(f"{name}={self.values} {array.shape}")
         words += [f"{k}={v!r}" for k, v in self.settings.items() if v != usual[k]]
-        memory = "" if self.layout == "C" else f" [{self.layout} memory order]"
+        memory = "" if self.layout == "C" else f" [memory: {self.layout}]"
         return f"forward({', '.join(words)}){memory}"
 
 
-class Spec(NamedTuple):
-    """A geometry for one, two or three axes: each takes as many entries as there are axes."""
-
-    kind: str
-    settings: tuple[tuple[str, Any], ...] = ()
-    size: tuple[int, ...] = (6, 7, 4)
-    kernel: tuple[int, ...] = (3, 2, 2)
-    batch: int = 2
-    channels: tuple[int, int] = (3, 4)  # of a group: inputs, outputs
-    multiplier: int = 2
-    bias: bool = True
-    layout: str = "C"
-    only: tuple[str, ...] = EVERY
+def case_of(module: ModuleType, rank: int, row: Row, precision: Precision, seed: int) -> Case:
+    """Make the case of a row; a ValueError where its levels do not go together."""
+    # Not the stream of default_rng(seed), which the candidate's own arrays may come from.
+    numbers = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
+    make = _normalization if module in NORMALIZATIONS else _convolution
+    return make(module, rank, row, precision, numbers)
 
 
-def _spec(kind: str, *, only: tuple[str, ...] = EVERY, **fields: Any) -> Spec:
-    # What is no field of a Spec is a hyperparameter.
-    own = {name: fields.pop(name) for name in Spec._fields if name in fields}
-    return Spec(kind, tuple(fields.items()), only=only, **own)
-
-
-SPECS = (
-    _spec("plain"),
-    _spec("no bias", bias=False),
-    _spec("one channel", channels=(1, 1)),
-    _spec("one tap", kernel=(1, 1, 1), only=WITH_TAPS),
-    _spec("even kernel", kernel=(2, 4, 2), only=WITH_TAPS),
-    _spec("kernel as large as the input", size=(1, 1, 1), kernel=(3, 4, 2), only=WITH_TAPS),
-    _spec("plain matrix", kernel=(), only=("unary",)),
-    _spec("multiplier 1", multiplier=1, only=("depthwise", "depthwise_separable")),
-    _spec("multiplier 3", multiplier=3, only=("depthwise", "depthwise_separable")),
-    _spec("batch of 0", batch=0),
-    _spec("batch of 1", batch=1),
-    _spec("batch of 3", batch=3),
-    _spec("Fortran order", layout="Fortran"),
-    _spec("negative strides", layout="negative"),
-    _spec("strides", strides=2, size=(7, 8, 5)),
-    _spec("strides", strides=(2, 3, 1), size=(8, 9, 4)),
-    _spec("strides > kernel", strides=(3, 4, 2), size=(8, 9, 5), kernel=(2, 1, 1), only=WITH_TAPS),
-    _spec("dilation", dilation_rate=3, size=(8, 9, 5), only=WITH_TAPS),
-    _spec("dilation", dilation_rate=(2, 3, 1), size=(8, 9, 4), only=WITH_TAPS),
-    _spec("dilation, strides", dilation_rate=(3, 2, 1), strides=(2, 3, 1), size=(9, 8, 4)),
-    _spec("valid", padding="valid"),
-    _spec("same", padding="same"),
-    _spec("same", padding="same", kernel=(5, 3, 3), channels=(2, 3)),
-    _spec("same, even kernel", padding="same", kernel=(2, 4, 2)),
-    _spec("same, strides", padding="same", strides=2, size=(8, 6, 4), kernel=(3, 3, 3)),
-    _spec("same, strides", padding="same", strides=(3, 2, 1), size=(8, 7, 4), kernel=(4, 3, 2)),
-    _spec("same, strides > kernel", padding="same", strides=(3, 4, 2), kernel=(2, 1, 1)),
-    _spec("same, dilation", padding="same", dilation_rate=(3, 2, 1), size=(7, 6, 4)),
-    _spec("padding", padding=1),
-    _spec("padding per axis", padding=(1, 2, 0), kernel=(3, 3, 2)),
-    _spec("padding in pairs", padding=((0, 1), (2, 1), (1, 0)), kernel=(3, 4, 2)),
-    _spec(
-        "padding, strides, dilation",
-        padding=((2, 1), 1, (0, 1)),
-        strides=(2, 3, 1),
-        dilation_rate=(2, 1, 2),
-        size=(8, 9, 4),
-    ),
-    _spec("causal", padding="causal"),
-    _spec("causal, strides, dilation", padding="causal", strides=2, dilation_rate=3, size=(9,)),
-    _spec("groups", groups=2, channels=(2, 3)),
-    _spec("groups", groups=3, channels=(2, 2)),
-    _spec("one channel per group", groups=4, channels=(1, 2)),
-    _spec("groups, no bias", groups=2, channels=(3, 2), bias=False),
-    _spec("groups, strides", groups=2, channels=(2, 2), strides=(2, 3, 1), size=(8, 9, 4)),
-    _spec("output_padding", output_padding=1, strides=2, size=(4, 3, 3)),
-    _spec("output_padding", output_padding=(1, 2, 0), strides=(3, 4, 1), size=(4, 3, 3)),
-    _spec("output_padding, same", output_padding=0, strides=2, padding="same", size=(4, 3, 3)),
-    _spec("output_size", output_size=(1, 2, 0), strides=(2, 3, 1), size=(4, 3, 3)),
-    _spec(
-        "many terms",
-        size=(5, 4, 3),
-        kernel=(3, 3, 3),
-        batch=1,
-        channels=(2304, 2),
-        only=(*GROUPED, "unary"),
-    ),
-)
-
-
-def adversarial(
-    module: ModuleType,
-    ranks: Sequence[int],
-    supports: Sequence[str],
-    dtype: DType,
-    rng: np.random.Generator,
+def given_cases(
+    module: ModuleType, number: int, given: Mapping[str, Any], precision: Precision, seed: int
 ) -> Iterator[Case]:
-    """Yield the cases of a module, those on integers first."""
-    for integers in (True, False):
+    """Make the cases of a geometry that the author gives: shapes and hyperparameters."""
+    what, settings = f"cases[{number}]", dict(given)
+    of_arrays = module.Gradients._fields[1:-1] if module not in NORMALIZATIONS else ()
+    names = ["x_shape", *(f"{name}_shape" for name in of_arrays)]
+    if module is depthwise_separable and "kernel_shape" in settings:
+        settings[names[1]] = settings.pop("kernel_shape")
+    unknown = settings.keys() - {*names, *defaults(module)}
+    missing = [name for name in names if name not in settings]
+    if unknown or missing:
+        raise ValueError(
+            f"{what} must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
+            f"got {', '.join(map(str, given))}"
+        )
+    x_shape, *kernels = (shape_of(f"{what}[{n!r}]", settings.pop(n), minimum=0) for n in names)
+    for index, values in enumerate(precision.values):
+        row = {"layout": "C", "values": values, "bias": True, "gamma": True, "beta": True}
+        numbers = 1994, seed, number, index
+        if module in NORMALIZATIONS:
+            groups = settings.get("groups", 1)
+            row |= {"batch": x_shape[0], "channels": x_shape[-1] // groups, "groups": groups}
+            row |= {f"size[{a}]": n for a, n in enumerate(x_shape[1:-1])}
+            row["epsilon"] = settings.get("epsilon", 1e-3)
+            case = _normalization(module, len(x_shape) - 2, row, precision, numbers)
+        else:
+            canonical = _canonical(module, x_shape, kernels, defaults(module) | settings)
+            case = _drawn(module, what, x_shape, kernels, canonical, row, precision, numbers)
+        yield replace(case, kind=what, row=None)
 
-        def draw(shape: tuple[int, ...], integers: bool = integers) -> Array:
-            drawn: Array = rng.integers(1, 4, shape) * rng.choice([-1.0, 1.0], shape)
-            if integers:
-                return drawn
-            return rng.normal(size=shape).astype(dtype).astype(np.float64)
 
-        for rank in ranks:
-            if module is batchnorm:
-                yield from _normalizations(rank, supports, draw, integers, dtype)
-                continue
-            for spec in SPECS:
-                wanted = dict(spec.settings)
-                possible = rank == 1 or wanted.get("padding") != "causal"
-                possible = possible and (module, wanted.get("padding")) != (transposed, "causal")
-                if possible and name_of(module) in spec.only and wanted.keys() <= {*supports}:
-                    yield _convolution(module, spec, rank, draw, integers)
-
-
-def _convolution(
+def _canonical(
     module: ModuleType,
-    spec: Spec,
-    rank: int,
-    draw: Callable[[tuple[int, ...]], Array],
-    integers: bool,
-) -> Case:
-    settings = defaults(module)
-    for name, value in spec.settings:
-        settings[name] = value[:rank] if isinstance(value, tuple) else value
-    kernel_size = spec.kernel[:rank]
-    if module is unary:
-        kernel_size = (1,) * len(kernel_size)
-    rates = per_axis("dilation_rate", settings.get("dilation_rate", 1), rank)
-    # However far the kernel reaches, it fits its input.
-    effective = effective_size(kernel_size or (1,) * rank, rates)
-    size = tuple(map(max, spec.size[:rank], effective))
-    (inputs, outputs), groups = spec.channels, settings.get("groups", 1)
-    if spec.kind == "many terms":
-        inputs = -(-inputs // math.prod(kernel_size))
-    if module in (conv, dilated):
-        kernels = [(*kernel_size, inputs, groups * outputs)]
-    elif module is transposed:
+    x_shape: tuple[int, ...],
+    kernels: Sequence[tuple[int, ...]],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    # One entry per axis, padding in zeros, the output's size by its padding.
+    y_shape = module.output_shape(x_shape, *kernels, **settings)
+    rank = len(x_shape) - 2
+    for name in ("strides", "dilation_rate"):
+        if name in settings:
+            settings[name] = per_axis(name, settings[name], rank)
+    if "padding" in settings:
+        image = y_shape if module is transposed else x_shape
+        laid = {name: settings[name] for name in ("strides", "padding", "dilation_rate")}
+        settings["padding"] = im2col.resolve_padding(image[1:-1], kernels[0][:-2], **laid)
+    if module is transposed:
+        settings |= {"output_size": None, "output_padding": (0,) * rank}
+        least = module.output_shape(x_shape, *kernels, **settings)
+        settings["output_padding"] = tuple(np.subtract(y_shape, least)[1:-1].tolist())
+    return settings
+
+
+def extra_rows(module: ModuleType, rank: int, plain: Row, thorough: bool) -> Iterator[Row]:
+    """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
+    yield {**plain, "batch": 0, "training": False}
+    inputs = "channels" if module in NORMALIZATIONS else "in_channels"
+    for bits in (15, 16, 17) if thorough else (15,):
+        side = math.ceil((2**bits / 16) ** (1 / rank)) + 1
+        sizes = {f"size[{a}]": side for a in range(rank)}
+        yield {**plain, **sizes, inputs: 9, "out_channels": 9, "values": "integers"}
+        yield {**plain, "batch": 2**bits // (9 * 3**rank) + 5, inputs: 11, "out_channels": 10}
+    if inputs == "in_channels":
+        taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
+        for values in dict.fromkeys(("integers", plain["values"])):
+            yield {**plain, inputs: -(-2304 // taps), "out_channels": 2, "values": values}
+        yield {**plain, inputs: 64, "out_channels": -(-(2**15) // (64 * taps)) + 1}
+
+
+# -- convolutions ---------------------------------------------------------------------------------
+
+
+def _convolution(module: ModuleType, rank: int, row: Row, precision: Precision, seed: Seed) -> Case:
+    axes = range(rank)
+    size = tuple(row[f"size[{a}]"] for a in axes)
+    kernel_size = tuple(row.get(f"kernel_size[{a}]", 1) for a in axes)
+    groups, inputs = row.get("groups", 1), row["in_channels"]
+    outputs, multiplier = row.get("out_channels", 1), row.get("depth_multiplier", 1)
+    one_by_one = () if row.get("form") == "short" else (1,) * rank
+    if module is transposed:
         kernels = [(*kernel_size, outputs, groups * inputs)]
     elif module is unary:
-        kernels = [(*kernel_size, inputs, outputs)]
+        kernels = [(*one_by_one, inputs, outputs)]
+    elif module in (depthwise, depthwise_separable):
+        kernels = [(*kernel_size, inputs, multiplier)]
     else:
-        kernels = [(*kernel_size, inputs, spec.multiplier)]
+        kernels = [(*kernel_size, inputs, groups * outputs)]
     if module is depthwise_separable:
-        ones = () if spec.kind == "plain" else (1,) * rank
-        kernels.append((*ones, inputs * spec.multiplier, outputs))
-    x_shape = (spec.batch, *size, groups * inputs)
-    if settings.get("output_size") is not None:  # so many pixels above the least
-        sized = settings | {"output_padding": settings["output_size"], "output_size": None}
-        settings["output_size"] = module.output_shape(x_shape, *kernels, **sized)[1:-1]
+        kernels.append((*one_by_one, inputs * multiplier, outputs))
+    x_shape = (row["batch"], *size, groups * inputs)
+    settings = _settings(module, rank, row, size, kernel_size)
+    kind = f"{rank}-D {_kind(row, rank)}"
+    return _drawn(module, kind, x_shape, kernels, settings, row, precision, seed)
+
+
+def _drawn(
+    module: ModuleType,
+    kind: str,
+    x_shape: tuple[int, ...],
+    kernels: Sequence[tuple[int, ...]],
+    settings: dict[str, Any],
+    row: Row,
+    precision: Precision,
+    seed: Seed,
+) -> Case:
     y_shape = module.output_shape(x_shape, *kernels, **settings)
-    arrays: list[Array | None] = [draw(shape) for shape in (x_shape, *kernels)]
-    arrays.append(draw(y_shape[-1:]) if spec.bias else None)
-    kind = f"{rank}-D {spec.kind}"
-    return Case(module, kind, tuple(arrays), settings, draw(y_shape), integers, spec.layout)
+    terms = _terms(x_shape, kernels, y_shape, settings.get("groups", 1))
+    draw = _Draw(np.random.default_rng(seed), row["values"], precision, terms)
+    x = draw(x_shape, first=True)
+    if row["layout"] == "broadcast":
+        x = np.repeat(x[:1], len(x), axis=0)
+    arrays = (x, *map(draw, kernels), draw(y_shape[-1:]) if row["bias"] else None)
+    settings, dy = _spelled(settings, row.get("form", "tuple")), draw(y_shape)
+    numbers = draw.integers, row["layout"], row["values"], row
+    return Case(module, kind, arrays, settings, dy, *numbers)
 
 
-def _normalizations(
-    rank: int,
-    supports: Sequence[str],
-    draw: Callable[[tuple[int, ...]], Array],
-    integers: bool,
-    dtype: DType,
-) -> Iterator[Case]:
-    # What is given and the size of the images; in training, then in inference.
-    size = (3, 4, 2)[:rank]
-    far = 8.0 if dtype == np.float16 else 1000.0
-    for kind, batch, pixels, gamma, beta, epsilon, mean, layout in (
-        ("plain", 2, size, True, True, None, 0, "C"),
-        ("no gamma", 2, size, False, True, None, 0, "C"),
-        ("no beta", 2, size, True, False, None, 0, "C"),
-        ("large epsilon", 2, size, True, True, 0.5, 0, "C"),
-        ("small epsilon", 2, size, True, True, 1e-5, 0, "C"),
-        ("few values per channel", 3, (1,) * rank, True, True, None, 0, "C"),
-        ("batch of 1", 1, size, True, True, None, 0, "C"),
-        ("batch of 3", 3, size, True, True, None, 0, "C"),
-        ("mean far from 0", 2, size, True, True, None, far, "C"),
-        ("one value per channel", 1, (1,) * rank, True, True, None, 0, "C"),
-        ("batch of 0", 0, size, True, True, None, 0, "C"),
-        ("Fortran order", 2, size, True, True, None, 0, "Fortran"),
-        ("negative strides", 2, size, True, True, None, 0, "negative"),
-    ):
-        for training in (True, False):
-            if (training and not batch) or (epsilon is not None and "epsilon" not in supports):
-                continue
-            x, vectors = draw((batch, *pixels, 3)), [draw((3,)) for _ in range(4)]
-            if not integers:  # channels of their own width, one of them below that of epsilon
-                x = x * [0.05, 1, 3] + [0.5, -1, 2]
-            x, moving_mean, variance = (
-                a.astype(dtype).astype(np.float64)
-                for a in (x + mean, vectors[2] + mean, np.abs(vectors[3]) + 0.1)
-            )
-            arrays = (
-                x,
-                vectors[0] if gamma else None,
-                vectors[1] if beta else None,
-                None if training else batchnorm.Statistics(moving_mean, variance),
-            )
-            settings = defaults(batchnorm) if epsilon is None else {"epsilon": epsilon}
-            name = f"{rank}-D {'training' if training else 'inference'}, {kind}"
-            yield Case(batchnorm, name, arrays, settings, draw(x.shape), integers, layout)
+def _terms(
+    x: tuple[int, ...], kernels: Sequence[tuple[int, ...]], y: tuple[int, ...], groups: int
+) -> int:
+    # The most products that any sum has: of y, dx, or a kernel's gradient.
+    pixels = max(math.prod(x[:-1]), math.prod(y[:-1]))
+    taps = math.prod(kernels[0][:-2])
+    if len(kernels) > 1:  # the products of two steps are sums of products
+        return max(pixels, taps * kernels[1][-2] * kernels[1][-1])
+    return max(pixels, taps * max(x[-1], y[-1]) // groups)
+
+
+def _settings(
+    module: ModuleType, rank: int, row: Row, size: tuple[int, ...], kernel_size: tuple[int, ...]
+) -> dict[str, Any]:
+    axes, settings = range(rank), defaults(module)
+    strides = tuple(row[f"strides[{a}]"] for a in axes)
+    settings["strides"] = strides
+    if "groups" in settings:
+        settings["groups"] = row["groups"]
+    if "padding" not in settings:
+        return settings
+    rates = tuple(row[f"dilation_rate[{a}]"] for a in axes)
+    settings["dilation_rate"] = rates
+    same = row["padding"].startswith("same")
+    laid = [n * s for n, s in zip(size, strides, strict=True)] if module is transposed else size
+    places = zip(axes, laid, kernel_size, strides, rates, strict=True)
+    pairs = tuple(zeros(row["padding"], *place) for place in places)
+    named = row["padding"].endswith(BY_NAME)
+    settings["padding"] = row["padding"].removesuffix(BY_NAME) if named else pairs
+    if module is transposed:
+        effective = [(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)]
+        steps = list(zip(size, strides, effective, pairs, strict=True))
+        least = [(n - 1) * s + (1 if named and same else ke - sum(p)) for n, s, ke, p in steps]
+        if row["output"] == "most":
+            settings["output_padding"] = tuple(s - 1 for s in strides)
+        elif row["output"] == "size":
+            more = [(s - 1) * (a % 2) for a, s in enumerate(strides)]
+            settings["output_size"] = tuple(map(sum, zip(least, more, strict=True)))
+        elif not named:
+            settings["output_padding"] = (0,) * rank
+    return settings
+
+
+def _spelled(settings: dict[str, Any], form: str) -> dict[str, Any]:
+    # In "list"s, or as "short" as can be: an int where all entries are equal.
+    if form == "tuple":
+        return settings
+    spelled = {}
+    for name, value in settings.items():
+        if isinstance(value, tuple):
+            value = _short(tuple(map(_short, value))) if form == "short" else [*value]
+        spelled[name] = value
+    return spelled
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, int):
+        return value
+    return value[0] if len(set(map(str, value))) == 1 and isinstance(value[0], int) else value
+
+
+def _kind(row: Row, rank: int) -> str:
+    # A line of the table: a path of its own, or which settings are on.
+    if row.get("path", "any") != "any":
+        return str(row["path"])
+    on = [
+        name
+        for name in ("strides", "dilation_rate")
+        if any(row.get(f"{name}[{a}]", 1) > 1 for a in range(rank))
+    ]
+    on += ["padding"] * (row.get("padding", "valid") != "valid")
+    on += ["groups"] * (row.get("groups", 1) > 1)
+    return ", ".join(on) or "plain"
+
+
+class _Draw:
+    # The numbers of one case.
+    def __init__(
+        self, rng: np.random.Generator, values: str, precision: Precision, terms: int
+    ) -> None:
+        self.rng, self.values, self.precision, self.terms = rng, values, precision, terms
+        self.integers = values in ("integers", "extremes")
+
+    def __call__(self, shape: tuple[int, ...], first: bool = False) -> Array:
+        if self.values == "extremes":
+            return extremes(self.rng, shape, self.precision.stored.carrier, first)
+        if self.values == "integers":
+            most = self.precision.exact_integers
+            return integers(self.rng, shape, self.terms, most)
+        return self.precision.held(self.rng.normal(size=shape))
 
 
 def resolved(case: Case) -> tuple[tuple[int, int], ...]:
@@ -360,4 +366,47 @@ def resolved(case: Case) -> tuple[tuple[int, int], ...]:
         image.shape[1:-1],
         case.arrays[1].shape[:-2],
         **{name: case.settings[name] for name in names},
+    )
+
+
+# -- normalizations -------------------------------------------------------------------------------
+
+
+def _normalization(
+    module: ModuleType, rank: int, row: Row, precision: Precision, seed: Seed
+) -> Case:
+    groups, training = row.get("groups", 1), row.get("training", True)
+    channels = groups * row["channels"]
+    shape = (row["batch"], *(row[f"size[{a}]"] for a in range(rank)), channels)
+    draw = _Draw(np.random.default_rng(seed), row["values"], precision, 1)
+    far = 0.0
+    x = draw(shape)
+    if not draw.integers:  # channels of their own width, some of them below that of epsilon
+        widths = np.resize([0.05, 1, 3], channels)
+        if row["values"] == "far from 0":
+            far = 8.0 if precision.exact_integers < 2**12 else 1000.0
+        x = precision.held(x * widths + np.resize([0.5, -1, 2], channels) + far)
+    if row["layout"] == "broadcast":
+        x = np.repeat(x[:1], len(x), axis=0)
+    gamma, beta, mean, variance = (draw((channels,)) for _ in range(4))
+    arrays: list[Any] = [x, gamma if row["gamma"] else None, beta if row["beta"] else None]
+    settings: dict[str, Any] = {"epsilon": row["epsilon"]}
+    kind = "training" if training else "inference"
+    if module is batchnorm:
+        variance = precision.held(np.abs(variance) + 0.1)
+        moving = batchnorm.Statistics(precision.held(mean + far), variance)
+        arrays.append(None if training else moving)
+    else:
+        settings = {"groups": groups, **settings}
+        kind = f"{groups} groups" if groups > 1 else "1 group"
+    return Case(
+        module,
+        f"{rank}-D {kind}, {row['values']}",
+        tuple(arrays),
+        settings,
+        draw(shape),
+        draw.integers,
+        row["layout"],
+        row["values"],
+        row,
     )

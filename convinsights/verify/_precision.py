@@ -86,6 +86,33 @@ class Precision:
             rounded = summed
         return cls(stored, rounded, summed, algorithm, probabilistic)
 
+    def __str__(self) -> str:
+        """Name the formats that differ from the first."""
+        words = [self.stored.name]
+        if self.operands != self.stored:
+            words.append(f"with {self.operands.name} operands")
+        if self.summed != self.stored:
+            words.append(f"summed in {self.summed.name}")
+        if self.algorithm != "direct":
+            words.append(f"by {self.algorithm}")
+        return " ".join(words)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Which numbers a case may have, in the words of a factor."""
+        return ("integers", "extremes" if self.stored.integers else "normal")
+
+    @property
+    def not_finite(self) -> tuple[float, ...]:
+        """What can be stored and is not finite."""
+        some = np.array([np.nan, np.inf])
+        held = () if self.stored.integers else self.stored.rounded(some)
+        return tuple(float(value) for value in held if not np.isfinite(value))
+
+    def held(self, array: Array) -> Array:
+        """Return what is left of an array once it is stored, and rounded to operands."""
+        return self.operands.rounded(self.stored.rounded(array)).astype(np.float64)
+
     @property
     def result(self) -> Numbers:
         """What results are: stored like the arrays, but for sums of integers."""

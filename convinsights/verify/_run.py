@@ -1,116 +1,44 @@
-"""Check your own kernel: whether it is right, where it is not, and what is wrong with it.
+"""Try an implementation on the cases of a covering array, and explain what comes out wrong.
 
-An implementation offered as a plain function is a candidate. It is given calls on which slips show
-(every axis with its own size, kernel, stride, rate and padding), first on integers, where every sum
-is exact, then on normal deviates, where each element may be off by what rounding can do to it and
-no more. The truth is the library's, in float64. What comes out wrong is compared with what known
+It is called for every case twice, with others in between. Then come numbers that are not finite,
+and arrays whose numbers change between calls; at last what was wrong is compared with what known
 slips would give.
-
-    allowed[i] = gamma_n (|x| * |kernel|)[i] + u |y[i]|     n products summed, the result rounded
-
-A fixed tolerance cannot do that: a correct float32 sum of 2,304 terms may be off by a thousandth of
-a value in which they cancel, and a forgotten pixel among them may be no more than that.
-
-References
-----------
-Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
-Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019.
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from convinsights._arguments import (
-    to_integer,
-)
+from convinsights._arguments import check_flag, shown, to_integer
 from convinsights._concepts import defaults, name_of
-from convinsights.verify._bounds import Precision, check_module
-from convinsights.verify._candidate import Candidate, Failure, Trial
-from convinsights.verify._cases import adversarial
-from convinsights.verify._diagnosis import Diagnosis, diagnose
-from convinsights.verify._formats import Kind
-from convinsights.verify._slopes import adjoint_gap, check_gradients, generator
+from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._cases import Case, case_of
+from convinsights.verify._covering import Row
+from convinsights.verify._explain import explained
+from convinsights.verify._factors import check_module
+from convinsights.verify._nonfinite import non_finite as with_non_finite
+from convinsights.verify._plan import FORMS, Plan
+from convinsights.verify._precision import Precision
+from convinsights.verify._report import Report
+from convinsights.verify._state import Memory, stale_arguments
 
-__all__ = ["Failure", "Report", "Row", "adjoint_gap", "check_gradients", "verify"]
+__all__ = ["checked_plan", "verify"]
 
-
-class Row(NamedTuple):
-    """A geometry: cases run, cases that failed, and the largest error in units of the allowed."""
-
-    kind: str
-    cases: int
-    failed: int
-    worst: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `verify` found.
-
-    `cases` is how many ran, `failures` every wrong result, `declined` how many cases of each kind
-    the candidate does not support, `diagnosis` the one slip that explains every wrong value, or
-    None, `rows` the table by geometry.
-    """
-
-    title: str
-    cases: int
-    failures: tuple[Failure, ...]
-    declined: dict[str, int]
-    diagnosis: str | None
-    rows: tuple[Row, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether cases ran and none failed."""
-        return self.cases > 0 and not self.failures
-
-    def check(self) -> None:
-        """Raise an AssertionError with the whole report unless all is right."""
-        if not self.passed:
-            raise AssertionError(str(self))
-
-    def __str__(self) -> str:
-        """Write the verdict, the diagnosis, the smallest failing case and a table."""
-        failed = sum(row.failed for row in self.rows)
-        lines = [f"{self.title}: {self._verdict(failed)}"]
-        if self.failures:
-            lines += self._explanation()
-            least = min(self.failures, key=lambda failure: failure.size)
-            lines += ["", "smallest failing case:", f"  {least.call}", f"  {least.message}"]
-        if self.rows:
-            width = max(len(row.kind) for row in self.rows)
-            lines += ["", f"{'geometry':<{width}}  cases  failed  error / allowed"]
-        for row in self.rows:
-            line = f"{row.kind:<{width}}  {row.cases:5}  {row.failed:6}  {row.worst:15.2g}"
-            worst = [f for f in self.failures if f.kind == row.kind]
-            lines.append(f"{line}  {worst[0].message}" if worst else line)
-        if self.declined:
-            lines += ["", "declined:"]
-            lines += [f"  {kind}: {count}" for kind, count in self.declined.items()]
-        return "\n".join(lines)
-
-    def _verdict(self, failed: int) -> str:
-        if not self.cases:
-            return "nothing was verified, for no case ran"
-        if failed:
-            return f"{failed} of {self.cases} cases failed"
-        return f"passed all {self.cases} cases"
-
-    def _explanation(self) -> list[str]:
-        if self.diagnosis is not None:
-            return [f"diagnosis: {self.diagnosis}"]
-        single = [failure.diagnosis for failure in self.failures if failure.diagnosis]
-        lines = ["diagnosis: none, no single slip explains all failures"]
-        for name in dict.fromkeys(single):
-            count = single.count(name)
-            lines.append(f"  {name} would explain {count} of {len(self.failures)} wrong results")
-        return lines
+# How often the factors are narrowed to what a candidate takes that declines most of them.
+NARROWINGS = 2
+# Below this share of cases that are taken, they are.
+TAKEN = 0.6
+# Cases that are tried with numbers that are not finite, and with arrays that change: as many
+# elements of y at least, for a spoilt one to have neighbours.
+OTHERS, ELEMENTS = 4, 12
+# Names of padding that `supports` may list beside hyperparameters.
+NAMES = {"same", "causal", "valid"}
 
 
 def verify(
@@ -118,74 +46,87 @@ def verify(
     forward: Callable[..., Any],
     backward: Callable[..., Any] | None = None,
     *,
-    dtype: Kind = np.float32,
-    operands: Kind | None = None,
-    accumulate: Kind | None = None,
+    dtype: Any = np.float32,
+    operands: Any = None,
+    accumulate: Any = None,
     algorithm: str = "direct",
     ranks: Iterable[int] = (2,),
     supports: Collection[str] | None = None,
+    cases: Sequence[Mapping[str, Any]] = (),
+    thorough: bool = False,
+    forms: str = "canonical",
+    non_finite: bool = True,
     seed: int = 0,
 ) -> Report:
-    """Put an implementation through every geometry on which slips show, and name the slip.
+    """Put an implementation through every pair of settings, and say what is wrong, when, and where.
 
-    Every result must have the right shape, the dtype of the inputs and, element by element, be no
-    further from the truth than `error_bound` allows with `probabilistic=True`; sums of integers
-    must be exact, unless a transform sums them. Arguments must be left as they are.
+    Every result must have the right shape, the dtype that `dtype` asks for and, element by element,
+    be no further from the truth than `error_bound` allows with `probabilistic=True`; sums of
+    integers must be exact. The same call must give the same bits again, and leave its arguments and
+    earlier results as they are.
 
     Parameters
     ----------
     module : module of convinsights
-        conv, transposed, depthwise, dilated, unary, depthwise_separable or batchnorm.
+        conv, transposed, depthwise, dilated, unary, depthwise_separable, batchnorm or
+        normalization.
     forward : callable
         forward(x, kernel, bias, **hyperparameters) -> y, with the shapes and names of
         `module.forward`; forward(x, depthwise_kernel, pointwise_kernel, bias, **hyperparameters)
-        for depthwise_separable, and forward(x, gamma, beta, statistics, *, epsilon) for batchnorm.
-        Hyperparameters come in every form of `module.forward`: ints, tuples, pairs, names.
-        NotImplementedError declines a case. Channels-first code is wrapped with `layouts`.
+        for depthwise_separable, forward(x, gamma, beta, statistics, *, epsilon) for batchnorm and
+        forward(x, gamma, beta, *, groups, epsilon) for normalization. NotImplementedError declines
+        a case. Channels-first code is wrapped with `layouts`.
     backward : callable, optional
-        backward(dy, x, kernel, bias, **hyperparameters) -> (dx, dkernel, dbias), likewise;
-        backward(dy, x, gamma, beta, statistics, *, epsilon) -> (dx, dgamma, dbeta) for batchnorm.
+        backward(dy, x, kernel, bias, **hyperparameters) -> (dx, dkernel, dbias), likewise.
         Gradients of arrays that are None are not looked at.
-    dtype, operands, accumulate, algorithm
-        What the arrays are given in, rounded to before they are multiplied, and summed in, and how
-        the products are summed, as in `error_bound`.
+    dtype : NumPy float, NumPy integer of 8 or 16 bits, or Format
+        In which the arrays are given. Results have the same dtype; the exact int32 sums for
+        integers, and float32 that holds numbers of the format for a `Format`.
+    operands : NumPy float or Format, optional
+        To what the candidate rounds its operands before it multiplies; the arrays' own unless
+        given.
+    accumulate : NumPy float or Format, optional
+        In which it sums; dtype unless given, float32 for a `Format`, int32 for integers.
+    algorithm : "direct", "winograd" or "fft"
+        Direct is any order of the sum of products; transforms are allowed what they lose.
     ranks : iterable of int
         Numbers of spatial axes, each from 1 to 3.
     supports : collection of str, optional
-        Hyperparameters to vary. By default those that the forward's signature names, and all of
-        `module.forward` where it takes `**hyperparameters`. The others are passed, with their
-        defaults, to functions whose signature names them.
+        Hyperparameters to vary, and "same" or "causal" if padding may be such a name. By default
+        those that the forward's signature names, and all of `module.forward` where it takes
+        `**hyperparameters`. The others are passed, with their defaults, to functions whose
+        signature names them.
+    cases : sequence of mappings, optional
+        Geometries of your own that come in addition: x_shape, kernel_shape and hyperparameters.
+    thorough : bool
+        All triples of settings in place of all pairs, more channels and larger images.
+    forms : "canonical" or "all"
+        Canonical: every hyperparameter is a tuple with one entry per axis, padding (before, after)
+        pairs, and a name only where the signature or `supports` takes one. All: every form that
+        `module.forward` takes.
+    non_finite : bool
+        Whether to try a nan and an inf among the pixels, the taps and dy: exactly those results
+        that read it must not be finite.
     seed : int
         Of the arrays' values.
 
     Returns
     -------
     Report
-        Its `diagnosis` is one of "padding_symmetric" (PyTorch's zeros where "same" was asked),
-        "padding_before" (the odd zero in front), "padding_ignored", "kernel_flipped",
-        "axes_swapped" (strides, rates or padding of two axes exchanged), "strides_ignored",
-        "dilation_ignored", "dilation_off_by_one" (taken for the zeros in between),
-        "groups_interleaved" (channel c in group c mod G), "multiplier_major" (depthwise channels
-        m C + c), "bias_ignored", "bias_of_first_group", "output_padding_ignored",
-        "unbiased_variance", "epsilon_outside_root", "epsilon_ignored",
-        "moving_statistics_in_training", "batch_statistics_in_inference"; of gradients
-        "gradient_averaged", "kernel_gradient_flipped", "overlaps_overwritten" (= where += was due),
-        "statistics_constant" (batch normalization's gradient without that of mean and variance),
-        "bias_gradient_missing_batch"; or of both "batch_mixed" (an image's result depends on its
-        neighbours), "layout_ignored" (right in C order only) and "shifted by (1, 0)", with the
-        pixels by which the results are displaced. Where there are no wrong values it may be
-        "dtype_changed" or "argument_modified".
+        Its `diagnosis` is one of SLIPS, which says what each name means.
 
     Raises
     ------
     ValueError
-        If ranks, supports or seed are out of range.
+        If ranks, supports, cases, forms, algorithm or seed are out of range.
     TypeError
         If an argument is of the wrong type, or no module that can be verified.
 
     References
     ----------
     Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019.
+    Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Software Testing",
+    2004 (nearly all faults need two or three settings at once).
 
     Examples
     --------
@@ -193,109 +134,224 @@ def verify(
 
     >>> from convinsights import unary, verify
     >>> def mine(x, kernel, bias, *, strides):
-    ...     steps = strides if isinstance(strides, tuple) else (strides, strides)
-    ...     return x[:, :: steps[0], :: steps[1]] @ kernel.reshape(kernel.shape[-2:])
+    ...     return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
     >>> report = verify.verify(unary, mine)
     >>> report.passed, report.diagnosis
     (False, 'bias_ignored')
     """
     check_module(module)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm)
-    candidate = _candidate(module, forward, backward, precision, supports)
-    sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
-    if not sizes:
-        raise ValueError("ranks must name one rank at least, got none")
-    varied = sorted(candidate.varied)
-    rng = generator(seed)
-    cases = list(adversarial(module, sizes, varied, candidate.precision.stored.carrier, rng))
-    trials = []
-    progress = _Progress(candidate.title)
-    try:
-        for number, case in enumerate(cases, start=1):
-            progress.show(f"case {number} of {len(cases)}, {case.kind}")
-            trials.append(candidate.examine(case))
-        progress.show("looking for what is wrong")
-        return _report(candidate, trials)
-    finally:
-        progress.clear()
+    plan, candidate, sure = checked_plan(
+        module, forward, backward, precision, ranks, supports, cases, thorough, forms, seed
+    )
+    return _Run(candidate, plan, sure, check_flag("non_finite", non_finite)).report()
 
 
-# -- of implementations --------------------------------------------------------------------------
+@dataclass
+class _Run:
+    # One candidate on its way through a plan. `sure`: that it takes padding by name, if it is
+    # given so.
+    candidate: Candidate
+    plan: Plan
+    sure: bool
+    spoil: bool
+    trials: list[Trial] = field(default_factory=list)
+
+    def report(self) -> Report:
+        progress, memory = _Progress(self.candidate.title), Memory(self.candidate)
+        interrupted = False
+        try:
+            for number, case in enumerate(self._cases(), start=1):
+                progress.show(f"case {number}, {case.kind}")
+                self._try(case, memory)
+            progress.show("calling again")
+            memory.finish()
+            progress.show("numbers that are not finite, arrays that change")
+            self.trials += self._others()
+            progress.show("looking for what is wrong")
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            progress.clear()
+        report = explained(self.candidate, self.plan, self.trials, memory.when)
+        return replace(report, interrupted=interrupted)
+
+    def _cases(self) -> Iterator[Case]:
+        # Those of the plan, then of the calls that the candidate takes, where those are few.
+        yield from self.plan.cases()
+        for rank in self.plan.ranks:
+            for _ in range(NARROWINGS):
+                yield from self._narrowed(rank)
+
+    def _try(self, case: Case, memory: Memory) -> None:
+        answer = self.candidate.ask(case)
+        by_name = isinstance(case.settings.get("padding"), str)
+        if by_name and answer.error and not self.sure:
+            answer.declined = "names"
+        self.sure = self.sure or (by_name and not answer.declined)
+        trial = self.candidate.judged(case, answer)
+        self.trials.append(trial)
+        if trial.declined in (None, "backward"):
+            memory.add(trial, answer)
+
+    def _narrowed(self, rank: int) -> Iterator[Case]:
+        made = [t for t in self.trials if t.case.row is not None and t.case.rank == rank]
+        taken = [t for t in made if t.declined is None]
+        if not made or len(taken) >= TAKEN * len(made):
+            return
+        if not taken:
+            yield from self.plan.of_rows(rank, self._likely(rank))
+            return
+        levels = self.plan.levels(rank)
+        kept = {}
+        for name, some in levels.items():
+            have = {t.case.row[name] for t in taken if t.case.row is not None}
+            kept[name] = tuple(level for level in some if level in have)
+        tried = [t.case.row for t in made]
+        yield from self.plan.of_rows(
+            rank, [row for row in self.plan.rows(rank, kept) if row not in tried]
+        )
+
+    def _likely(self, rank: int) -> list[Row]:
+        # One way of every path, in widths that kernels ask for.
+        rows, plain = self.plan.rows(rank), self.plan.plain(rank)
+        found = []
+        for path in self.plan.levels(rank).get("path", ()):
+            base = next(row for row in rows if row["path"] == path)
+            simple = {**base, "groups": plain.get("groups"), "layout": "C", "bias": True}
+            names = [name for name in ("in_channels", "out_channels") if name in base]
+            found += [simple | dict.fromkeys(names, width) for width in (4, 16, 32, 64)]
+        return found
+
+    def _others(self) -> Iterator[Trial]:
+        # Of a candidate that is right so far: what is neither geometry nor precision.
+        right = [t for t in self.trials if not t.failures and t.declined is None]
+        if len(right) < len([t for t in self.trials if t.declined is None]):
+            return
+        some = list(islice(self._telling(t.case for t in right), OTHERS))
+        pairs = []
+        for case in some:
+            if case.row is not None and case.layout == "C":
+                again = self.plan.seed + 1
+                other = case_of(case.module, case.rank, case.row, self.plan.precision, again)
+                pairs.append((case, other))
+        for trial, name in stale_arguments(self.candidate, pairs):
+            result = min(trial.wrong)
+            message = f"{result}: earlier values of {name} were used, though it had changed"
+            trial.forget(result)
+            trial.wrong, trial.failures = set(), []
+            trial.fail(result, message, values=False, diagnosis="stale_argument")
+            yield trial
+        if self.spoil and self.plan.precision.not_finite:
+            yield from with_non_finite(
+                self.candidate,
+                some,
+                self.plan.precision.not_finite,
+                self.plan.precision.algorithm == "direct",
+            )
+
+    def _telling(self, cases: Iterable[Case]) -> Iterator[Case]:
+        # The smallest case of each kind of geometry, of several images and pixels.
+        kinds = set()
+        for case in cases:
+            large = case.truth["y"].size >= ELEMENTS and len(case.x) > 1
+            kind = case.rank, case.kind
+            if large and case.layout == "C" and case.row is not None and kind not in kinds:
+                kinds.add(kind)
+                yield case
 
 
-def _candidate(
+# -- arguments --------------------------------------------------------------------------------
+
+
+def checked_plan(
     module: ModuleType,
     forward: Callable[..., Any],
     backward: Callable[..., Any] | None,
     precision: Precision,
+    ranks: Iterable[int],
     supports: Collection[str] | None,
-) -> Candidate:
+    cases: Sequence[Mapping[str, Any]],
+    thorough: bool,
+    forms: str,
+    seed: int,
+) -> tuple[Plan, Candidate, bool]:
+    """Check the arguments of `verify`; return also whether padding is surely taken by name."""
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function) and (name == "forward" or function is not None):
-            raise TypeError(f"{name} must be callable, got {function!r}")
-    known = list(defaults(module))
-    named, anything = _keywords(forward)
-    if supports is None:
-        varied = set(known) if anything else named & set(known)
-    else:
-        varied = set(_sequence("supports", supports))
-        if not varied <= set(known):
-            strange = sorted(map(str, varied - set(known)))
-            raise ValueError(
-                f"supports must name hyperparameters of {name_of(module)} ({', '.join(known)}), "
-                f"got {', '.join(strange)}"
-            )
-    passed = {"forward": frozenset(named), "backward": frozenset(_keywords(backward)[0])}
-    return Candidate(module, forward, backward, precision, frozenset(varied), passed)
-
-
-def _keywords(function: Any) -> tuple[set[str], bool]:
-    # The arguments that can be passed by name, and whether any others can.
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return set(), True
+            raise TypeError(f"{name} must be callable, got {shown(function)}")
+    parameters = _parameters(forward)
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters) or not parameters
+    known, listed = set(defaults(module)), set[str]()
+    if supports is None:
+        varied = known if anything else named & known
+    else:
+        listed = set(_sequence("supports", supports))
+        varied = listed - NAMES
+        if not varied <= known:
+            strange = sorted(map(str, varied - known))
+            raise ValueError(
+                f"supports must name hyperparameters of {name_of(module)} "
+                f"({', '.join(sorted(known))}), got {', '.join(strange)}"
+            )
+    by_name = True if listed & NAMES or forms == "all" else _takes_names(parameters)
+    sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
+    if not sizes:
+        raise ValueError("ranks must name one rank at least, got none")
+    if forms not in FORMS:
+        raise ValueError(f"forms must be one of {', '.join(FORMS)}, got {shown(forms)}")
+    given = _sequence("cases", cases)
+    for number, case in enumerate(given):
+        if not isinstance(case, Mapping):
+            raise TypeError(f"cases[{number}] must be a mapping, got {shown(case)}")
+    plan = Plan(
+        module,
+        sizes,
+        frozenset(varied),
+        precision,
+        forms,
+        by_name is not False and "padding" in varied,
+        check_flag("thorough", thorough),
+        given,
+        to_integer("seed", seed, minimum=0),
+    )
+    backwards = {p.name for p in _parameters(backward)}
+    passed = {"forward": frozenset(named), "backward": frozenset(backwards)}
+    candidate = Candidate(module, forward, backward, precision, plan.varied, passed)
+    return plan, candidate, by_name is True
 
 
-def _report(candidate: Candidate, trials: Sequence[Trial]) -> Report:
-    ran = [trial for trial in trials if trial.declined != "forward"]
-    declined: dict[str, int] = {}
-    for trial in trials:
-        if trial.declined:
-            kind = f"{trial.case.kind} ({trial.declined})"
-            declined[kind] = declined.get(kind, 0) + 1
-    name, single = Diagnosis(None, {})
-    if any(trial.wrong for trial in ran):
-        unit = 1 / candidate.precision.exact_integers
-        name, single = diagnose(ran, candidate.examine, unit)
-    failures = []
-    for index, trial in enumerate(ran):
-        for failure in trial.failures:
-            found = failure.diagnosis or name or single.get((index, failure.result))
-            failures.append(replace(failure, diagnosis=found))
-    known = {failure.diagnosis for failure in failures}
-    if name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
-        (name,) = known
-    rows = []
-    for kind in dict.fromkeys(trial.case.kind for trial in ran):
-        same = [trial for trial in ran if trial.case.kind == kind]
-        failed = sum(bool(trial.failures) for trial in same)
-        rows.append(Row(kind, len(same), failed, max(trial.worst for trial in same)))
-    return Report(candidate.title, len(ran), tuple(failures), declined, name, tuple(rows))
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    # Those of a function that can tell; none of others, which are taken to accept anything.
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _takes_names(parameters: Sequence[inspect.Parameter]) -> bool | None:
+    # Whether padding may be a name: what the signature says, None where it says nothing.
+    for parameter in parameters:
+        if parameter.name == "padding":
+            default, annotation = parameter.default, parameter.annotation
+            if isinstance(default, str) or "str" in str(annotation):
+                return True
+            plain = default is parameter.empty and annotation is parameter.empty
+            return None if plain else False
+    return None
 
 
 def _sequence(name: str, value: Any) -> list[Any]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence, got {value!r}")
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}")
     return list(value)
 
 
 def _rank(value: Any) -> int:
     rank = to_integer("ranks", value)
     if rank > 3:
-        raise ValueError(f"ranks must be from 1 to 3, got {value!r}")
+        raise ValueError(f"ranks must be from 1 to 3, got {shown(value)}")
     return rank
 
 

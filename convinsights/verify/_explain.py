@@ -1,0 +1,81 @@
+"""From the trials of a candidate to the report: the slip, when it shows, and where."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._cases import Case
+from convinsights.verify._diagnosis import Diagnosis, diagnose
+from convinsights.verify._plan import Plan
+from convinsights.verify._report import Report, table
+from convinsights.verify._shrink import Shrinker
+from convinsights.verify._when import condition
+from convinsights.verify._where import region
+
+__all__ = ["explained"]
+
+
+def explained(
+    candidate: Candidate, plan: Plan, trials: Sequence[Trial], when: str | None
+) -> Report:
+    """Return the report; `when` is what is known of the order of the calls."""
+    ran = [trial for trial in trials if trial.declined in (None, "backward")]
+    declined: dict[str, int] = {}
+    for trial in trials:
+        if trial.declined:
+            kind = f"{trial.case.kind} ({trial.declined})"
+            declined[kind] = declined.get(kind, 0) + 1
+    wrong = [trial for trial in ran if trial.wrong]
+    name, single = Diagnosis(None, {})
+    if wrong:
+        unit = 1 / candidate.precision.exact_integers
+        name, single = diagnose(ran, candidate.examine, unit)
+    failures = []
+    for index, trial in enumerate(ran):
+        for failure in trial.failures:
+            found = failure.diagnosis or name or single.get((index, failure.result))
+            failures.append(replace(failure, diagnosis=found))
+    known = {failure.diagnosis for failure in failures}
+    if name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
+        (name,) = known
+    failing = wrong or [trial for trial in ran if trial.failures]
+    where = None
+    if failing:
+        shrinker = Shrinker(candidate, plan)
+        least = shrinker.shrunk(min(failing, key=lambda trial: trial.case.size))
+        failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
+        marks = {id(trial) for trial in failing}
+        if when is None:
+            retry = partial(shrinker.retry, least)
+            when = condition([t.case for t in ran], [id(t) in marks for t in ran], retry)
+        where = region([finding for trial in failing for finding in _wrong_elements(trial)])
+    return Report(
+        candidate.title,
+        len(ran),
+        tuple(failures),
+        declined,
+        name,
+        table(ran),
+        when,
+        where,
+        _power(ran),
+    )
+
+
+def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:
+    found = []
+    for name in sorted(trial.wrong):
+        got, truth = trial.got.get(name), trial.case.truth.get(name)
+        if got is not None and truth is not None and got.shape == truth.shape:
+            with np.errstate(invalid="ignore"):
+                right = np.abs(got - truth) <= trial.allowed[name]
+            found.append((trial.case, name, ~right))
+    return found
+
+
+def _power(trials: Sequence[Trial]) -> float:
+    return 1.0

@@ -1,0 +1,306 @@
+"""What can differ from one call of a concept to another, and what of it goes together.
+
+Numbers of channels, images and pixels come below, at and above 4, 8, 16 and 32, the widths of
+vectors and tiles, with and without a remainder. Kernels have fast ways for some geometries; each is
+a level of the factor "path", which fixes the kernel, the strides, … and so meets every level of
+every other factor.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from itertools import product
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    transposed,
+    unary,
+)
+from convinsights._arguments import shown
+from convinsights._concepts import defaults, name_of
+from convinsights._geometry import effective_size, resolve
+from convinsights.verify._covering import Covering, Factor, Row, Rule
+from convinsights.verify._precision import NORMALIZATIONS
+
+__all__ = [
+    "LINEAR",
+    "MODULES",
+    "NORMALIZATIONS",
+    "Space",
+    "check_module",
+    "covering",
+    "rows",
+    "zeros",
+]
+
+LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
+MODULES = (*NORMALIZATIONS, *LINEAR)
+
+COUNTS = (3, 1, 4, 6, 8, 11, 16, 21, 32, 37)
+MORE_COUNTS = (*COUNTS, 64, 128)
+# Enough for sums over the images to leave a tile of 128.
+BATCHES = (2, *COUNTS, 130)
+KERNELS = (3, 1, 2, 4, 5, 7, 33)
+STEPS = (1, 2, 3)
+# How the arrays lie in memory.
+LAYOUTS = (
+    "C",
+    "Fortran",
+    "negative",
+    "slice of channels",
+    "slice of rows",
+    "slice of images",
+    "odd address",
+    "broadcast",
+)
+# Ends the kinds of padding that are handed over as a name.
+BY_NAME = " by name"
+# Most zeros on a side that full padding is tried with.
+FULL = 9
+# Multiply-adds of a case, about, and with `thorough`.
+BUDGET = 1e6
+
+
+class Path(NamedTuple):
+    """A geometry that kernels have a fast way for. None leaves a setting free."""
+
+    name: str
+    kernel: Callable[[int, int], bool] = lambda k, axis: True
+    strides: int | None = None
+    dilation_rate: int | None = None
+    padding: str | None = None
+    whole: bool = False  # the kernel is as large as the image
+    multiplier: int | None = None
+    output: str | None = None
+
+
+def _paths(module: ModuleType, rank: int) -> Iterator[Path]:
+    times = "×".join
+    yield Path("any")
+    if module is unary:
+        return
+
+    def square(k: int) -> Callable[[int, int], bool]:
+        return lambda size, axis: size == k
+
+    threes, ones = times(["3"] * rank), times(["1"] * rank)
+    twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
+    yield Path(ones, square(1))
+    yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
+    yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
+    yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")
+    if rank > 1:
+        yield Path(times(["1"] * (rank - 1) + ["k"]), lambda k, a: (k == 1) == (a < rank - 1))
+        yield Path(times(["k"] + ["1"] * (rank - 1)), lambda k, a: (k == 1) == (a > 0))
+    if module is transposed:
+        yield Path(f"{fours}, strides 2, padding 1", square(4), 2, 1, "1")
+        yield Path(
+            f"{threes}, strides 2, padding 1, output_padding 1", square(3), 2, 1, "1", output="most"
+        )
+    else:
+        yield Path(f"{sevens}, strides 2, padding 3", square(7), 2, 1, "3")
+        yield Path("as large as the image", strides=1, dilation_rate=1, padding="valid", whole=True)
+    if module in (depthwise, depthwise_separable):
+        yield Path(f"{threes}, padding 1, multiplier 1", square(3), 1, 1, "1", multiplier=1)
+
+
+def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
+    """Return the zeros of one axis, (before, after), of a kind of padding."""
+    kind = kind.removesuffix(BY_NAME)
+    (effective,) = effective_size((kernel,), (rate,))
+    if kind == "same":
+        ((before, after),) = resolve("same", (size,), (effective,), (stride,))
+        return before, after
+    return {
+        "valid": (0, 0),
+        "1": (1, 1),
+        "3": (3, 3),
+        "per axis": ((2, 2), (1, 1), (0, 0))[axis],
+        "before": ((1, 0), (2, 0), (1, 0))[axis],
+        "after": ((0, 2), (0, 1), (0, 1))[axis],
+        "uneven": ((0, 1), (2, 1), (1, 0))[axis],
+        "full": (effective - 1, effective - 1),
+        "causal": (effective - 1, 0),
+    }[kind]
+
+
+def fits(
+    module: ModuleType, kind: str, axis: int, size: int, kernel: int, stride: int, rate: int
+) -> bool:
+    """Tell whether a window fits the padded image of one axis."""
+    effective = (kernel - 1) * rate + 1
+    if module is transposed:
+        if kind.startswith("same"):
+            return True
+        before, after = zeros(kind, axis, size, kernel, stride, rate)
+        return (size - 1) * stride + effective - before - after >= 1
+    return size + sum(zeros(kind, axis, size, kernel, stride, rate)) >= effective
+
+
+def check_module(module: object) -> None:
+    """Refuse what cannot be verified."""
+    if module not in MODULES:
+        names = ", ".join(sorted(map(name_of, MODULES)))
+        raise TypeError(f"module must be one of {names}, got {shown(module)}")
+
+
+class Space(NamedTuple):
+    """The calls that are possible: of a module, for images of a rank.
+
+    Settings that are not `varied` keep their defaults; `forms` are the ways of writing them,
+    `names` lets padding be a name, `kept` leaves some factors fewer levels.
+    """
+
+    module: ModuleType
+    rank: int
+    varied: frozenset[str]
+    values: tuple[str, ...]
+    forms: tuple[str, ...] = ("tuple",)
+    names: bool = False
+    thorough: bool = False
+    kept: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+
+@lru_cache(maxsize=64)
+def covering(space: Space) -> Covering:
+    """Return the factors of the calls of a module, and the rules of what goes together."""
+    make = _normalization if space.module in NORMALIZATIONS else _convolution
+    factors, rules = make(space)
+    kept = dict(space.kept)
+    for place, factor in enumerate(factors):
+        if factor.name in kept:
+            weights = dict(zip(factor.levels, factor.weights, strict=False))
+            levels = kept[factor.name]
+            left = tuple(weights[level] for level in levels) if weights else ()
+            factors[place] = factor._replace(levels=levels, weights=left)
+    return Covering(factors, rules, math.log(BUDGET))
+
+
+@lru_cache(maxsize=64)
+def rows(space: Space, strength: int) -> tuple[Row, ...]:
+    """Return the rows of a covering array, the same ones every time."""
+    return tuple(covering(space).rows(strength, np.random.default_rng(2004)))
+
+
+def _counted(name: str, levels: tuple[int, ...]) -> Factor:
+    return Factor(name, levels, tuple(math.log(level) for level in levels))
+
+
+def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
+    module, rank, varied = space.module, space.rank, space.varied
+    settings, axes = defaults(module), range(rank)
+    counts = MORE_COUNTS if space.thorough else COUNTS
+    paths = {path.name: path for path in _paths(module, rank)}
+
+    def varying(name: str, levels: tuple[Any, ...]) -> tuple[Any, ...]:
+        return levels if name in varied else (settings.get(name, levels[0]),)
+
+    step = _counted if module is transposed else Factor  # its strides make images larger
+    factors = [
+        Factor("path", tuple(paths)),
+        _counted("in_channels", counts),
+        _counted("batch", BATCHES),
+        *(_counted(f"size[{a}]", counts) for a in axes),
+        *(step(f"strides[{a}]", varying("strides", STEPS)) for a in axes),
+        Factor("bias", (True, False)),
+        Factor("layout", LAYOUTS),
+        Factor("values", space.values),
+        Factor("form", space.forms),
+    ]
+    if module in (depthwise, depthwise_separable):
+        factors.append(_counted("depth_multiplier", (1, 2, 3, 4, 8)))
+    if module is not depthwise:
+        factors.append(_counted("out_channels", counts))
+    if "groups" in settings:
+        factors.append(_counted("groups", varying("groups", (1, 2, 3, 4))))
+    if module is unary:
+        return factors, []
+
+    kinds = ["valid", "same", "1", "3", "per axis", "before", "after", "uneven", "full"]
+    if rank == 1 and module is not transposed:
+        kinds.append("causal")
+    if space.names:
+        kinds += [kind + BY_NAME for kind in kinds if kind in ("same", "causal", "valid")]
+    factors += [
+        *(_counted(f"kernel_size[{a}]", KERNELS) for a in axes),
+        *(Factor(f"dilation_rate[{a}]", varying("dilation_rate", STEPS)) for a in axes),
+        Factor("padding", varying("padding", tuple(kinds))),
+    ]
+    if module is transposed:
+        outputs = ["least"]
+        outputs += ["most"] * ("output_padding" in varied) + ["size"] * ("output_size" in varied)
+        factors.append(Factor("output", tuple(outputs)))
+    return factors, list(_rules(module, rank, paths, factors))
+
+
+def _rules(
+    module: ModuleType, rank: int, paths: dict[str, Path], factors: Collection[Factor]
+) -> Iterator[Rule]:
+    for a in range(rank):
+        per_axis = [f"{n}[{a}]" for n in ("size", "kernel_size", "strides", "dilation_rate")]
+
+        def fit(kind: str, *sizes: int, axis: int = a) -> bool:
+            return fits(module, kind, axis, *sizes)
+
+        def on_path(name: str, kernel: int, step: int, rate: int, axis: int = a) -> bool:
+            path = paths[name]
+            return (
+                path.kernel(kernel, axis)
+                and path.strides in (None, step)
+                and path.dilation_rate in (None, rate)
+            )
+
+        def whole(name: str, size: int, kernel: int) -> bool:
+            return size == kernel or not paths[name].whole
+
+        def room(name: str, size: int, axis: int = a) -> bool:
+            path = paths[name]
+            kinds = (path.padding,) if path.padding else ("valid", "full")
+            taps = [size] if path.whole else [k for k in KERNELS if path.kernel(k, axis)]
+            ways = product(kinds, taps, (path.strides or 1,), (path.dilation_rate or 1,))
+            return any(fits(module, kind, axis, size, *way) for kind, *way in ways)
+
+        yield Rule(("padding", *per_axis), fit, "the kernel does not fit its padded image")
+        yield Rule(
+            ("padding", per_axis[1], per_axis[3]),
+            lambda kind, kernel, rate: kind != "full" or (kernel - 1) * rate < FULL,
+            "so much padding makes large images",
+        )
+        yield Rule(("path", per_axis[0]), room, "the path's kernel does not fit its padded image")
+        yield Rule(("path", *per_axis[1:]), on_path, "the path has a kernel of its own")
+        yield Rule(("path", *per_axis[:2]), whole, "the path has a kernel of its own")
+    for name in ("padding", "depth_multiplier", "output"):
+        field = name.removeprefix("depth_")
+        if any(factor.name == name for factor in factors):
+            yield Rule(
+                ("path", name),
+                lambda path, level, field=field: getattr(paths[path], field) in (None, level),
+                f"the path has a {field} of its own",
+            )
+
+
+def _normalization(space: Space) -> tuple[list[Factor], list[Rule]]:
+    counts = MORE_COUNTS if space.thorough else COUNTS
+    factors = [
+        _counted("channels", counts),
+        _counted("batch", BATCHES),
+        *(_counted(f"size[{a}]", counts) for a in range(space.rank)),
+        Factor("gamma", (True, False)),
+        Factor("beta", (True, False)),
+        Factor("epsilon", (1e-3, 0.5, 1e-5) if "epsilon" in space.varied else (1e-3,)),
+        Factor("layout", LAYOUTS),
+        Factor("values", (*space.values, "far from 0")),
+    ]
+    if space.module is batchnorm:
+        factors.append(Factor("training", (True, False)))
+    else:
+        factors.append(_counted("groups", (1, 2, 3, 4)))
+    return factors, []

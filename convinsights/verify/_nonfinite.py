@@ -1,0 +1,124 @@
+"""A nan or an infinite number among the pixels, the taps and dy: what reads it is not finite.
+
+And nothing else is. Which results read an element is told by the library, from an array of zeros
+with a 1 in that place and ones everywhere else. Only these are not judged: where a tap meets zeros
+beyond the image (0 times infinity is nan, but a kernel may as well skip what is 0), and taps of the
+same channels that a gradient does not sum over this pixel, for the same reason.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._cases import Case, apply
+from convinsights.verify._factors import NORMALIZATIONS
+
+__all__ = ["non_finite"]
+
+
+def non_finite(
+    candidate: Candidate, cases: Sequence[Case], values: Sequence[float], local: bool
+) -> Iterator[Trial]:
+    """Yield a trial for each value in each array of each case.
+
+    Without `local`, as in transforms of whole tiles, other results may be spoilt as well.
+    """
+    for case in cases:
+        for value in values:
+            for place, name in enumerate((*case.names, "dy")):
+                if name == "dy" and candidate.backward is None:
+                    continue
+                array = (*case.arrays, case.dy)[place]
+                if array is not None and not isinstance(array, tuple):
+                    yield _trial(candidate, case, place, name, value, local)
+
+
+def _trial(
+    candidate: Candidate, case: Case, place: int, name: str, value: float, local: bool
+) -> Trial:
+    arrays = [*case.arrays, case.dy]
+    index = tuple(n // 2 for n in arrays[place].shape)
+    spoilt = arrays[place].copy()
+    spoilt[index] = value
+    arrays[place] = spoilt
+    changed = replace(
+        case,
+        kind=f"{case.rank}-D {value} in {name}",
+        arrays=tuple(arrays[:-1]),
+        dy=arrays[-1],
+        values=f"{case.values} with {value} in {name}",
+    )
+    with np.errstate(all="ignore"):
+        answer = candidate.ask(changed)
+        must, may = _readers(changed, place, index)
+    trial = Trial(changed, declined=answer.declined)
+    for function, message in answer.error.items():
+        trial.fail("y" if function == "forward" else "dx", message, values=False)
+    for result, reads in must.items():
+        got = answer.copies.get(result)
+        if not isinstance(got, np.ndarray) or got.shape != reads.shape:
+            continue
+        finite = np.isfinite(got)
+        trial.got[result] = got.astype(np.float64)
+        _judge(trial, result, reads & finite, "finite", "non_finite_swallowed")
+        if local:
+            _judge(trial, result, ~may[result] & ~finite, "not finite", "non_finite_spread")
+    return trial
+
+
+def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> None:
+    if not wrong.any():
+        return
+    index = tuple(int(i) for i in np.argwhere(wrong)[0])
+    reads = "reads" if state == "finite" else "does not read"
+    trial.fail(
+        result,
+        f"{result}{list(index)} is {state}, though it {reads} the element that is not "
+        f"({int(wrong.sum())} of {wrong.size} elements of {result})",
+        values=False,
+        index=index,
+        diagnosis=name,
+    )
+
+
+def _readers(
+    case: Case, place: int, index: tuple[int, ...]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    # Which elements of each result must not be finite, and which need not be.
+    if case.module in NORMALIZATIONS:
+        truth = apply(case.module, case.arrays, case.settings, case.dy)
+        spoilt = {name: ~np.isfinite(result) for name, result in truth.items()}
+        return spoilt, spoilt
+    names = [*case.names, "dy"]
+    arrays: list[Any] = [None if a is None else np.ones_like(a) for a in (*case.arrays, case.dy)]
+    other = 0 if names[place] == "bias" else names.index("bias")
+    if arrays[other] is not None:
+        arrays[other] = np.zeros_like(arrays[other])
+    alone = np.zeros_like(arrays[place])
+    alone[index] = 1
+    arrays[place] = alone
+    counted = apply(case.module, arrays[:-1], case.settings, arrays[-1])
+    must, may = {}, {}
+    for result, count in counted.items():
+        if not _depends(result, names[place]):
+            must[result] = may[result] = np.zeros(count.shape, bool)
+            continue
+        must[result] = may[result] = count != 0
+        exact = (result == "y" and names[place] == "x") or (result, names[place]) == ("dx", "dy")
+        if not exact:
+            lines = tuple(range(count.ndim - (2 if "kernel" in result else 1)))
+            may[result] = np.broadcast_to(must[result].any(axis=lines, keepdims=True), count.shape)
+    return must, may
+
+
+def _depends(result: str, name: str) -> bool:
+    # Whether a result of a convolution reads an argument at all.
+    if result == "y":
+        return name != "dy"
+    if result == "dbias":
+        return name == "dy"
+    return name != result[1:] and name != "bias"

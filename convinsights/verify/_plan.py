@@ -1,0 +1,83 @@
+"""Which cases a candidate is given, in which order: small ones first."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from types import ModuleType
+from typing import Any
+
+from convinsights.verify._cases import Case, case_of, extra_rows, given_cases
+from convinsights.verify._covering import Row
+from convinsights.verify._factors import Space, covering, rows
+from convinsights.verify._precision import Precision
+
+__all__ = ["Plan"]
+
+FORMS = {"canonical": ("tuple",), "all": ("tuple", "short", "list")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cases of a module for some ranks, and those that the author gave.
+
+    `names`: whether padding may be a name.
+    """
+
+    module: ModuleType
+    ranks: Sequence[int]
+    varied: frozenset[str]
+    precision: Precision
+    forms: str = "canonical"
+    names: bool = False
+    thorough: bool = False
+    given: Sequence[Mapping[str, Any]] = ()
+    seed: int = 0
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every case, the author's first."""
+        for number, mapping in enumerate(self.given):
+            yield from given_cases(self.module, number, mapping, self.precision, self.seed)
+        for rank in self.ranks:
+            yield from self.of_rows(rank, chain(self.rows(rank), self.extra(rank)))
+
+    def of_rows(self, rank: int, some: Iterator[Row] | Sequence[Row]) -> Iterator[Case]:
+        """Yield the cases of these rows, small ones first."""
+        for row in sorted(some, key=weight):
+            yield case_of(self.module, rank, row, self.precision, self.seed)
+
+    def space(self, rank: int, kept: Mapping[str, tuple[Any, ...]] | None = None) -> Space:
+        """Return the calls that are possible, where `kept` names the levels that are left."""
+        left = tuple(sorted((kept or {}).items()))
+        return Space(
+            self.module,
+            rank,
+            self.varied,
+            self.precision.values,
+            FORMS[self.forms],
+            self.names,
+            self.thorough,
+            left,
+        )
+
+    def rows(self, rank: int, kept: Mapping[str, tuple[Any, ...]] | None = None) -> list[Row]:
+        """Return rows in which all pairs of levels meet, and all triples if `thorough`."""
+        return list(rows(self.space(rank, kept), 3 if self.thorough else 2))
+
+    def plain(self, rank: int) -> Row:
+        """Return the simplest level of every factor."""
+        return {factor.name: factor.levels[0] for factor in covering(self.space(rank)).factors}
+
+    def extra(self, rank: int) -> Iterator[Row]:
+        """Yield what no level of a factor is."""
+        return map(dict, extra_rows(self.module, rank, self.plain(rank), self.thorough))
+
+    def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
+        """Return the levels of every factor, the simplest first."""
+        return {f.name: f.levels for f in covering(self.space(rank)).factors}
+
+
+def weight(row: Row) -> float:
+    """Return about how many multiply-adds a row takes; what has no images comes last."""
+    counts = (value for name, value in row.items() if type(value) is int and "strides" not in name)
+    return math.prod(counts) or math.inf

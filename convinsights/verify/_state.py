@@ -1,0 +1,147 @@
+"""What a kernel remembers, and should not: every case is called again, with others in between.
+
+The same arrays must give the same bits. A result that was handed out must not change when another
+is made, and arrays whose numbers have changed must be read anew. What fails here depends on the
+order of the calls; it is never explained as a slip of geometry.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._candidate import Answer, Candidate, Trial, as_numbers, same_bits
+from convinsights.verify._cases import Case
+
+__all__ = ["Memory", "stale_arguments"]
+
+# Cases between the two calls of one.
+BETWEEN = 8
+
+
+@dataclass
+class _Second:
+    # A result whose second call gave other bits, and whether either was right.
+    number: int
+    trial: Trial
+    name: str
+    first_right: bool
+    second_right: bool
+
+
+class Memory:
+    """The last answers of a candidate, each asked for a second time after a few others."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.waiting: deque[tuple[int, Trial, Answer]] = deque()
+        self.seconds: list[_Second] = []
+        self.reused: list[tuple[Trial, str]] = []
+        self.count = 0
+
+    def add(self, trial: Trial, answer: Answer) -> None:
+        """Note the first answer to a case, and ask an earlier one again."""
+        self.waiting.append((self.count, trial, answer))
+        self.count += 1
+        if len(self.waiting) > BETWEEN:
+            self._again()
+
+    def finish(self) -> None:
+        """Ask the rest again, and write every finding into its trial."""
+        while self.waiting:
+            self._again()
+        for trial, name in self.reused:
+            message = f"{name}: the array that was returned changed in a later call"
+            trial.fail(name, message, values=False, diagnosis="output_reused")
+        name = "first_call_differs" if self._only_first else "not_deterministic"
+        for second in self.seconds:
+            trial = second.trial
+            words = ["right" if ok else "wrong" for ok in (second.first_right, second.second_right)]
+            trial.forget(second.name)
+            trial.fail(
+                second.name,
+                f"{second.name}: a second call on the same arrays gave other bits "
+                f"(first {words[0]}, then {words[1]})",
+                values=False,
+                diagnosis=name,
+            )
+
+    @property
+    def when(self) -> str | None:
+        """In which calls results differ, where that is known."""
+        if not self.seconds:
+            return None
+        if self._only_first:
+            return "first call"
+        turned = [s for s in self.seconds if s.first_right and not s.second_right]
+        if len(turned) < len(self.seconds) or 2 * len({s.number for s in turned}) < self.count:
+            return None
+        fresh = [self.candidate.examine(s.trial.case).right(s.name) for s in turned[:4]]
+        return "second call on the same array" if all(fresh) else None
+
+    @property
+    def _only_first(self) -> bool:
+        return all(s.number == 0 and s.second_right for s in self.seconds)
+
+    def _again(self) -> None:
+        number, trial, first = self.waiting.popleft()
+        second = self.candidate.ask(trial.case, first.handed)
+        judged = None
+        for name, value in first.results.items():
+            now, then = second.copies.get(name), first.copies[name]
+            array, other = as_numbers(value), as_numbers(second.results.get(name))
+            if array is None:
+                continue
+            if not same_bits(array, then) or _shared(array, other, first.handed):
+                self.reused.append((trial, name))
+            if not same_bits(now, then):
+                judged = judged or self.candidate.judged(trial.case, second)
+                right = trial.right(name), judged.right(name)
+                self.seconds.append(_Second(number, trial, name, *right))
+
+
+def _shared(array: Array, other: Array | None, handed: dict[str, Any]) -> bool:
+    # Whether two results are one in memory, and not both a view of an argument.
+    if other is None or not np.may_share_memory(array, other):
+        return False
+    given = [a for a in handed.values() if isinstance(a, np.ndarray)]
+    return array.size > 0 and not any(np.may_share_memory(array, a) for a in given)
+
+
+def stale_arguments(
+    candidate: Candidate, pairs: Sequence[tuple[Case, Case]]
+) -> Iterator[tuple[Trial, str]]:
+    """Yield the trials in which a changed argument was not read anew, and the argument.
+
+    Of each pair of cases, alike but for their numbers, the second's are written into the arrays of
+    the first, one argument after the other.
+    """
+    for case, other in pairs:
+        answer = candidate.ask(case)
+        if answer.declined or answer.error:
+            continue
+        for place, name in enumerate(case.names):
+            if case.arrays[place] is None or isinstance(case.arrays[place], tuple):
+                continue
+            arrays = list(case.arrays)
+            arrays[place] = other.arrays[place]
+            changed = replace(case, arrays=tuple(arrays))
+            answer.handed[name][...] = other.arrays[place]
+            trial = candidate.judged(changed, candidate.ask(changed, answer.handed))
+            if trial.wrong and (not candidate.examine(changed).wrong or _as_before(trial, case)):
+                yield trial, name
+            case = changed
+
+
+def _as_before(trial: Trial, case: Case) -> bool:
+    # Whether every wrong result is what the case before would have given.
+    return all(
+        got is not None
+        and got.shape == case.truth[name].shape
+        and bool((np.abs(got - case.truth[name]) <= 2 * trial.allowed[name] + 1e-9).all())
+        for name, got in trial.got.items()
+        if name in trial.wrong
+    )

@@ -1,0 +1,77 @@
+"""The numbers of a case, and how they lie in memory.
+
+Integers come first: small ones, and few that are not 0 where a precision holds few, so that every
+sum is exact and one forgotten product is seen however many there are. Normal deviates show what is
+lost to rounding. "Extremes" of the integer types come one to a sum, which stays within int32.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from convinsights._arguments import Array, DType
+
+__all__ = ["arranged", "extremes", "integers"]
+
+# Elements that a slice leaves out at the end of an axis.
+MARGIN = 3
+
+
+def integers(rng: np.random.Generator, shape: tuple[int, ...], terms: int, most: float) -> Array:
+    """Draw integers whose sums of so many products are at most `most`, in magnitude.
+
+    From -3 to 3 without 0 where that fits, else few ones: a product is not 0 with the probability
+    that makes a quarter of `most` of them.
+    """
+    signs: Array = rng.choice([-1.0, 1.0], shape)
+    if 9 * terms <= most:
+        return signs * rng.integers(1, 4, shape)
+    density = math.sqrt(most / (4 * terms))
+    return signs * (rng.random(shape) < density)
+
+
+def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, first: bool) -> Array:
+    """Draw from the ends of an integer type for the first array of a product, -1 … 1 for others."""
+    info = np.iinfo(dtype)
+    low = -1 if info.min < 0 else 0
+    if not first:
+        return rng.integers(low, 2, shape).astype(np.float64)
+    ends = [info.min, info.min + 1, info.max - 1, info.max]
+    return rng.choice(ends, shape).astype(np.float64)
+
+
+def arranged(array: Array, layout: str) -> Array:
+    """Copy an array into another order of memory, or into a part of a larger array of nan.
+
+    Its elements, not its memory, are the same whatever the layout: "C", "Fortran", "negative"
+    (strides), "slice of channels" (the last axis), "slice of rows" (the second), "slice of images"
+    (the first), "odd address" (of the first byte), "broadcast" (equal images are one in memory).
+    """
+    if layout == "negative":
+        backwards = (slice(None, None, -1),) * array.ndim
+        return np.array(array[backwards], order="C")[backwards]
+    if layout.startswith("slice of"):
+        axis = {"channels": array.ndim - 1, "rows": min(1, array.ndim - 1), "images": 0}[
+            layout.removeprefix("slice of ")
+        ]
+        return _sliced(array, axis)
+    if layout == "odd address":
+        memory = np.empty(array.nbytes + 1, np.uint8)
+        moved = np.ndarray(array.shape, array.dtype, memory.data, 1)
+        moved[...] = array
+        return moved
+    if layout == "broadcast" and len(array) > 1 and (array == array[:1]).all():
+        return np.broadcast_to(array[:1].copy(), array.shape)
+    return np.array(array, order="F" if layout == "Fortran" else "C")
+
+
+def _sliced(array: Array, axis: int) -> Array:
+    size = array.shape[axis]
+    shape = (*array.shape[:axis], size + MARGIN + 1, *array.shape[axis + 1 :])
+    kind = array.dtype.kind
+    other: Any = np.iinfo(array.dtype).max if kind in "iu" else np.nan
+    larger = np.full(shape, other, array.dtype)
+    part = larger[(slice(None),) * axis + (slice(1, 1 + size),)]
+    part[...] = array
+    return part
