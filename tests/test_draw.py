@@ -1,5 +1,7 @@
 """Pictures are read back from their SVG, still and moving, and compared with what is computed."""
 
+import doctest
+import inspect
 import re
 import runpy
 import subprocess
@@ -13,8 +15,19 @@ from helpers import conv_cases, depthwise_cases, says, transposed_cases, unary_c
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convinsights import conv, depthwise, dilated, draw, relu, transposed, unary
+from convinsights import (
+    conv,
+    depthwise,
+    dilated,
+    draw,
+    im2col,
+    receptive_field,
+    relu,
+    transposed,
+    unary,
+)
 from convinsights.draw.__main__ import main
+from convinsights.receptive_field import Layer, Residual
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -61,7 +74,7 @@ def place(text):
     return tuple(map(int, text.split(",")))
 
 
-def read(picture, plane=0, planes=1):
+def read(picture, plane=0, planes=1, outputs=True):
     svg = ET.fromstring(str(picture))
     cells, kinds = {}, {}
     for kind in ("input", "output", "padding"):
@@ -72,12 +85,12 @@ def read(picture, plane=0, planes=1):
             key = kind, place(use.get(f"data-{kind}"))
             assert key not in cells
             cells[key], kinds[key] = corner(use), use.get("class").split()[0]
-    frames = [g for g in svg.iter(f"{SVG}g") if g.get("data-window")]
+    frames = [g for g in svg.iter() if g.get("data-window")]
     frames = frames[plane * len(frames) // planes : (plane + 1) * len(frames) // planes]
     parents = {child: parent for parent in svg.iter() for child in parent}
     group = [g for g in svg.iter(f"{SVG}g") if g.get("class") == "w"][plane]
     origin = translation(parents[group])
-    style, (still, *others) = style_of(svg), [g for g in frames if g.get("class").endswith(" s")]
+    style, (still, *others) = style_of(svg), [g for g in frames if " s" in g.get("class")]
     assert not others
     if "@keyframes" in style:
         shifts = moves(style, "w", len(frames))
@@ -87,7 +100,7 @@ def read(picture, plane=0, planes=1):
         shifts = [translation(group)]
     taps = [rect for rect in group if rect.get("class") in ("tp", "tq", "ts")]
     windows = [[corner(tap, np.add(origin, shift)) for tap in taps] for shift in shifts]
-    rings = [corner(g.find(f"{SVG}rect[@class='wi']")) for g in frames]
+    rings = [corner(g.find(f"{SVG}rect[@class='wi']")) for g in frames] if outputs else []
     stamps = [g for g in svg.iter(f"{SVG}g") if g.get("data-stamp")]
     counts = [
         {corner(use): int(use.get("class")[1:]) for use in g}
@@ -153,7 +166,7 @@ def drawings(draw_from):
 
 
 @given(drawings())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_every_frame_lights_what_the_gradient_depends_on(case):
     y, _ = case.forward(np.ones(case.input_size))
     output_size = y.shape[1:-1]
@@ -266,7 +279,7 @@ def test_words_of_a_transposed_convolution():
         "output 6 × 6",
         "kernel 3 × 3, strides 2, output padding 1",
         "cut off: 1 above, 1 below, 1 left, 1 right",
-        "size: (3 − 1) · 2 + 3 − 1 − 1 + 1 = 6",
+        "output: (3 − 1) · 2 + 3 − 1 − 1 + 1 = 6",
         "stamp (0, 0): 4 of 9 taps land, 5 cut off",
         "9 stamps × 9 taps = 81 products, 17 cut off",
         "4 stamps",
@@ -275,13 +288,314 @@ def test_words_of_a_transposed_convolution():
 
 def test_one_window_has_no_other_beside_it():
     assert "window 0: 3 pixels" in words(draw.windows(conv, 3, 3, animate=False))
-    assert "window 0: 3 pixels; dashed: the one beside it" in words(draw.windows(conv, 4, 3))
+    assert "window 0: 3 pixels; dashed: its neighbour" in words(draw.windows(conv, 4, 3))
 
 
 def test_channels_that_stay_apart_are_drawn_apart():
     assert "output 4, channel 1" in words(draw.windows(depthwise, 4, 2, padding="same"))
     grouped = words(draw.windows(conv, 4, 2, groups=3))
     assert {"input 4, group 1", 'kernel 2, strides 1, padding "valid", groups 3'} <= set(grouped)
+
+
+# ---- columns
+
+
+@given(
+    st.tuples(st.integers(3, 5), st.integers(3, 5)) | st.tuples(st.integers(5, 9)),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["valid", "same", 1]),
+    st.integers(1, 2),
+)
+@settings(max_examples=20)
+def test_rows_are_those_of_im2col(input_size, kernel_size, strides, padding, rate):
+    assume((kernel_size - 1) * rate < min(input_size))
+    keywords = {"strides": strides, "padding": padding, "dilation_rate": rate}
+    image = np.array(list(np.ndindex(*input_size))) @ [10, 1][-len(input_size) :]
+    image = image.reshape(1, *input_size, 1) + 1000
+    rows = im2col.im2col(image, (kernel_size,) * len(input_size), **keywords).astype(int)
+    assume(len(rows) <= 40)
+    assume(rows.shape[1] + input_size[-1] + 2 * (kernel_size - 1) * rate + 2 <= 20)
+    picture = draw.columns(input_size, (kernel_size,) * len(input_size), **keywords)
+    svg = ET.fromstring(str(picture))
+    labels = {
+        group.get("id").split("-")[1]: group.find(f"{SVG}text").text
+        for group in svg.iter(f"{SVG}g")
+        if re.search(r"-p\d+$", group.get("id", ""))
+    }
+    shown = [
+        [(labels[use.get("href").split("-")[1]], use.get("class")) for use in group]
+        for group in svg.iter(f"{SVG}g")
+        if group.get("data-row")
+    ]
+    name = {0: ("0", "ze")} | {
+        pixel: (str(pixel - 1000).zfill(len(input_size)), "px") for pixel in image.ravel()
+    }
+    assert shown == [[name[pixel] for pixel in row] for row in rows]
+    corners = [[corner(use) for use in g] for g in svg.iter(f"{SVG}g") if g.get("data-row")]
+    assert all(len({y for _, y in row}) == 1 for row in corners)
+    assert len({y for row in corners for _, y in row}) == len(rows)
+    assert all(x == sorted(x) for x in ([x for x, _ in row] for row in corners))
+    pixels = {
+        labels[use.get("href").split("-")[1]]: place(use.get("data-input"))
+        for use in svg.iter(f"{SVG}use")
+        if use.get("data-input")
+    }
+    assert {"".join(map(str, spot)) for spot in pixels.values()} == set(pixels)
+    geometry = Drawn(conv, input_size, (kernel_size,) * len(input_size), keywords, 1)
+    seen = read(picture, outputs=False)
+    for frame, taps in zip(
+        np.ndindex(*geometry.forward(image)[0].shape[1:-1]), seen.windows, strict=True
+    ):
+        lit = {on(seen, tap) for tap in taps}
+        assert {spot for kind, spot in lit if kind == "input"} == geometry.support(frame)
+
+
+def test_words_of_columns():
+    shown = words(draw.columns((3, 4), (2, 2)))
+    assert {"image 3 × 4", "matrix 6 × 4", "row 5, window (1, 2): 4 pixels"} <= set(shown)
+    assert "6 windows × 4 taps: 24 numbers from 12 pixels" in shown
+
+
+# ---- matrix
+
+
+@st.composite
+def matrices(draw_from):
+    """A kernel and an image whose matrix is small enough to be seen."""
+    case = draw_from(conv_cases().filter(lambda case: case.x.ndim < 5))
+    shape = case.x.shape[1:]
+    rows = conv.matrix(case.kernel, shape, **case.hyperparameters).shape
+    assume(max(rows) <= 40)
+    return case.kernel, shape, case.hyperparameters
+
+
+def path_cells(shape):
+    return [tuple(map(float, spot)) for spot in re.findall(r"M(\S+) (\S+?)h", shape.get("d"))]
+
+
+def table(svg, attribute):
+    """The values of a table whose cells are drawn value by value."""
+    found = {}
+    for shape in svg.iter(f"{SVG}path"):
+        if shape.get(attribute) is not None:
+            found |= dict.fromkeys(path_cells(shape), int(shape.get(attribute)))
+    xs, ys = (sorted({spot[axis] for spot in found}) for axis in (0, 1))
+    assert len(found) == len(xs) * len(ys)
+    return np.array([[found[x, y] for x in xs] for y in ys])
+
+
+@given(matrices())
+@settings(max_examples=15)
+def test_matrix_shows_every_weight_where_it_stands(case):
+    kernel, shape, keywords = case
+    order = np.arange(1, kernel.size + 1).reshape(kernel.shape)
+    expected = conv.matrix(order, shape, **keywords)
+    svg = ET.fromstring(str(draw.matrix(kernel, shape, **keywords)))
+    assert (table(svg, "data-weight") == expected).all()
+    if sum(expected.shape) <= 24:
+        assert (table(svg, "data-tweight") == expected.T).all()
+
+
+def test_matrix_shows_the_numbers_of_the_kernel():
+    kernel = np.array([1.5, 0, -2]).reshape(3, 1, 1)
+    picture = draw.matrix(kernel, (4, 1))
+    numbers = [text for text in words(picture) if text in ("1.5", "0", "−2")]
+    assert numbers == ["1.5", "0", "−2"] * 2 + ["1.5", "0", "1.5", "−2", "0", "−2"] + ["0"]
+    assert "row 1 gathers 3 inputs; column 1 of Mᵀ scatters to them" in words(picture)
+    assert "tap 2" in words(picture)
+    shifts = moves(style_of(ET.fromstring(str(picture))), "w", 2)
+    assert [x for x, _ in shifts] == [0, 0]
+    assert [y for _, y in shifts] == [0, 38]
+    shifts = moves(style_of(ET.fromstring(str(picture))), "t", 2)
+    assert [x for x, _ in shifts] == [0, 38]
+    assert [y for _, y in shifts] == [0, 0]
+
+
+def test_matrix_with_channels_names_its_weights():
+    shown = words(draw.matrix(np.ones((1, 2, 1)), (2, 2), animate=False))
+    assert {"weight (0, 1, 0)", "3"} & set(shown) == {"weight (0, 1, 0)"}
+    many = words(draw.matrix(np.ones((4, 3, 1)), (5, 3)))
+    assert "weights, each in its colour" in many
+
+
+# ---- receptive fields and overlaps
+
+
+def plain_layers():
+    rates, zeros = st.integers(1, 2), st.integers(1, 2)
+    strides = st.integers(1, 2)
+    return st.builds(Layer, st.integers(1, 3), strides, rates, zeros)
+
+
+def larger_layers():
+    return st.builds(Layer, st.integers(1, 4), st.integers(1, 2), transposed=st.just(True))
+
+
+def blocks():
+    ways = [Residual([Layer(3, padding=1)]), Residual([Layer(2, 2), Layer(1)], [Layer(1, 2)])]
+    return st.sampled_from(ways)
+
+
+def layers():
+    return plain_layers() | larger_layers() | blocks()
+
+
+def counted(svg, depth=None):
+    """The counts written on cells by their place, of one stage."""
+    groups = [g for g in svg.iter() if depth is None or g.get("data-depth") == str(depth)]
+    cells = [shape for group in groups for shape in group if shape.get("data-count")]
+    return {place(shape.get("data-pixel")): int(shape.get("data-count")) for shape in cells}
+
+
+def nonzero(counts):
+    return {spot: counts[spot] for spot in zip(*map(tuple, counts.nonzero()), strict=True)}
+
+
+@given(st.lists(layers(), max_size=3), st.integers(4, 9), st.data())
+@settings(max_examples=25)
+def test_every_stage_counts_the_paths_to_the_output_pixel(stack, size, data):
+    try:
+        sizes = [len(receptive_field.overlaps(stack[:n], size)) for n in range(len(stack) + 1)]
+    except ValueError:
+        assume(False)
+    assume(max(sizes) <= 50)
+    pixel = data.draw(st.integers(0, sizes[-1] - 1))
+    picture = draw.receptive_field(iter(stack), pixel, size)
+    svg = ET.fromstring(str(picture))
+    for depth, count in enumerate(sizes):
+        expected = receptive_field.dependencies(stack[depth:], pixel, count)
+        assert counted(svg, depth) == nonzero(expected)
+    total = int(receptive_field.dependencies(stack, pixel, size).sum())
+    assert f"by {total} path" in svg.find(f"{SVG}title").text
+    assert len([shape for shape in svg.iter() if shape.get("data-depth")]) == len(sizes)
+
+
+@given(
+    st.lists(
+        st.one_of([st.tuples(*[kind()] * 2) for kind in (plain_layers, larger_layers, blocks)]),
+        max_size=2,
+    ),
+    st.data(),
+)
+@settings(max_examples=15)
+def test_a_plane_counts_the_paths_of_both_axes(pairs, data):
+    stacks, size = [[pair[axis] for pair in pairs] for axis in (0, 1)], (6, 7)
+    try:
+        reached = receptive_field.overlaps(stacks, size)
+    except ValueError:
+        assume(False)
+    pixel = tuple(data.draw(st.integers(0, n - 1)) for n in reached.shape)
+    seen = ET.fromstring(str(draw.receptive_field(map(iter, stacks), pixel, size)))
+    assert counted(seen) == nonzero(receptive_field.dependencies(stacks, pixel, size))
+    assert counted(ET.fromstring(str(draw.overlaps(stacks, size)))) == nonzero(reached)
+
+
+@given(st.lists(layers(), max_size=2), st.integers(4, 9))
+@settings(max_examples=15)
+def test_towers_have_a_block_for_every_path(stack, size):
+    try:
+        reached = receptive_field.overlaps(stack, size)
+    except ValueError:
+        assume(False)
+    svg = ET.fromstring(str(draw.overlaps(iter(stack), size)))
+    towers = [shape for shape in svg.iter(f"{SVG}path") if shape.get("data-count")]
+    assert [int(tower.get("data-count")) for tower in towers] == reached.tolist()
+    assert [len(path_cells(tower)) for tower in towers] == reached.tolist()
+
+
+def test_towers_with_little_room_have_no_numbers():
+    assert words(draw.overlaps([], 40)) == [
+        "output 40",
+        "1 path",
+        "1 path to each of 40 output pixels",
+    ]
+
+
+def test_lines_lead_from_every_pixel_to_what_it_depends_on():
+    svg = ET.fromstring(str(draw.receptive_field([Layer(2), Layer(2)], 0, 3)))
+    (path,) = [
+        group.find(f"{SVG}path").get("d")
+        for group in svg.iter(f"{SVG}g")
+        if group.get("data-depth") == "0"
+    ]
+    lines = [tuple(map(float, line)) for line in re.findall(r"M(\S+) \S+L(\S+) \S+?(?=M|$)", path)]
+    assert [end - start for start, end in lines] == [-19, 19, -19, 19]
+
+
+def test_middle_and_size_by_default():
+    stack = [Layer(3, dilation_rate=rate, padding=rate) for rate in (1, 2, 4)]
+    picture = draw.receptive_field(stack)
+    assert picture == draw.receptive_field(stack, 8, 17)
+    plane = draw.receptive_field([stack, stack], input_size=(9, 8))
+    assert plane == draw.receptive_field([stack, stack], (4, 3), (9, 8))
+
+
+def test_words_of_receptive_fields():
+    shown = words(draw.receptive_field([Layer(3, dilation_rate=2, padding=2)] * 2))
+    assert {
+        "1 of 11 pixels of the output",
+        "3 of 11 pixels after layer 1",
+        "5 of 11 pixels of the input, by 9 paths",
+        "kernel 3, dilation rate 2, padding 2",
+        "5 of 11 pixels, by 9 paths, with gaps between",
+        "3 paths",
+        "not seen",
+    } <= set(shown)
+    layers = [[Layer(3, 2, transposed=True)] * 2, [Layer(1), Layer(1)]]
+    assert {
+        "rows: 2 layers: transposed, kernel 3, strides 2",
+        "columns: 2 layers: kernel 1",
+        "1 to 3 paths to each of 11 × 2 output pixels",
+    } <= set(words(draw.overlaps(layers, (2, 2))))
+    assert "1 path to each of 4 output pixels" in words(draw.overlaps([], 4))
+    assert "a branch and its short cut" in words(draw.receptive_field([Residual([Layer(1)])]))
+
+
+def test_nothing_is_seen_among_the_padding():
+    stack = [Layer(1, padding=2)]
+    assert "0 of 3 pixels, by 0 paths" in words(draw.receptive_field(stack, 0, 3))
+    assert "0 of 3 pixels, by 0 paths" in words(draw.receptive_field(stack, 0, 3, animate=False))
+
+
+# ---- array
+
+
+@given(
+    st.integers(1, 2).flatmap(
+        lambda ndim: st.lists(st.integers(1, 9), min_size=ndim, max_size=ndim)
+    ),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=25)
+def test_array_is_darker_the_further_from_0(shape, seed):
+    x = np.random.default_rng(seed).integers(-5, 6, shape)
+    picture = draw.array(x)
+    svg = ET.fromstring(str(picture))
+    shades = {}
+    for shape in svg.iter(f"{SVG}path"):
+        kind = shape.get("class")
+        shades |= dict.fromkeys(path_cells(shape), int(kind[1:]) * (-1 if kind[0] == "m" else 1))
+    ordered = np.array([shades[spot] for spot in sorted(shades, key=lambda spot: spot[::-1])])
+    most = max(abs(x).max(), 1)
+    assert (ordered == np.sign(x.ravel()) * -(-12 * abs(x.ravel()) // most)).all()
+    numbers = [str(value).replace("-", "−") for value in x.ravel()]
+    assert words(picture)[1 : len(numbers) + 1] == numbers
+
+
+def test_array_with_little_room_shows_shades_only():
+    assert words(draw.array(np.arange(400).reshape(20, 20)))[1:] == ["0", "399"]
+    assert words(draw.array(np.float16([[0.125, -1]]), title="<a&b>"))[:3] == [
+        "<a&b> 1 × 2",
+        "0.125",
+        "−1",
+    ]
+
+
+def test_array_leaves_its_argument_alone():
+    x = np.array([[1, 2], [3, 4]])
+    x.flags.writeable = False
+    assert draw.array(x) == draw.array(np.asfortranarray(x)) == draw.array(x.tolist())
 
 
 # ---- every picture
@@ -294,6 +608,16 @@ PICTURES = {
     "stamps": lambda: draw.windows(transposed, (3, 3), (3, 3), strides=2),
     "stamps in groups": lambda: draw.windows(transposed, 3, 2, groups=2),
     "still": lambda: draw.windows(conv, 5, 2, animate=False),
+    "columns": lambda: draw.columns((3, 4), (2, 2)),
+    "still columns": lambda: draw.columns((3, 3), 2, padding="same", animate=False),
+    "matrix": lambda: draw.matrix(np.arange(3).reshape(3, 1, 1), (5, 1)),
+    "still matrix": lambda: draw.matrix(np.ones((2, 2, 1, 1)), (5, 5, 1), animate=False),
+    "receptive field": lambda: draw.receptive_field([Layer(3), Layer(2, 2)]),
+    "still field": lambda: draw.receptive_field([Layer(3)], animate=False),
+    "plane": lambda: draw.receptive_field([[Layer(3)], [Layer(2)]], input_size=(5, 5)),
+    "overlaps": lambda: draw.overlaps([[Layer(3, 2, transposed=True)]] * 2, (3, 3)),
+    "towers": lambda: draw.overlaps([Layer(3, 2, transposed=True)], 4),
+    "array": lambda: draw.array([[-1, 0, 1]], title="differences"),
 }
 every_picture = pytest.mark.parametrize(
     "picture", [make() for make in PICTURES.values()], ids=PICTURES
@@ -367,9 +691,7 @@ def test_is_legible_at_400_pixels(picture):
 
 
 @every_picture
-def test_is_the_same_every_time_and_a_value(picture):
-    again = [make() for make in PICTURES.values()]
-    assert picture in again
+def test_is_a_value(picture):
     assert picture == draw.Picture(str(picture))
 
 
@@ -451,6 +773,88 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
             lambda: draw.windows(transposed, 4, 3, strides=2, output_padding=2),
         ),
         (TypeError, "animate must be a bool, got 1", lambda: draw.windows(conv, 4, 3, animate=1)),
+        (ValueError, "kernel does not fit its padded input", lambda: draw.columns(2, 3)),
+        (ValueError, "input_size must leave room for the names", lambda: draw.columns((11, 2), 2)),
+        (ValueError, "input_size must leave room for the names", lambda: draw.columns((5, 9), 4)),
+        (ValueError, "input_size must leave room for the names", lambda: draw.columns((7, 7), 1)),
+        (TypeError, "animate must be a bool, got None", lambda: draw.columns(4, 3, animate=None)),
+        (
+            ValueError,
+            "kernel_shape must be (*kernel_size, C_in // groups, C_out)",
+            lambda: draw.matrix([1, 2], (4, 1)),
+        ),
+        (
+            ValueError,
+            "input_shape must make a matrix that can be seen, at most 40 × 40, got 42 × 42",
+            lambda: draw.matrix(np.ones((1, 1, 1, 1)), (6, 7, 1)),
+        ),
+        (
+            ValueError,
+            "input_size must be an int or one for each of up to 2 axes, got (2, 2, 2)",
+            lambda: draw.matrix(np.ones((1, 1, 1, 1, 1)), (2, 2, 2, 1)),
+        ),
+        (TypeError, "layers must be an iterable of Layer, got 3", lambda: draw.overlaps(3, 3)),
+        (TypeError, "layers[0] must be a Layer, got 3", lambda: draw.receptive_field([3], 0, 4)),
+        (
+            TypeError,
+            "layers[1] must be an iterable of Layer, got 3",
+            lambda: draw.overlaps([[], 3], (3, 3)),
+        ),
+        (
+            ValueError,
+            "input_size must be given, for layers[0] must not be transposed",
+            lambda: draw.receptive_field([Layer(3, transposed=True)]),
+        ),
+        (
+            ValueError,
+            "input_size must be small enough to be seen, at most 50 pixels ... got 51",
+            lambda: draw.receptive_field([], 0, 51),
+        ),
+        (
+            ValueError,
+            "input_size must be small enough to be seen, at most 50 pixels ... got 63",
+            lambda: draw.receptive_field([Layer(3, 2, transposed=True)] * 2, 0, 15),
+        ),
+        (
+            ValueError,
+            "input_size must be small enough to be seen, at most 50 pixels ... got 99",
+            lambda: draw.overlaps([[], []], (3, 99)),
+        ),
+        (
+            ValueError,
+            "input_size must be small enough to be seen, at most 50 pixels ... got 61",
+            lambda: draw.overlaps([[Layer(3, 2, transposed=True)]] * 2, (30, 3)),
+        ),
+        (
+            ValueError,
+            "input_size must be an int or one for each of 2 axes, got (3,)",
+            lambda: draw.receptive_field([[]], input_size=(3,)),
+        ),
+        (
+            ValueError,
+            "layers must make few enough paths to be seen, at most 50 to a pixel, got 64",
+            lambda: draw.overlaps([Layer(4)] * 3, 20),
+        ),
+        (ValueError, "output_pixel must be from 0 to 3", lambda: draw.receptive_field([], 4, 4)),
+        (TypeError, "x must hold real numbers", lambda: draw.array([1j])),
+        (
+            ValueError,
+            "x must be (size,) or (rows, columns) with no size of 0, got shape ()",
+            lambda: draw.array(3),
+        ),
+        (ValueError, "x must be (size,) or (rows, columns)", lambda: draw.array([[]])),
+        (ValueError, "x must be finite, got infinities or NaNs", lambda: draw.array([np.nan])),
+        (
+            ValueError,
+            "x must be small enough to be seen, at most 64 columns ... got shape (1, 80)",
+            lambda: draw.array(np.ones(80)),
+        ),
+        (TypeError, "title must be a string, got 3", lambda: draw.array([1], title=3)),
+        (
+            ValueError,
+            "title must be printable and at most 40 characters",
+            lambda: draw.array([1], title="a\0"),
+        ),
         (
             ValueError,
             "a picture must be at most 60000 bytes, got",
@@ -497,6 +901,26 @@ def test_command_draws_what_the_function_draws():
             lambda: draw.windows(transposed, 3, 3, strides=2, output_size=8),
         ),
         ("windows unary --input 4 --strides 2", lambda: draw.windows(unary, 4, strides=2)),
+        (
+            "columns --input 3 4 --kernel 2 2 --padding same --strides 2 --still",
+            lambda: draw.columns((3, 4), (2, 2), padding="same", strides=2, animate=False),
+        ),
+        (
+            "matrix --input 7 --kernel [1,2,3] --strides 2",
+            lambda: draw.matrix(np.array([1, 2, 3]).reshape(3, 1, 1), (7, 1), strides=2),
+        ),
+        (
+            "receptive_field --layers 3,strides=2,padding=1 2 --input 9 --pixel 2",
+            lambda: draw.receptive_field([Layer(3, 2, padding=1), Layer(2)], 2, 9),
+        ),
+        ("receptive_field --layers 3 --still", lambda: PICTURES["still field"]()),
+        (
+            "receptive_field --layers 3,transposed=1 --input 4 4 --pixel 2 3",
+            lambda: draw.receptive_field([[Layer(3, transposed=True)]] * 2, (2, 3), (4, 4)),
+        ),
+        ("overlaps --layers 3,strides=2,transposed=1 --input 4", lambda: PICTURES["towers"]()),
+        ("overlaps --layers 3,strides=2,transposed=1 --input 3 3", lambda: PICTURES["overlaps"]()),
+        ("array [[-1,0,1]] --title differences", lambda: PICTURES["array"]()),
     ],
 )
 def test_command_takes_every_hyperparameter(line, picture, capfdbinary):
@@ -526,9 +950,14 @@ def test_command_writes_a_file(tmp_path):
         ("windows conv --input 4", "kernel_size must be given for conv"),
         ("windows conv --input x --kernel 2", "argument --input: invalid int value: 'x'"),
         ("windows conv --input 4 --kernel 2 --padding full", "padding must be"),
-        ("windows conv --input 4 --kernel 2 --padding 1,x", "argument --padding: invalid"),
+        ("windows conv --input 4 --kernel 2 --padding 1,x", "padding must be"),
         ("windows conv --input 2 --kernel 3", "error: kernel does not fit its padded input"),
         ("windows unary --input 2 --padding 1", "hyperparameters of unary must be strides"),
+        ("array [1,x", "argument x: must be numbers such as [[0, 1], [2, 3]], got [1,x"),
+        ("array 3", "error: x must be (size,) or (rows, columns)"),
+        ("overlaps --input 3 --layers x", "must be such as 3 or 3,strides=2,padding=1, got x"),
+        ("overlaps --input 3 --layers 3,foo=2", "must be such as 3 or"),
+        ("receptive_field --layers 3 --input 4 --pixel 2", "output_pixel must be from 0 to 1"),
         ("windows conv --input 4 --kernel 2 --output /no/such/folder/a.svg", "No such file"),
     ],
 )
@@ -548,3 +977,42 @@ def test_command_helps(line, capsys):
         main(line.split())
     assert end.value.code == 0
     assert "usage: python -m convinsights.draw" in capsys.readouterr().out
+
+
+# ---- the face
+
+SIGNATURES = {
+    "array": "(x, *, title='array')",
+    "columns": (
+        "(input_size, kernel_size, *, strides=1, padding='valid', dilation_rate=1, animate=True)"
+    ),
+    "matrix": (
+        "(kernel, input_shape, *, strides=1, padding='valid', dilation_rate=1, groups=1, "
+        "animate=True)"
+    ),
+    "overlaps": "(layers, input_size)",
+    "receptive_field": "(layers, output_pixel=None, input_size=None, *, animate=True)",
+    "windows": "(module, input_size, kernel_size=None, *, animate=True, **hyperparameters)",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_face(name):
+    function = getattr(draw, name)
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == SIGNATURES[name]
+    text = inspect.getdoc(function)
+    titles = re.findall(r"^(\w+)\n-+$", text, flags=re.MULTILINE)
+    assert titles == ["Parameters", "Returns", "Raises", "References", "Examples"]
+    for parameter in signature.parameters:
+        assert re.search(rf"^(.*, )?\W*{parameter}\b", text, flags=re.MULTILINE), parameter
+    failed = []
+    for test in doctest.DocTestFinder().find(function, name):
+        assert test.examples
+        doctest.DocTestRunner().run(test, out=failed.append)
+    assert not failed, "".join(failed)
+
+
+def test_the_package_hands_on_its_functions():
+    assert draw.__all__ == ["Picture", *SIGNATURES]

@@ -20,6 +20,9 @@ doi:10.23915/distill.00003.
 """
 
 from convinsights.draw._canvas import Picture
+from convinsights.draw._columns import columns
+from convinsights.draw._paths import overlaps, receptive_field
+from convinsights.draw._tables import array, matrix
 from convinsights.draw._windows import windows
 
-__all__ = ["Picture", "windows"]
+__all__ = ["Picture", "array", "columns", "matrix", "overlaps", "receptive_field", "windows"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from convinsights import draw
-from convinsights._arguments import Ints
+from convinsights._arguments import Ints, as_array, is_sequence
 from convinsights.draw._canvas import Picture
-from convinsights.draw._scenes import MODULES
+from convinsights.draw._scenes import MODULES, axes
+from convinsights.receptive_field import Layer
 
 __all__ = ["main"]
 
 PADDING = "valid, same, causal, or one entry per axis: zeros on both sides, or before,after"
+STILL: dict[str, Any] = {"dest": "animate", "action": "store_false", "help": "without motion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,9 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     windows = _command(commands, "windows", _windows, "a window that moves, or a stamp")
     windows.add_argument("module", choices=MODULES)
     _sizes(windows)
-    _ints(windows, "--output-padding", "of transposed: picks the larger of several sizes")
-    _ints(windows, "--output-size", "of transposed: says the size itself")
+    _ints(windows, "--output-padding", "of transposed: which of several sizes it has")
+    _ints(windows, "--output-size", "of transposed: the size itself")
     windows.add_argument("--groups", type=int, help="parts that the channels are split into")
+    columns = _command(commands, "columns", draw.columns, "windows as the rows of a matrix")
+    _sizes(columns)
+    matrix = _command(commands, "matrix", _matrix, "the matrix of a convolution")
+    _sizes(matrix, kernel=False)
+    matrix.add_argument("--kernel", type=_numbers, required=True, help="its numbers: [1, 2, 1]")
+    field = _command(commands, "receptive_field", _field, "what an output pixel sees of the input")
+    field.add_argument("--layers", **LAYERS)
+    _ints(field, "--input", "pixels along each of one or two axes", "input_size")
+    _ints(field, "--pixel", "the output pixel; by default in the middle", "output_pixel")
+    field.add_argument("--still", **STILL)
+    overlaps = _command(commands, "overlaps", _overlaps, "how many paths end in every pixel")
+    overlaps.add_argument("--layers", **LAYERS)
+    _ints(overlaps, "--input", "pixels along each of one or two axes", "input_size", required=True)
+    array = _command(commands, "array", draw.array, "an image or a kernel in shades")
+    array.add_argument("x", type=_numbers, help="its numbers: [[0, 1], [2, 3]]")
+    array.add_argument("--title", help="what it is called")
     return parser
 
 
@@ -63,14 +82,14 @@ def _command(
     return parser
 
 
-def _sizes(parser: argparse.ArgumentParser) -> None:
+def _sizes(parser: argparse.ArgumentParser, kernel: bool = True) -> None:
     _ints(parser, "--input", "pixels along each of one or two axes", "input_size", required=True)
-    _ints(parser, "--kernel", "taps along each axis", "kernel_size")
+    if kernel:
+        _ints(parser, "--kernel", "taps along each axis", "kernel_size")
     _ints(parser, "--strides", "pixels from one window to the next")
     parser.add_argument("--padding", nargs="+", type=_entry, action=OneOrMore, help=PADDING)
     _ints(parser, "--dilation-rate", "pixels from one tap to the next")
-    still = {"dest": "animate", "action": "store_false", "help": "without motion"}
-    parser.add_argument("--still", **still)  # type: ignore[arg-type]
+    parser.add_argument("--still", **STILL)
 
 
 def _ints(
@@ -106,10 +125,64 @@ def _windows(module: str, input_size: Ints, **options: Any) -> Picture:
     return draw.windows(MODULES[module], input_size, **options)
 
 
+def _matrix(kernel: object, input_size: Ints, **options: Any) -> Picture:
+    taps = as_array("kernel", kernel)
+    return draw.matrix(taps[..., None, None], (*axes("input_size", input_size), 1), **options)
+
+
+def _field(layers: list[Layer], **options: Any) -> Picture:
+    size = options.get("input_size")
+    return draw.receptive_field(_along_axes(layers, size), **options)
+
+
+def _overlaps(layers: list[Layer], input_size: Ints) -> Picture:
+    return draw.overlaps(_along_axes(layers, input_size), input_size)
+
+
+def _along_axes(layers: list[Layer], size: Ints | None) -> Any:
+    return [layers] * len(size) if is_sequence(size) else layers
+
+
+def _numbers(words: str) -> Any:
+    try:
+        return json.loads(words)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers such as [[0, 1], [2, 3]], got {words}"
+        ) from None
+
+
+def _layer(words: str) -> Layer:
+    size, *others = words.split(",")
+    try:
+        fields: dict[str, Any] = {
+            name: int(value) for name, value in (other.split("=") for other in others)
+        }
+        if "transposed" in fields:
+            fields["transposed"] = fields["transposed"] == 1
+        return Layer(int(size), **fields)
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"must be such as 3 or 3,strides=2,padding=1, got {words}"
+        ) from None
+
+
 def _entry(word: str) -> str | int | tuple[int, ...]:
-    if "," in word:
-        return tuple(map(int, word.split(",")))
-    return int(word) if word.lstrip("-").isdecimal() else word
+    try:
+        numbers = tuple(map(int, word.split(",")))
+    except ValueError:
+        return word
+    return numbers if "," in word else numbers[0]
+
+
+LAYERS: dict[str, Any] = {
+    "nargs": "+",
+    "type": _layer,
+    "required": True,
+    "metavar": "LAYER",
+    "help": "the input's side first; of each the kernel size and what else Layer has: "
+    "3,strides=2,padding=1; with transposed=1 it is transposed",
+}
 
 
 if __name__ == "__main__":

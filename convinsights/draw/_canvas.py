@@ -65,7 +65,7 @@ class Canvas:
     def shades(self, kind: str, most: int) -> None:
         """Add the colours of counts from 1 to most."""
         for count in range(1, most + 1):
-            self.styles[f".{kind}{count}"] = shade(count / most)
+            self.styles[f".{kind}{count}"] = shade(kind, count / most)
 
     # -- shapes ---------------------------------------------------------------------------------
 
@@ -77,6 +77,11 @@ class Canvas:
         """Write words, their middle (or their start, of kind "l") at x, their line at y."""
         styled = f' style="font-size:{number(size)}px"' if size else ""
         self.add(f"<text{_class(kind)} {_at(x, y)}{styled}>{escape(str(words))}</text>")
+
+    def heading(self, x: float, y: float, words: str) -> None:
+        """Write a label over the middle of a table, or beside it where the picture ends."""
+        half = 4.4 * len(words)
+        self.text(min(max(x, half), WIDTH - half), y, words, "h")
 
     def define(self, name: str, size: float, label: object = "") -> None:
         """Define a cell, with what is written in it, to be placed many times.
@@ -225,11 +230,15 @@ def cell(x: float, y: float, size: float, kind: str = "", more: str = "") -> str
     )
 
 
-def squares(corners: Iterable[tuple[float, float]], size: float, kind: str) -> str:
+def squares(
+    corners: Iterable[tuple[float, float]], size: float, kind: str, more: str = "", gap: float = 1
+) -> str:
     """Return many squares of one kind as one shape."""
-    side = number(size - 2)
-    path = "".join(f"M{number(x + 1)} {number(y + 1)}h{side}v{side}h-{side}z" for x, y in corners)
-    return f'<path class="{kind}" d="{path}"/>'
+    side = number(size - 2 * gap)
+    path = "".join(
+        f"M{number(x + gap)} {number(y + gap)}h{side}v{side}h-{side}z" for x, y in corners
+    )
+    return f'<path class="{kind}" d="{path}"{more}/>'
 
 
 def number(value: float) -> str:

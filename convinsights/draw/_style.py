@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FONT", "INK", "STYLE", "shade"]
+__all__ = ["FONT", "HUES", "INK", "STYLE", "shade"]
 
 FONT = "system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 INK = ("#1f2328", "#e6edf3")
@@ -29,17 +29,34 @@ STYLE = {
     ".wi": ("fill:none;stroke-width:2.5", "stroke:#c2410c", "stroke:#ffa657"),
     ".gh": ("fill:none;stroke-width:2;stroke-dasharray:6 4", "stroke:#c2410c", "stroke:#ffa657"),
     ".be": ("fill-opacity:.2;stroke-opacity:.75", "fill:#f6a935;stroke:#c2410c", "stroke:#ffa657"),
+    ".ln": ("fill:none;stroke-width:1.2", "stroke:#2f8f79", "stroke:#4fc3a8"),
     ".ou": ("", "fill:#9adbc9;stroke:#2f8f79", "fill:#1c6557;stroke:#4fc3a8"),
+    ".q": ("stroke:none", "", ""),
+    ".d": ("stroke:none", "fill:#1f2328", "fill:#1f2328"),
+    ".r": ("stroke:none", "fill:#fff", "fill:#0d1117"),
     ".bl": ("", "fill:#f1f8f6;stroke:#a9cfc5", "fill:#12201d;stroke:#2f5d52"),
 }
-# Of a count of 0 and of the largest, on a light ground and on a dark one.
-SHADES = ((0xE4F4EF, 0x4FBBA0), (0x13352E, 0x2A8D77))
+# Of the weights of a kernel, one after the other; on both grounds, with dark numbers on them.
+HUES = (
+    *("#8ab6e8", "#f5b466", "#8fd0a4", "#ee9a9a", "#bba4e6"),
+    *("#d9c06a", "#7fcfd0", "#e3a1cf", "#b5bcc6", "#a9d36f"),
+)
+# Of nothing and of the most, on a light ground and on a dark one: counts, positive, negative.
+SHADES = {
+    "k": ((0xE4F4EF, 0x4FBBA0), (0x13352E, 0x2A8D77)),
+    "v": ((0xF0F3F6, 0x24292F), (0x1C2128, 0xF0F3F6)),
+    "m": ((0xF0F3F6, 0xC2410C), (0x1C2128, 0xFFA657)),
+}
+EDGES = {"k": ("#2f8f79", "#4fc3a8"), "v": ("none", "none"), "m": ("none", "none")}
 
 
-def shade(part: float) -> tuple[str, str, str]:
-    """Return the style of a count that is so large a part of the largest."""
-    light, dark = (_mixed(*ends, part) for ends in SHADES)
-    return "", f"fill:{light};stroke:#2f8f79", f"fill:{dark};stroke:#4fc3a8"
+def shade(kind: str, part: float) -> tuple[str, str, str]:
+    """Return the style of what is so large a part of the most: "k", "v" or "m"."""
+    light, dark = (
+        f"fill:{_mixed(*ends, part)};stroke:{edge}"
+        for ends, edge in zip(SHADES[kind], EDGES[kind], strict=True)
+    )
+    return "", light, dark
 
 
 def _mixed(start: int, end: int, part: float) -> str:

@@ -19,7 +19,7 @@ from convinsights.draw._canvas import WIDTH, Canvas, Picture, cell, number, plac
 from convinsights.draw._layout import Grid, Index, Layout, lay_out
 from convinsights.draw._scenes import Scene, scene
 
-__all__ = ["windows"]
+__all__ = ["draw_window", "key", "telling", "windows"]
 
 
 def windows(
@@ -77,7 +77,7 @@ def windows(
     frames = list(np.ndindex(*geometry.output_size))
     canvas = Canvas(len(frames) if moving else 0)
     canvas.show_each()
-    still = _telling(view)
+    still = telling(view)
     y = 24.0
     for part, label in enumerate(view.parts):
         layout = lay_out(view, y, label)
@@ -125,8 +125,8 @@ def _plane(
         if canvas.frames or frame == still:
             kind = f"f d{frame}" + " s" * (frame == still)
             beam, ring = _beam(view, layout, window), cell(*small.at(window), small.size, "wi")
-            canvas.add(f'<g class="{kind}" data-window="{_key(window)}">{beam}{ring}</g>')
-    _window(canvas, view, large, part, windows, still)
+            canvas.add(f'<g class="{kind}" data-window="{key(window)}">{beam}{ring}</g>')
+    draw_window(canvas, view, large, part, windows, still)
 
 
 def _labels(canvas: Canvas, view: Scene, layout: Layout, part: str) -> None:
@@ -142,7 +142,7 @@ def _labels(canvas: Canvas, view: Scene, layout: Layout, part: str) -> None:
         else:
             lowest = min(layout.large.y - geometry.padding[0][0] * grid.size, layout.small.y)
             y = lowest - 9
-        canvas.text(middle, y, what, "h")
+        canvas.heading(middle, y, what)
 
 
 def _image(canvas: Canvas, view: Scene, grid: Grid) -> None:
@@ -169,15 +169,22 @@ def _stamps(canvas: Canvas, view: Scene, grid: Grid, windows: list[Index]) -> No
             counts[pixel] += 1
             place = grid.at(np.unravel_index(pixel - 1, geometry.input_size))
             shapes.append(placed(f"k{counts[pixel]}", *place, f"k{counts[pixel]}"))
-        canvas.add(f'<g class="o o{frame}" data-stamp="{_key(window)}">', *shapes, "</g>")
+        canvas.add(f'<g class="o o{frame}" data-stamp="{key(window)}">', *shapes, "</g>")
 
 
-def _window(
-    canvas: Canvas, view: Scene, grid: Grid, part: int, windows: list[Index], still: int
+def draw_window(
+    canvas: Canvas,
+    view: Scene,
+    grid: Grid,
+    part: int,
+    windows: list[Index],
+    still: int,
+    named: bool = False,
 ) -> None:
+    """Draw the window that moves, and in the still picture the outline of its neighbour."""
     geometry, size = view.geometry, grid.size
     places = [Grid(0, 0, size, size).at(view.origin(window)) for window in windows]
-    kind = "ts" if view.back else words.TAPS[part]
+    kind = "ts" if view.back or named else words.TAPS[part]
     taps = [
         Grid(0, 0, size, size).at(
             tuple(u * d for u, d in zip(tap, geometry.dilation_rate, strict=True))
@@ -228,10 +235,11 @@ def _beam(view: Scene, layout: Layout, window: Index) -> str:
 
 
 def _cell(canvas: Canvas, grid: Grid, kind: str, what: str, place: Index, name: str = "c") -> None:
-    canvas.place(name, *grid.at(place), kind, f' data-{what}="{_key(place)}"')
+    canvas.place(name, *grid.at(place), kind, f' data-{what}="{key(place)}"')
 
 
-def _key(place: Index) -> str:
+def key(place: Index) -> str:
+    """Write a place as an attribute."""
     return ",".join(map(str, place))
 
 
@@ -244,8 +252,8 @@ def _neighbour(size: Index, window: Index) -> Index | None:
     return None
 
 
-def _telling(view: Scene) -> int:
-    # The frame of the still picture: a stamp in the middle, a window over pixels and most zeros
+def telling(view: Scene) -> int:
+    """Pick the frame of the still picture: a stamp in the middle, a window over most zeros."""
     if view.back:
         size = view.geometry.output_size
         return int(np.ravel_multi_index(tuple(n // 2 for n in size), size))

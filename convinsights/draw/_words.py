@@ -16,6 +16,7 @@ __all__ = [
     "law",
     "legend",
     "settings",
+    "several",
     "sides",
     "summary",
     "title",
@@ -41,8 +42,7 @@ def settings(view: Scene) -> str:
     if isinstance(padding, str):
         words.append(f'padding "{padding}"')
     if max(geometry.dilation_rate) > 1:
-        rate, span = _brief(geometry.dilation_rate), by(view.span)
-        words.append(f"dilation rate {rate} (spans {span})")
+        words.append(f"dilation rate {_brief(geometry.dilation_rate)}")
     if options.get("output_padding") is not None:
         extra = per_axis(
             "output_padding", options["output_padding"], len(view.input_size), minimum=0
@@ -73,6 +73,9 @@ def sides(view: Scene) -> str:
 def law(view: Scene) -> list[str]:
     """Calculate the output's size, once where all axes are alike."""
     geometry, span = view.geometry, view.span
+    spans = zip(geometry.kernel_size, geometry.dilation_rate, span, strict=True)
+    spanned = [f"({k} − 1) · {d} + 1 = {ke}" for k, d, ke in spans]
+    dilated = [f"the kernel spans {_once(spanned)}"] if max(geometry.dilation_rate) > 1 else []
     laws = []
     for axis, (n, s, (before, after), k) in enumerate(
         zip(view.input_size, geometry.strides, geometry.padding, span, strict=True)
@@ -86,9 +89,16 @@ def law(view: Scene) -> list[str]:
         else:
             zeros = f"{before} + {n} + {after}" if before + after else f"{n}"
             laws.append(f"⌊({zeros} − {k}) / {s}⌋ + 1 = {m}")
-    if len(set(laws)) == 1:
-        return [f"size: {laws[0]}"]
-    return [f"{what}: {how}" for what, how in zip(("rows", "columns"), laws, strict=True)]
+    if len(set(laws)) > 1:
+        laws = [f"{what}: {law}" for what, law in zip(("rows", "columns"), laws, strict=True)]
+    else:
+        laws = [f"output: {laws[0]}"]
+    return [*dilated, *laws]
+
+
+def _once(axes: list[str]) -> str:
+    # What holds of both axes is said once.
+    return axes[0] if len(set(axes)) == 1 else " and ".join(axes)
 
 
 def counted(view: Scene, frame: int, window: tuple[int, ...]) -> str:
@@ -99,15 +109,15 @@ def counted(view: Scene, frame: int, window: tuple[int, ...]) -> str:
     if view.back:
         lost = f", {taps - pixels} cut off" if taps > pixels else ""
         return f"stamp {where}: {pixels} of {taps} taps land{lost}"
-    zeros = f" and {_several(taps - pixels, 'zero')}" if taps > pixels else ""
-    return f"window {where}: {_several(pixels, 'pixel')}{zeros}"
+    zeros = f" and {several(taps - pixels, 'zero')}" if taps > pixels else ""
+    return f"window {where}: {several(pixels, 'pixel')}{zeros}"
 
 
 def beside(view: Scene) -> str:
     """Say in the still picture what the dashed window is."""
     if math.prod(view.geometry.output_size) == 1:
         return ""
-    return "; dashed: the one beside it"
+    return "; dashed: its neighbour"
 
 
 def summary(view: Scene) -> str:
@@ -120,7 +130,8 @@ def summary(view: Scene) -> str:
     return f"{windows} {what} × {taps} taps = {windows * taps} products{rest}"
 
 
-def _several(count: int, noun: str) -> str:
+def several(count: int, noun: str) -> str:
+    """Write how many there are."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
@@ -129,7 +140,7 @@ def legend(view: Scene) -> list[tuple[str, str]]:
     idle, padded = not view.counts.all(), any(map(sum, view.geometry.padding))
     if view.back:
         most = int(view.counts.max())
-        stamps = [(f"k{count}", _several(count, "stamp")) for count in sorted({1, most} - {0})]
+        stamps = [(f"k{count}", several(count, "stamp")) for count in sorted({1, most} - {0})]
         return [
             ("px", "input"),
             ("ts", "stamp of the kernel"),
