@@ -163,6 +163,49 @@ def shortcut() -> str:
     return scene(title, words, join + 130, low + 74, parts, frames)
 
 
+def averaged() -> str:
+    """Show what is averaged together with one number, by four normalizations."""
+    images, pixels, channels = 3, 4, 6
+    x = np.random.default_rng(0).normal(size=(images, pixels, channels))
+    # Each is batch normalization of the array with other axes in the channels' place.
+    orders = {
+        "batch": lambda a: a,
+        "layer": lambda a: a.reshape(images, -1).T,
+        "instance": lambda a: a.swapaxes(0, 1).reshape(pixels, -1),
+        "group (2 of 3)": lambda a: (
+            a.reshape(images, pixels, 2, 3).transpose(1, 3, 0, 2).reshape(pixels * 3, -1)
+        ),
+    }
+    size, parts = 15, []
+    for column, (name, order) in enumerate(orders.items()):
+        numbers = order(np.arange(x.size).reshape(x.shape))
+        cotangent = np.zeros(x.shape)
+        cotangent[1, 1, 1] = 1
+        _, cache = batchnorm.forward(order(x))
+        moved = batchnorm.backward(order(cotangent), cache).x
+        together = np.zeros(x.size, bool)
+        together[numbers.ravel()] = moved.ravel() != 0
+        left = 12 + column * (channels * size + 28)
+        parts.append(text(left + channels * size / 2, 16, name))
+        for seen in (False, True):
+            cells = "".join(
+                f"M{left + c * size + 1} {36 + n * (pixels * size + 10) + p * size}h13v13h-13z"
+                for n, p, c in np.argwhere(together.reshape(x.shape) == seen)
+            )
+            colour = HUES[column] if seen else "#8b949e"
+            faint = "" if seen else ' fill-opacity=".22"'
+            parts.append(f'<path d="{cells}" fill="{colour}"{faint}/>')
+    bottom = 36 + images * (pixels * size + 10)
+    parts.append(
+        text(12, bottom + 8, "A block is an image, a row a pixel, a column a channel.", "start")
+    )
+    words = (
+        "The cells that are averaged together with one of them, in the middle image, are coloured."
+    )
+    width = 12 + 4 * (channels * size + 28)
+    return scene("What is averaged together", words, width, bottom + 26, parts, "")
+
+
 def legend(x: float, y: float) -> Iterator[str]:
     for kind, words in enumerate(("values, forward", "prices, back")):
         at = x + 150 * kind
