@@ -1,9 +1,7 @@
 """verify: right implementations pass, whatever their way; broken ones are told what is wrong."""
 
 import dataclasses
-import functools
 import io
-import json
 import re
 import sys
 import zlib

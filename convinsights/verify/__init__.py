@@ -2,6 +2,8 @@
 
 from convinsights.verify._bounds import error_bound
 from convinsights.verify._candidate import Failure
+from convinsights.verify._captured import explain
+from convinsights.verify._folder import judge, write_cases
 from convinsights.verify._formats import (
     BFLOAT16,
     FLOAT8_E4M3,
@@ -25,5 +27,8 @@ __all__ = [
     "adjoint_gap",
     "check_gradients",
     "error_bound",
+    "explain",
+    "judge",
     "verify",
+    "write_cases",
 ]

@@ -30,7 +30,7 @@ from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._sums import exact, of_sums
 from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "bounds", "error_bound"]
+__all__ = ["Precision", "allowances", "bounds", "error_bound", "rounded"]
 
 # Numbers of float64 that error_bound looks at together
 BLOCK = 2**20
@@ -113,14 +113,14 @@ def error_bound(
         raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
     given = [*arrays, *[None] * (len(names) - len(arrays))]
     x = as_array(names[0], given[0])
-    others = [_rounded(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
+    others = [rounded(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
     if module in NORMALIZATIONS:
         module.forward(x, *others, **settings)  # refuses what does not go together
 
     def part(where: slice) -> Array:
         rest = [None if a is None else a[where] for a in others] if by_channel else others
         images = x[..., where] if by_channel else x[where]
-        images = _rounded(names[0], images, precision.stored)
+        images = rounded(names[0], images, precision.stored)
         return bounds(module, [images, *rest], settings, precision)["y"]
 
     # A bound takes several arrays of the size of x: so one part after the other, images or, where
@@ -192,7 +192,8 @@ def _unrounded(
         return result
 
 
-def _rounded(name: str, value: Any, stored: Numbers) -> Any:
+def rounded(name: str, value: Any, stored: Numbers) -> Any:
+    """Return an array as it is once it is stored, in float64."""
     if value is None or isinstance(value, tuple):
         return value
     return stored.rounded(as_array(name, value)).astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Candidate, Trial
 from convinsights.verify._cases import Case
-from convinsights.verify._diagnosis import Diagnosis, diagnose
+from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._plan import Plan
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
@@ -20,9 +20,12 @@ __all__ = ["explained"]
 
 
 def explained(
-    candidate: Candidate, plan: Plan, trials: Sequence[Trial], when: str | None
+    candidate: Candidate, plan: Plan | None, trials: Sequence[Trial], when: str | None
 ) -> Report:
-    """Return the report; `when` is what is known of the order of the calls."""
+    """Return the report; `when` is what is known of the order of the calls.
+
+    Without a plan there is nothing to call, and no failing case is made smaller.
+    """
     ran = [trial for trial in trials if trial.declined in (None, "backward")]
     declined: dict[str, int] = {}
     for trial in trials:
@@ -30,14 +33,17 @@ def explained(
             kind = f"{trial.case.kind} ({trial.declined})"
             declined[kind] = declined.get(kind, 0) + 1
     wrong = [trial for trial in ran if trial.wrong]
-    name, single = Diagnosis(None, {})
+    name: str | None = None
+    single: dict[tuple[int, str], str] = {}
     if wrong:
         unit = 1 / candidate.precision.exact_integers
-        name, single = diagnose(ran, candidate.examine, unit)
+        valued = [trial for trial in ran if trial.allowed]  # not those of what is not finite
+        name, told = diagnose(valued, candidate.examine, unit)
+        single = {(id(valued[index]), result): slip for (index, result), slip in told.items()}
     failures = []
-    for index, trial in enumerate(ran):
+    for trial in ran:
         for failure in trial.failures:
-            found = failure.diagnosis or name or single.get((index, failure.result))
+            found = failure.diagnosis or name or single.get((id(trial), failure.result))
             failures.append(replace(failure, diagnosis=found))
     known = {failure.diagnosis for failure in failures}
     if name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
@@ -45,12 +51,14 @@ def explained(
     failing = wrong or [trial for trial in ran if trial.failures]
     where = None
     if failing:
-        shrinker = Shrinker(candidate, plan)
-        least = shrinker.shrunk(min(failing, key=lambda trial: trial.case.size))
-        failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
+        retry = None
+        if plan is not None:
+            shrinker = Shrinker(candidate, plan)
+            least = shrinker.shrunk(min(failing, key=lambda trial: trial.case.size))
+            failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
+            retry = partial(shrinker.retry, least)
         marks = {id(trial) for trial in failing}
         if when is None:
-            retry = partial(shrinker.retry, least)
             when = condition([t.case for t in ran], [id(t) in marks for t in ran], retry)
         where = region([finding for trial in failing for finding in _wrong_elements(trial)])
     return Report(

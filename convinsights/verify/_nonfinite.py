@@ -8,56 +8,58 @@ same channels that a gradient does not sum over this pixel, for the same reason.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._candidate import Answer, Trial
 from convinsights.verify._cases import Case, apply
 from convinsights.verify._factors import NORMALIZATIONS
 
-__all__ = ["non_finite"]
+__all__ = ["Spoilt", "judged", "spoilt"]
 
 
-def non_finite(
-    candidate: Candidate, cases: Sequence[Case], values: Sequence[float], local: bool
-) -> Iterator[Trial]:
-    """Yield a trial for each value in each array of each case.
+class Spoilt(NamedTuple):
+    """A case with one element that is not finite, in the middle of one of its arrays or of dy."""
+
+    case: Case
+    name: str
+
+
+def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> Iterator[Spoilt]:
+    """Yield each case with each value in each of its arrays; in dy too if there are gradients."""
+    for case, value in product(cases, values):
+        for place, name in enumerate((*case.names, "dy")):
+            arrays = [*case.arrays, case.dy]
+            if not isinstance(arrays[place], np.ndarray) or (name == "dy" and not gradients):
+                continue
+            arrays[place] = arrays[place].copy()
+            arrays[place][_middle(arrays[place])] = value
+            kind, numbers = f"{value} in {name}", f"{case.values} with {value} in {name}"
+            changed = replace(
+                case,
+                kind=f"{case.rank}-D {kind}",
+                arrays=tuple(arrays[:-1]),
+                dy=arrays[-1],
+                values=numbers,
+                row=None,
+            )
+            yield Spoilt(changed, name)
+
+
+def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
+    """Look at what is finite in the results.
 
     Without `local`, as in transforms of whole tiles, other results may be spoilt as well.
     """
-    for case in cases:
-        for value in values:
-            for place, name in enumerate((*case.names, "dy")):
-                if name == "dy" and candidate.backward is None:
-                    continue
-                array = (*case.arrays, case.dy)[place]
-                if array is not None and not isinstance(array, tuple):
-                    yield _trial(candidate, case, place, name, value, local)
-
-
-def _trial(
-    candidate: Candidate, case: Case, place: int, name: str, value: float, local: bool
-) -> Trial:
-    arrays = [*case.arrays, case.dy]
-    index = tuple(n // 2 for n in arrays[place].shape)
-    spoilt = arrays[place].copy()
-    spoilt[index] = value
-    arrays[place] = spoilt
-    changed = replace(
-        case,
-        kind=f"{case.rank}-D {value} in {name}",
-        arrays=tuple(arrays[:-1]),
-        dy=arrays[-1],
-        values=f"{case.values} with {value} in {name}",
-    )
-    with np.errstate(all="ignore"):
-        answer = candidate.ask(changed)
-        must, may = _readers(changed, place, index)
-    trial = Trial(changed, declined=answer.declined)
+    case = one.case
+    trial = Trial(case, declined=answer.declined)
     for function, message in answer.error.items():
         trial.fail("y" if function == "forward" else "dx", message, values=False)
+    with np.errstate(all="ignore"):
+        must, may = _readers(case, [*case.names, "dy"].index(one.name))
     for result, reads in must.items():
         got = answer.copies.get(result)
         if not isinstance(got, np.ndarray) or got.shape != reads.shape:
@@ -68,6 +70,10 @@ def _trial(
         if local:
             _judge(trial, result, ~may[result] & ~finite, "not finite", "non_finite_spread")
     return trial
+
+
+def _middle(array: Array) -> tuple[int, ...]:
+    return tuple(n // 2 for n in array.shape)
 
 
 def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> None:
@@ -85,9 +91,7 @@ def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> No
     )
 
 
-def _readers(
-    case: Case, place: int, index: tuple[int, ...]
-) -> tuple[dict[str, Array], dict[str, Array]]:
+def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
     # Which elements of each result must not be finite, and which need not be.
     if case.module in NORMALIZATIONS:
         truth = apply(case.module, case.arrays, case.settings, case.dy)
@@ -99,7 +103,7 @@ def _readers(
     if arrays[other] is not None:
         arrays[other] = np.zeros_like(arrays[other])
     alone = np.zeros_like(arrays[place])
-    alone[index] = 1
+    alone[_middle(alone)] = 1
     arrays[place] = alone
     counted = apply(case.module, arrays[:-1], case.settings, arrays[-1])
     must, may = {}, {}

@@ -1,7 +1,7 @@
 """Which cases a candidate is given, in which order: small ones first."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
@@ -12,8 +12,11 @@ from convinsights.verify._covering import Row
 from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._precision import Precision
 
-__all__ = ["Plan"]
+__all__ = ["FORMS", "OTHERS", "Plan", "telling"]
 
+# Cases that are tried with numbers that are not finite, and with arrays that change: as many
+# elements of y at least, for a spoilt one to have neighbours.
+OTHERS, ELEMENTS = 4, 12
 FORMS = {"canonical": ("tuple",), "all": ("tuple", "short", "list")}
 
 
@@ -75,6 +78,17 @@ class Plan:
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
         """Return the levels of every factor, the simplest first."""
         return {f.name: f.levels for f in covering(self.space(rank)).factors}
+
+
+def telling(cases: Iterable[Case]) -> Iterator[Case]:
+    """Yield the smallest case of each kind of geometry, of several images and pixels."""
+    kinds = set()
+    for case in cases:
+        large = case.truth["y"].size >= ELEMENTS and len(case.x) > 1
+        kind = case.rank, case.kind
+        if large and case.layout == "C" and case.row is not None and kind not in kinds:
+            kinds.add(kind)
+            yield case
 
 
 def weight(row: Row) -> float:

@@ -22,8 +22,8 @@ from convinsights.verify._cases import Case, case_of
 from convinsights.verify._covering import Row
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import check_module
-from convinsights.verify._nonfinite import non_finite as with_non_finite
-from convinsights.verify._plan import FORMS, Plan
+from convinsights.verify._nonfinite import judged, spoilt
+from convinsights.verify._plan import FORMS, OTHERS, Plan, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 from convinsights.verify._state import Memory, stale_arguments
@@ -34,9 +34,6 @@ __all__ = ["checked_plan", "verify"]
 NARROWINGS = 2
 # Below this share of cases that are taken, they are.
 TAKEN = 0.6
-# Cases that are tried with numbers that are not finite, and with arrays that change: as many
-# elements of y at least, for a spoilt one to have neighbours.
-OTHERS, ELEMENTS = 4, 12
 # Names of padding that `supports` may list beside hyperparameters.
 NAMES = {"same", "causal", "valid"}
 
@@ -228,7 +225,7 @@ class _Run:
         right = [t for t in self.trials if not t.failures and t.declined is None]
         if len(right) < len([t for t in self.trials if t.declined is None]):
             return
-        some = list(islice(self._telling(t.case for t in right), OTHERS))
+        some = list(islice(telling(t.case for t in right), OTHERS))
         pairs = []
         for case in some:
             if case.row is not None and case.layout == "C":
@@ -242,23 +239,13 @@ class _Run:
             trial.wrong, trial.failures = set(), []
             trial.fail(result, message, values=False, diagnosis="stale_argument")
             yield trial
-        if self.spoil and self.plan.precision.not_finite:
-            yield from with_non_finite(
-                self.candidate,
-                some,
-                self.plan.precision.not_finite,
-                self.plan.precision.algorithm == "direct",
-            )
-
-    def _telling(self, cases: Iterable[Case]) -> Iterator[Case]:
-        # The smallest case of each kind of geometry, of several images and pixels.
-        kinds = set()
-        for case in cases:
-            large = case.truth["y"].size >= ELEMENTS and len(case.x) > 1
-            kind = case.rank, case.kind
-            if large and case.layout == "C" and case.row is not None and kind not in kinds:
-                kinds.add(kind)
-                yield case
+        values = self.plan.precision.not_finite
+        local = self.plan.precision.algorithm == "direct"
+        if self.spoil:
+            for one in spoilt(some, values, self.candidate.backward is not None):
+                with np.errstate(all="ignore"):
+                    answer = self.candidate.ask(one.case)
+                yield judged(one, answer, local)
 
 
 # -- arguments --------------------------------------------------------------------------------

@@ -1,0 +1,117 @@
+"""One example that came from elsewhere: a kernel that cannot be called here, only its numbers."""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convinsights._concepts import defaults
+from convinsights.verify._bounds import rounded
+from convinsights.verify._candidate import Answer, Candidate
+from convinsights.verify._cases import Case
+from convinsights.verify._explain import explained
+from convinsights.verify._factors import check_module
+from convinsights.verify._precision import Precision
+from convinsights.verify._report import Report
+
+__all__ = ["absent", "explain"]
+
+
+def explain(
+    module: ModuleType,
+    y: Any,
+    *arrays: Any,
+    dy: Any = None,
+    gradients: Sequence[Any] | None = None,
+    dtype: Any = np.float32,
+    operands: Any = None,
+    accumulate: Any = None,
+    algorithm: str = "direct",
+    **hyperparameters: Any,
+) -> Report:
+    """Say what is wrong with one result that was captured, as far as one example can tell.
+
+    Parameters
+    ----------
+    module : module of convinsights
+        One that `verify` takes.
+    y : array
+        What the kernel gave for these arrays.
+    *arrays : arrays
+        Those of `module.forward`, in its order.
+    dy : array like y, optional
+        The cotangent from which gradients were made.
+    gradients : sequence of arrays, optional
+        What a backward gave, in the order of `module.backward`; None for what there is none of.
+    dtype, operands, accumulate, algorithm
+        As in `verify`.
+    **hyperparameters
+        Those of `module.forward`.
+
+    Returns
+    -------
+    Report
+        Of one case; `when` is None, for there is no other to compare with.
+
+    Raises
+    ------
+    ValueError
+        As `module.forward` does, or if gradients come without dy or not one for each array.
+    TypeError
+        As `module.forward` does, or if it is no module that can be verified.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import conv, verify
+    >>> x, kernel = np.arange(30.0).reshape(1, 5, 6, 1), np.arange(6.0).reshape(2, 3, 1, 1)
+    >>> y, _ = conv.forward(x, kernel[::-1, ::-1])
+    >>> verify.explain(conv, y.astype(np.float32), x, kernel).diagnosis
+    'kernel_flipped'
+    """
+    check_module(module)
+    precision = Precision.of(module, dtype, operands, accumulate, algorithm)
+    fields, settings = module.Gradients._fields, defaults(module) | hyperparameters
+    if not 0 < len(arrays) <= len(fields):
+        raise TypeError(f"arrays must be {', '.join(fields)}, got {len(arrays)} of them")
+    filled = [*arrays, *[None] * (len(fields) - len(arrays))]
+    given = [rounded(n, a, precision.stored) for n, a in zip(fields, filled, strict=True)]
+    right, _ = module.forward(*given, **settings)
+    names = [f"d{name}" for name in fields if name != "statistics"]
+    answer = Answer({})
+    answer.keep({"y": y})
+    if gradients is not None:
+        if dy is None:
+            raise ValueError("dy must be given with gradients, got None")
+        if len(gradients) != len(names):
+            raise ValueError(
+                f"gradients must be {len(names)} ({', '.join(names)}), got {len(gradients)}"
+            )
+        answer.keep({n: g for n, g in zip(names, gradients, strict=True) if g is not None})
+    if dy is None:
+        cotangent = np.zeros(right.shape)
+    else:
+        cotangent = rounded("dy", dy, precision.stored)
+        if cotangent.shape != right.shape:
+            raise ValueError(
+                f"dy must be of the output's shape {right.shape}, got shape {cotangent.shape}"
+            )
+    whole = all((a == np.rint(a)).all() for a in (*given, cotangent) if isinstance(a, np.ndarray))
+    case = Case(
+        module,
+        f"{given[0].ndim - 2}-D captured",
+        tuple(given),
+        settings,
+        cotangent,
+        integers=whole,
+        values="captured",
+    )
+    backward = None if gradients is None else absent
+    candidate = Candidate(module, absent, backward, precision, frozenset(), {})
+    return explained(candidate, None, [candidate.judged(case, answer)], None)
+
+
+def absent(*arguments: Any, **settings: Any) -> Any:
+    """Stand for a kernel that cannot be called here."""
+    raise NotImplementedError
