@@ -108,7 +108,7 @@ def shortcut() -> str:
     parts = [
         f'<path class="way" d="M16 {low}H{join - 11}M{join + 11} {low}H{join + 110}'
         f"M{fork} {low}V{high}H132M222 {high}h16M328 {high}h16M434 {high}h16M540 {high}"
-        f'H{join}V{low + 11}"/>',
+        f'H{join}V{low - 11}"/>',
         f'<circle cx="{join}" cy="{low}" r="11" class="box"/>',
         text(join, low, "+"),
     ]
