@@ -1,7 +1,8 @@
 """Squeeze handwritten digits through eight numbers, and draw them again from these.
 
     python examples/autoencoder.py
-    python examples/autoencoder.py --epochs 5 --seed 1
+    python examples/autoencoder.py --epochs 5 --seed 1 --save autoencoder.npz
+    python examples/autoencoder.py --load autoencoder.npz
 
 Convolutions with strides of 2 make the image smaller, 8×8, 4×4, 2×2, 1×1; transposed convolutions
 with the same kernel sizes and strides make it larger again, through the same shapes. All that they
@@ -24,6 +25,7 @@ import numpy as np
 import terminal
 
 from convinsights import batchnorm, conv, relu, transposed
+from convinsights.parameters import mapped
 
 TRAINING = 1437  # digits; the others are the test
 CODE = 8  # numbers
@@ -123,32 +125,25 @@ def squared_error(y, x):
     return np.square(y - x).mean(), 2 * (y - x) / x.size
 
 
-def arrays(tree):
-    """Walk through all arrays of parameters or gradients, always in the same order."""
-    if isinstance(tree, np.ndarray):
-        yield tree
-    else:
-        for branch in tree:
-            yield from arrays(branch)
-
-
 def step(p, gradients, moments, rate, t):
-    """Go downhill by Adam (Kingma and Ba, 2015), in place; weight decay pulls kernels towards 0.
+    """Go downhill by Adam (Kingma and Ba, 2015); weight decay pulls the kernels towards 0.
 
     m and v are moving averages of the gradient and of its square. Their quotient moves every number
     by about the rate, however small its gradient. Both start at 0, which the divisors make up for.
     """
-    for a, da, (m, v) in zip(arrays(p), arrays(gradients), moments, strict=True):
-        m += 0.1 * (da - m)
-        v += 0.001 * (da * da - v)
-        if a.ndim > 1:
-            a -= rate * DECAY * a
-        a -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    m = mapped(lambda m, da: m + 0.1 * (da - m), moments[0], gradients)
+    v = mapped(lambda v, da: v + 0.001 * (da * da - v), moments[1], gradients)
+
+    def stepped(a, m, v):
+        kept = a - rate * DECAY * a if a.ndim > 1 else a
+        return kept - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+    return mapped(stepped, p, m, v), (m, v)
 
 
 def train(x, epochs, rng):
     p, moving = initialize(rng), initial_statistics()
-    moments = [(np.zeros_like(a), np.zeros_like(a)) for a in arrays(p)]
+    moments = mapped(np.zeros_like, (p, p))
     batches = -(-len(x) // BATCH)
     t = 0
     try:
@@ -160,7 +155,7 @@ def train(x, epochs, rng):
                 # From the full rate down to 0, along half a wave of the cosine.
                 rate = RATE * (1 + math.cos(math.pi * t / (epochs * batches))) / 2
                 t += 1
-                step(p, backward(dy, caches), moments, rate, t)
+                p, moments = step(p, backward(dy, caches), moments, rate, t)
                 moving = tuple(
                     batchnorm.update(old, new, momentum=0.9)
                     for old, new in zip(moving, used, strict=True)
@@ -200,7 +195,13 @@ def layers(p):
 def main(arguments=None):
     options = terminal.options("Squeeze digits through eight numbers.", EPOCHS, arguments)
     x, test_x = load()
-    p, moving = train(x, options.epochs, np.random.default_rng(options.seed))
+    rng = np.random.default_rng(options.seed)
+    if options.load:
+        p, moving = terminal.load(options.load, (initialize(rng), initial_statistics()))
+    else:
+        p, moving = train(x, options.epochs, rng)
+    if options.save:
+        terminal.save(options.save, (p, moving))
 
     y, _, _ = forward(test_x, p, moving)
     pca = principal_components(x, test_x)

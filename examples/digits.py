@@ -1,7 +1,8 @@
 """Teach a small convolutional network to read handwritten digits.
 
     python examples/digits.py
-    python examples/digits.py --epochs 5 --seed 1
+    python examples/digits.py --epochs 5 --seed 1 --save digits.npz
+    python examples/digits.py --load digits.npz
 
 The network is made of the concepts of `convinsights`, one of each kind:
 
@@ -28,6 +29,7 @@ import numpy as np
 import terminal
 
 from convinsights import batchnorm, conv, depthwise_separable, dilated, relu, residual, unary
+from convinsights.parameters import mapped
 
 TRAINING = 1437  # digits; the others are the test
 EPOCHS, BATCH = 25, 32
@@ -145,27 +147,20 @@ def cross_entropy(scores, labels):
     return -(wanted * logs).sum() / len(labels), (np.exp(logs) - wanted) / len(labels)
 
 
-def arrays(tree):
-    """Walk through all arrays of parameters or gradients, always in the same order."""
-    if isinstance(tree, np.ndarray):
-        yield tree
-    elif tree is not None:
-        for branch in tree:
-            yield from arrays(branch)
-
-
 def step(p, gradients, velocities, rate):
-    """Go downhill with momentum, in place; weight decay pulls the kernels towards 0."""
-    for a, da, v in zip(arrays(p), arrays(gradients), velocities, strict=True):
-        v *= MOMENTUM
-        v += da if a.ndim == 1 else da + DECAY * a
-        a -= rate * v
+    """Go downhill with momentum; weight decay pulls the kernels towards 0."""
+
+    def pushed(a, da, v):
+        return MOMENTUM * v + (da if a.ndim == 1 else da + DECAY * a)
+
+    velocities = mapped(pushed, p, gradients, velocities)
+    return mapped(lambda a, v: a - rate * v, p, velocities), velocities
 
 
 def train(x, labels, epochs, rng):
     p = initialize(rng)
     moving = initial_statistics(p)
-    velocities = [np.zeros_like(a) for a in arrays(p)]
+    velocities = mapped(np.zeros_like, p)
     batches = -(-len(x) // BATCH)
     try:
         for epoch in range(epochs):
@@ -176,7 +171,7 @@ def train(x, labels, epochs, rng):
                 # From the full rate down to 0, along half a wave of the cosine.
                 done = (epoch + i / batches) / epochs
                 rate = RATE * (1 + math.cos(math.pi * done)) / 2
-                step(p, backward(dscores, caches), velocities, rate)
+                p, velocities = step(p, backward(dscores, caches), velocities, rate)
                 moving = update(moving, used)
                 loss += batch_loss * len(batch) / len(x)
                 correct += (scores.argmax(axis=1) == labels[batch]).sum() / len(x)
@@ -234,7 +229,14 @@ def report(p):
 def main(arguments=None):
     options = terminal.options("Teach a small network to read digits.", EPOCHS, arguments)
     (x, labels), (test_x, test_labels) = load()
-    p, moving = train(x, labels, options.epochs, np.random.default_rng(options.seed))
+    rng = np.random.default_rng(options.seed)
+    if options.load:
+        p = initialize(rng)
+        p, moving = terminal.load(options.load, (p, initial_statistics(p)))
+    else:
+        p, moving = train(x, labels, options.epochs, rng)
+    if options.save:
+        terminal.save(options.save, (p, moving))
 
     # By the moving statistics, so that no digit is read in the light of the others.
     read = forward(test_x, p, moving)[0].argmax(axis=1)

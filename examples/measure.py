@@ -28,6 +28,7 @@ import digits
 import numpy as np
 
 from convinsights import batchnorm, conv, depthwise_separable, residual, unary
+from convinsights.parameters import mapped
 
 RESULTS = Path(__file__).parent / "results.json"
 SEEDS = range(5)
@@ -58,7 +59,7 @@ def training_curve(seed, rate, p, moving, forward, backward, update):
     """
     rng = np.random.default_rng(seed)
     (x, labels), (test_x, test_labels) = digits.load()
-    velocities = [np.zeros_like(a) for a in digits.arrays(p)]
+    velocities = mapped(np.zeros_like, p)
     curve, last = [], 0
 
     def accuracy():
@@ -72,7 +73,8 @@ def training_curve(seed, rate, p, moving, forward, backward, update):
                 last = epoch
             scores, used, caches = forward(digits.moved(x[batch], rng), p, None)
             _, dscores = digits.cross_entropy(scores, labels[batch])
-            digits.step(p, backward(dscores, caches), velocities, cosine(rate, done))
+            gradients = backward(dscores, caches)
+            p, velocities = digits.step(p, gradients, velocities, cosine(rate, done))
             moving = update(moving, used)
         return [*curve, accuracy()]
 
@@ -203,10 +205,10 @@ def checkerboard():
         for seed in SEEDS:
             rng = np.random.default_rng(seed)
             p = autoencoder.initialize(rng, taps=taps)
-            moments = [(np.zeros_like(a), np.zeros_like(a)) for a in autoencoder.arrays(p)]
+            moments = mapped(np.zeros_like, (p, p))
             curve, last = [], -1
 
-            def errors(p=p, double=double):
+            def errors(p, double=double):
                 # By the test batch's own statistics, so that an untrained network has some.
                 y = autoencoder.forward(test_x, p, double=double)[0]
                 total = float(np.sqrt(np.square(y - test_x).mean()))
@@ -215,13 +217,14 @@ def checkerboard():
             steps = batches(len(x), autoencoder.BATCH, EPOCHS, rng)
             for t, (epoch, batch, done) in enumerate(steps, start=1):
                 if epoch > last:
-                    curve.append(errors())
+                    curve.append(errors(p))
                     last = epoch
                 y, _, caches = autoencoder.forward(x[batch], p, double=double)
                 _, dy = autoencoder.squared_error(y, x[batch])
                 gradients = autoencoder.backward(dy, caches)
-                autoencoder.step(p, gradients, moments, cosine(autoencoder.RATE, done), t)
-            curves.append([*curve, errors()])
+                rate = cosine(autoencoder.RATE, done)
+                p, moments = autoencoder.step(p, gradients, moments, rate, t)
+            curves.append([*curve, errors(p)])
         results[f"kernel {taps}"] = curves
         report(f"kernel {taps}", [[part for _, part in curve] for curve in curves])
     return results

@@ -1,11 +1,15 @@
-"""What the two scripts share: options, a progress bar, tables and small grey pictures."""
+"""What the two scripts share: options, saving, a progress bar, tables, small grey pictures."""
 
 import argparse
 import os
 import shutil
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
+
+from convinsights import parameters
 
 BAR = 20  # characters
 
@@ -24,7 +28,27 @@ def options(description, epochs, arguments=None):
         default=0,
         help="of all random numbers; the same seed gives the same result (default: %(default)s)",
     )
+    parser.add_argument(
+        "--save", type=_in_a_folder, metavar="FILE", help="write what was learnt to an .npz file"
+    )
+    parser.add_argument(
+        "--load", metavar="FILE", help="do not train, but take what was saved in this file"
+    )
     return parser.parse_args(arguments)
+
+
+def save(path, learnt):
+    """Save nested arrays, each under its name."""
+    with open(path, "wb") as file:  # np.savez would add .npz to a name without it
+        np.savez(file, **parameters.named(learnt))
+
+
+def load(path, like):
+    """Load what `save` saved, in the structure of `like`."""
+    try:
+        return parameters.restore(np.load(path), like)
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(f"cannot load {path}: {error}")
 
 
 def run(main):
@@ -91,3 +115,9 @@ def _at_least(minimum):
         return number
 
     return convert
+
+
+def _in_a_folder(path):
+    if not Path(path).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be in a folder that exists, got {path!r}")
+    return path

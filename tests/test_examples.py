@@ -1,5 +1,6 @@
 """The example scripts: their gradients, what they print, and how they end."""
 
+import contextlib
 import io
 import os
 import signal
@@ -10,8 +11,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from helpers import arrays_in, inner
 
 import convinsights
+from convinsights.parameters import mapped
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.append(str(EXAMPLES))
@@ -46,36 +49,20 @@ class Terminal(io.StringIO):
 def random_parameters(script, rng):
     # Not the initial values: a gamma of 1 and a beta of 0 would forgive too much.
     p = script.initialize(rng, dtype=np.float64)
-    for a in script.arrays(p):
-        a += 0.3 * rng.standard_normal(a.shape)
-    return p
+    return mapped(lambda a: a + 0.3 * rng.standard_normal(a.shape), p)
 
 
-def along(p, field, direction, h):
-    # The parameters, with one field moved by h along the direction.
-    moved = [a + h * d for a, d in zip(digits.arrays(getattr(p, field)), direction, strict=True)]
-    return p._replace(**{field: rebuilt(getattr(p, field), iter(moved))})
-
-
-def rebuilt(tree, arrays):
-    if isinstance(tree, np.ndarray):
-        return next(arrays)
-    if tree is None:
-        return None
-    branches = [rebuilt(branch, arrays) for branch in tree]
-    return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
-
-
-def check_direction(script, p, field, loss, gradients, rng):
-    direction = [rng.standard_normal(a.shape) for a in script.arrays(getattr(p, field))]
-    slope = sum(
-        float(np.vdot(d, da))
-        for d, da in zip(direction, script.arrays(getattr(gradients, field)), strict=True)
-    )
+def check_direction(p, field, loss, gradients, rng):
+    there = getattr(p, field)
+    direction = mapped(lambda a: rng.standard_normal(a.shape), there)
+    slope = inner(getattr(gradients, field), direction)
     h = 1e-6
-    difference = loss(along(p, field, direction, h)) - loss(along(p, field, direction, -h))
+    right, left = (
+        loss(p._replace(**{field: mapped(lambda a, d, s=s: a + s * d, there, direction)}))
+        for s in (h, -h)
+    )
     assert abs(slope) > 1e-4
-    assert difference / (2 * h) == pytest.approx(slope, rel=1e-6)
+    assert (right - left) / (2 * h) == pytest.approx(slope, rel=1e-6)
 
 
 @pytest.mark.parametrize("field", digits.Parameters._fields)
@@ -89,7 +76,7 @@ def test_backward_of_digits_is_the_slope_of_the_loss(field):
 
     scores, _, caches = digits.forward(x, p)
     gradients = digits.backward(digits.cross_entropy(scores, labels)[1], caches)
-    check_direction(digits, p, field, loss, gradients, rng)
+    check_direction(p, field, loss, gradients, rng)
 
 
 @pytest.mark.parametrize("field", autoencoder.Parameters._fields)
@@ -103,7 +90,7 @@ def test_backward_of_the_autoencoder_is_the_slope_of_the_error(field):
 
     y, _, caches = autoencoder.forward(x, p)
     gradients = autoencoder.backward(autoencoder.squared_error(y, x)[1], caches)
-    check_direction(autoencoder, p, field, loss, gradients, rng)
+    check_direction(p, field, loss, gradients, rng)
 
 
 def test_all_of_a_network_stays_float32():
@@ -111,7 +98,7 @@ def test_all_of_a_network_stays_float32():
     p, x = digits.initialize(rng), digits.load()[0][0][:4]
     scores, _, caches = digits.forward(digits.moved(x, rng), p)
     _, dscores = digits.cross_entropy(scores, np.arange(4))
-    used = [x, scores, dscores, *digits.arrays(p), *digits.arrays(digits.backward(dscores, caches))]
+    used = [x, scores, dscores, *arrays_in((p, digits.backward(dscores, caches)))]
     assert {a.dtype for a in used} == {np.dtype(np.float32)}
 
 
@@ -166,7 +153,7 @@ def test_components_leave_the_discarded_singular_values():
 def test_the_table_of_digits_counts_every_parameter():
     p = digits.initialize(np.random.default_rng(0))
     rows = digits.layers(p)
-    assert sum(row[2] for row in rows) == sum(a.size for a in digits.arrays(p))
+    assert sum(row[2] for row in rows) == sum(a.size for a in arrays_in(p))
     assert rows[0] == ("convolution", "8x8x16", 9 * 16, 64 * 9 * 16)
     assert rows[-1] == ("unary", "4x4x10", 32 * 10, 16 * 32 * 10)
     assert ("separable", "4x4x32", 9 * 16 + 16 * 32, 16 * 16 * (9 + 32)) in rows
@@ -194,6 +181,46 @@ def test_the_same_seed_gives_the_same_result_and_another_another(script, few, ca
         return capsys.readouterr().out
 
     assert result("3") == result("3") != result("4")
+
+
+@SCRIPTS
+def test_what_was_learnt_is_saved_and_loaded(script, few, capsys, tmp_path):
+    file = str(tmp_path / "learnt")
+    script.main(["--epochs", "1", "--save", file])
+    trained = capsys.readouterr().out.splitlines()
+    script.main(["--load", file])
+    assert capsys.readouterr().out.splitlines() == trained[1:]
+    assert [path.name for path in tmp_path.iterdir()] == ["learnt"]
+
+
+@SCRIPTS
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"", "No data left in file"),
+        (b"no archive", ".*pickled"),
+        (np.ones(3), "named must be a dict of arrays or an open .npz file"),
+        ({"0.stem": np.ones(3)}, "named must have the entries of like, got missing: "),
+    ],
+)
+def test_what_is_no_file_of_the_script_is_refused(script, content, message, few, tmp_path):
+    file = tmp_path / "learnt"
+    with open(file, "wb") if content is not None else contextlib.nullcontext() as opened:
+        if isinstance(content, bytes):
+            opened.write(content)
+        elif isinstance(content, dict):
+            np.savez(opened, **content)
+        elif content is not None:
+            np.save(opened, content)
+    with pytest.raises(SystemExit, match=f"cannot load .*{message}"):
+        script.main(["--load", str(file)])
+
+
+def test_where_nothing_can_be_saved_is_said_before_the_training(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        digits.main(["--save", str(tmp_path / "no folder" / "digits.npz")])
+    assert "--save: must be in a folder that exists, got" in capsys.readouterr().err
 
 
 @SCRIPTS

@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from helpers import arrays_in
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.append(str(EXAMPLES))
@@ -64,7 +65,7 @@ def test_backward_of_the_stack_is_the_slope_of_the_loss(shortcut):
 
     _, dscores, caches = loss()
     gradients = measure.stack_backward(dscores, caches, shortcut)
-    pairs = zip(digits.arrays(p), digits.arrays(gradients), strict=True)
+    pairs = zip(arrays_in(p), arrays_in(gradients), strict=True)
     for a, da in pairs:
         direction = rng.standard_normal(a.shape)
         a += 1e-6 * direction
