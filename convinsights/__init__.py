@@ -57,3 +57,7 @@ def __getattr__(name: str) -> ModuleType:
     if name in ("draw", "translate", "verify"):
         return importlib.import_module(f"convinsights.{name}")
     raise AttributeError(f"module 'convinsights' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

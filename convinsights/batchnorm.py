@@ -63,6 +63,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Statistics(NamedTuple):
     """Mean and (biased) variance of every channel, each (C,)."""
 

@@ -61,6 +61,11 @@ __all__ = [
     "parameter_count",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # Bytes of an image gone through at a time, every channel as often as it is shown. einsum goes along
 # the rows of pixels and needs few of them in the cache: by 256 KiB it takes 1.1 to 1.25 times as
 # long. All at once, the image would be copied whole, with its zeros and every channel M times: it

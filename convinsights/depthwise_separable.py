@@ -63,6 +63,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Gradients(NamedTuple):
     """Gradients with respect to the arguments of `forward`, each in its argument's shape."""
 

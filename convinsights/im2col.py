@@ -43,6 +43,11 @@ from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # Images of up to so many channels, or groups of them, are gone through one channel at a time (see
 # `few`).
 NARROW = 8

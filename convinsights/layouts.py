@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def to_channels_first(x: Array) -> Array:
     """Move the channels in front of the spatial axes.
 

@@ -24,6 +24,10 @@ from convinsights._arguments import Array, as_array, shown
 __all__ = ["mapped", "named", "restore"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def named(tree: Any) -> dict[str, Array]:
     """Give every array of a tree a name, the way to it.
 

@@ -60,6 +60,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class ReceptiveField(NamedTuple):
     """What one output pixel sees, in input pixels: how many, how far apart, from where on."""
 

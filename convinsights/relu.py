@@ -28,6 +28,10 @@ from convinsights._caches import cache_class
 __all__ = ["Cache", "Gradients", "backward", "forward"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Gradients(NamedTuple):
     """Gradient with respect to the argument of `forward`."""
 

@@ -73,6 +73,11 @@ __all__ = [
     "update",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Norm: TypeAlias = tuple[Array, Array]
 
 VARIANTS = ("original", "preactivation", "normalized_sum")

@@ -65,6 +65,11 @@ from convinsights._geometry import Geometry, effective_size
 
 __all__ = ["to_jax", "to_keras", "to_onnx", "to_torch"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Shape: TypeAlias = Sequence[int]
 Shapes: TypeAlias = Mapping[str, Sequence[object]]
 

@@ -66,6 +66,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @cache_class
 class Cache:
     """What backward reads: the inputs themselves, and the convolution that was transposed."""

@@ -49,6 +49,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @cache_class
 class Cache:
     """The cache of the convolution that it is, and the shape in which the kernel was given."""

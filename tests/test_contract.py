@@ -227,6 +227,12 @@ def test_the_tools_are_loaded_when_first_asked_for():
     assert shown.stdout.startswith("False False False verify <module 'convinsights.translate'")
 
 
+def test_a_tab_shows_what_is_public_and_nothing_else():
+    assert dir(convinsights) == sorted([*convinsights.__all__, "__version__"])
+    for name in convinsights.__all__:
+        assert dir(module_of(name)) == sorted(module_of(name).__all__)
+
+
 def test_an_unknown_module_is_no_attribute():
     with pytest.raises(AttributeError, match=r"^module 'convinsights' has no attribute 'pooling'$"):
         convinsights.__getattr__("pooling")

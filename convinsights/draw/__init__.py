@@ -26,3 +26,7 @@ from convinsights.draw._tables import array, matrix
 from convinsights.draw._windows import windows
 
 __all__ = ["Picture", "array", "columns", "matrix", "overlaps", "receptive_field", "windows"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -32,3 +32,7 @@ __all__ = [
     "verify",
     "write_cases",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
