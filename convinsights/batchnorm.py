@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import _normalize, _passes
+from convinsights import _normalize
 from convinsights._arguments import (
     Array,
     DType,
@@ -45,6 +45,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._passes import rows
 from convinsights._products import rounded
 from convinsights._weights import ParameterCount
 
@@ -162,13 +163,12 @@ def forward(
     if statistics is not None:
         used = Statistics(*(a.astype(compute) for a in checked(statistics, channels)))
     elif len(x):
-        mean, variance = _normalize.statistics(_passes.rows(x, 1), channels, compute)
+        mean, variance = _normalize.statistics(rows(x, 1), channels, compute)
         used = Statistics(mean[0], variance[0])
     else:
         raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
-    scale = _normalize.scale_of(gamma, _normalize.denominator(used.variance, epsilon))
     y = np.empty(x.shape, compute)
-    _normalize.normalized(_passes.rows(x, 1), used.mean, scale, beta, out=_passes.rows(y, 1))
+    _normalize.normalized(rows(x, 1), _moments(used, epsilon), gamma, beta, out=rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -213,21 +213,16 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     cache = check_cache(cache, Cache, "batchnorm")
     compute = compute_dtype(cache.dtype)
     dy = check_shape("dy", dy, cache.x.shape)
-    mean, variance = cache.statistics
-    root = _normalize.denominator(variance, cache.epsilon)
-    scale = _normalize.scale_of(cache.gamma, root)
-    dx = np.empty(dy.shape, compute)
-    x_rows, dy_rows, dx_rows = (_passes.rows(a, 1) for a in (cache.x, dy, dx))
-    sums = _normalize.sums(dy_rows, x_rows, mean, root, compute)  # of dy x̂ and of dy
-    if cache.training:
-        _normalize.gradient(
-            dy_rows, x_rows, mean, root, scale, *sums, groups=len(mean), out=dx_rows
-        )
-    else:
-        np.multiply(dy, scale, out=dx, dtype=compute)
-    dgamma, dbeta = (total.ravel().astype(compute) for total in sums)
+    dx, moments = np.empty(dy.shape, compute), _moments(cache.statistics, cache.epsilon)
+    arrays = rows(dy, 1), rows(cache.x, 1)
+    sums = _normalize.gradients(
+        *arrays, moments, cache.gamma, rows(dx, 1), constant=not cache.training
+    )
+    dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
     dstatistics = None
     if not cache.training:
+        root = moments.root[0]
+        scale = 1 / root if cache.gamma is None else cache.gamma.astype(compute, copy=False) / root
         dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2
         dstatistics = Statistics(*rounded(cache.dtype, dmean, dvariance))
     dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
@@ -435,7 +430,7 @@ def fold(
     compute = compute_dtype(dtype)
     variance = used.variance.astype(compute)
     root = _normalize.denominator(variance, check_fraction("epsilon", epsilon))
-    scale = _normalize.scale_of(gamma, root)
+    scale = 1 / root if gamma is None else gamma.astype(compute, copy=False) / root
     shift = -used.mean.astype(compute) if bias is None else bias - used.mean.astype(compute)
     shift = shift * scale if beta is None else shift * scale + beta
     folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
@@ -497,3 +492,9 @@ def checked(statistics: object, channels: int | None, name: str = "statistics") 
     if (pair.variance < 0).any():
         raise ValueError(f"{name}.variance must not be negative, got {pair.variance.min()}")
     return pair
+
+
+def _moments(statistics: Statistics, epsilon: float) -> _normalize.Moments:
+    mean, variance = statistics
+    root = _normalize.denominator(variance, epsilon)
+    return _normalize.Moments(mean[np.newaxis], variance[np.newaxis], root[np.newaxis])

@@ -28,12 +28,11 @@ Wu and He, "Group Normalization", 2018.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import _normalize, _passes, batchnorm
+from convinsights import _normalize, batchnorm
 from convinsights._arguments import (
     Array,
     DType,
@@ -50,6 +49,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._passes import rows
 from convinsights._products import rounded
 from convinsights._weights import ParameterCount
 
@@ -148,16 +148,13 @@ def forward(
     groups, epsilon = check_groups(groups, C=channels), check_fraction("epsilon", epsilon)
     dtype = result_dtype(x, gamma, beta)
     compute = compute_dtype(dtype)
-    mean, variance = np.empty((2, len(x), groups), compute)
-    images = _images(x, compute)
-    for part in images:
-        mean[part], variance[part] = _normalize.statistics(_rows(x[part]), groups, compute)
-    root = _normalize.denominator(variance, epsilon, ("image", "group"))
-    y = np.empty(x.shape, compute)
-    for part in images:
-        centre, _, scale = _per_channel(mean[part], root[part], gamma, channels)
-        _normalize.normalized(_rows(x[part]), centre, scale, beta, out=_rows(y[part]))
-    cache = Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype)
+    images = rows(x, len(x))
+    mean, variance = _normalize.statistics(images, groups, compute)
+    y, cache = (
+        np.empty(x.shape, compute),
+        Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype),
+    )
+    _normalize.normalized(images, _moments(cache), gamma, beta, out=rows(y, len(y)))
     return y.astype(dtype, copy=False), cache
 
 
@@ -202,17 +199,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     cache = check_cache(cache, Cache, "normalization")
     x, compute = cache.x, compute_dtype(cache.dtype)
     dy = check_shape("dy", dy, x.shape)
-    channels, groups = x.shape[-1], cache.mean.shape[-1]
-    dx, dgamma, dbeta = np.empty(x.shape, compute), np.zeros(channels), np.zeros(channels)
-    root = _normalize.denominator(cache.variance, cache.epsilon)
-    for part in _images(x, compute):
-        centre, below, scale = _per_channel(cache.mean[part], root[part], cache.gamma, channels)
-        x_rows, dy_rows, out = _rows(x[part]), _rows(dy[part]), _rows(dx[part])
-        sums = _normalize.sums(dy_rows, x_rows, centre, below, compute)  # of dy x̂ and of dy
-        _normalize.gradient(dy_rows, x_rows, centre, below, scale, *sums, groups=groups, out=out)
-        for total, part_sum in zip((dgamma, dbeta), sums, strict=True):
-            total += part_sum.sum(axis=(0, 1))
-    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma.astype(compute), dbeta.astype(compute))
+    dx = np.empty(x.shape, compute)
+    slopes, images, out = (rows(a, len(x)) for a in (dy, x, dx))
+    sums = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)
+    dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
+    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
     return Gradients(dx, None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None)
 
 
@@ -280,20 +271,6 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     return batchnorm.initialize(channels, dtype=dtype)
 
 
-def _images(x: Array, dtype: DType) -> list[slice]:
-    # As many images at a time as fit in a block, at least 8: one by one they take up to 2.5 times
-    # as long.
-    step = max(8, _passes.BLOCK // (math.prod(x.shape[1:]) * dtype.itemsize))
-    return [slice(start, start + step) for start in range(0, len(x), step)]
-
-
-def _rows(images: Array) -> Array:
-    return _passes.rows(images, len(images))
-
-
-def _per_channel(
-    mean: Array, root: Array, gamma: Array | None, channels: int
-) -> tuple[Array, Array, Array]:
-    # Mean, sqrt(variance + epsilon) and gamma over it, each (N, 1, C), from those of groups (N, G)
-    below = _normalize.per_channel(root, channels)
-    return _normalize.per_channel(mean, channels), below, _normalize.scale_of(gamma, below)
+def _moments(cache: Cache) -> _normalize.Moments:
+    root = _normalize.denominator(cache.variance, cache.epsilon, ("image", "group"))
+    return _normalize.Moments(cache.mean, cache.variance, root)

@@ -47,6 +47,8 @@ def test_depthwise_convolution_takes_a_few_blocks(multiplier):
         (batchnorm, (8, 112, 112, 32), {}),
         (batchnorm, (256, 20000), {}),  # few rows of many channels
         (normalization, (16, 50, 50, 64), {"groups": 4}),
+        (normalization, (8, 1, 2**18), {"groups": 1}),
+        (normalization, (30_000, 1, 64), {"groups": 1}),
     ],
 )
 def test_normalizing_takes_a_few_blocks(layer, shape, options):
@@ -55,4 +57,29 @@ def test_normalizing_takes_a_few_blocks(layer, shape, options):
     assert peak - y.nbytes < 4 * MIB
     assert end - y.nbytes < MIB
     gradients, peak, _ = traced(layer.backward, y, cache)
-    assert peak - gradients.x.nbytes < 4 * MIB
+    assert peak - sum(array.nbytes for array in arrays_in(gradients)) < 7 * MIB
+
+
+SIZES = [1, 2, 7, 1000, 2**18 - 1, 1_500_000]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_normalizing_arrays_of_any_shape_keeps_the_promise(seed):
+    """Drawn at the extremes: many images, pixels, channels, groups, or several of them."""
+    draw = np.random.default_rng(seed)
+    shape = (0,)
+    while not 10**6 < np.prod(shape) < 4 * 10**6:
+        shape = tuple(int(size) for size in draw.choice(SIZES, 3))
+    channels = shape[-1]
+    divisors = [g for g in (1, 2, 3, 7, channels // 7, channels) if g and channels % g == 0]
+    groups = int(draw.choice(divisors))
+    x = np.ones(shape, np.float32)
+    x[..., ::2] = draw.choice([0, -1, 30])
+    parameters = [None, np.ones(channels, np.float32)][seed % 2]
+    for layer, options in ((normalization, {"groups": groups}), (batchnorm, {})):
+        (y, cache), peak, end = traced(layer.forward, x, parameters, parameters, **options)
+        assert peak - end <= 2 * x.nbytes + 32 * MIB
+        assert end - y.nbytes <= 2 * x.nbytes + MIB, "more than y and the statistics"
+        gradients, peak, _ = traced(layer.backward, y, cache)
+        results = sum(array.nbytes for array in arrays_in(gradients))
+        assert peak - results <= 2 * x.nbytes + 32 * MIB

@@ -16,7 +16,6 @@ from helpers import (
     normalization_cases,
     same_values,
     says,
-    spied,
     traced,
     untouched,
     variants,
@@ -184,6 +183,44 @@ def test_large_images_and_many_small_ones_are_done_block_by_block(shape, groups)
     g = regrouped(gamma * dy, groups)
     dx = (g - g.mean(axis=0) - x_hat * (g * x_hat).mean(axis=0)) / root
     close(gradients.x, restored(dx, shape, groups))
+
+
+@pytest.mark.parametrize("level", [0, [3, 0, 0, 1000, 0, 0]], ids=["near 0", "far from it"])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize(("tile", "run", "size"), [(2, 1, 1), (6, 6, 100), (13, 12, 500)])
+def test_large_arrays_are_cut_in_any_way(monkeypatch, level, groups, tile, run, size):
+    """In groups' channels, groups, images and rows; and taken about 0 where the mean is near."""
+    x, dy = rng.normal(size=(2, 5, 3, 4, 6))
+    x += level
+    gamma, beta = rng.normal(size=(2, 6))
+    y, cache = normalization.forward(x, gamma, beta, groups=groups)
+    expected = y, *normalization.backward(dy, cache)
+    monkeypatch.setattr(_normalize, "SMALL", 0)
+    monkeypatch.setattr(_normalize, "TILE", tile)
+    monkeypatch.setattr(_passes, "RUN", run)
+    monkeypatch.setattr(_passes, "PASS", size)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "setbufsize", lambda _: None)  # which only takes multiples of 16
+        y, cache = normalization.forward(x, gamma, beta, groups=groups)
+        actual = y, *normalization.backward(dy, cache)
+    for a, b in zip(actual, expected, strict=True):
+        close(a, b, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("deviations", [0, 3.9, 4.1, 300])
+def test_a_variance_is_that_of_float64_wherever_the_mean_is(deviations):
+    x = rng.normal(deviations, 1, (2, 100, 90, 3)).astype(np.float32)
+    _, cache = normalization.forward(x, groups=3)
+    exact = x.astype(float)
+    close(cache.mean.astype(float), exact.mean((1, 2)), scale=deviations + 1, tolerance=2**-23)
+    close(cache.variance.astype(float), exact.var((1, 2)), tolerance=2e-6)
+
+
+def test_squares_that_overflow_are_no_variance():
+    x = np.float32([[1e22, 1e22 + 2e17]]).repeat(10_000, axis=0)[np.newaxis]
+    with np.errstate(all="raise"):
+        y, _ = normalization.forward(x, groups=1)
+    close(y, np.float32([[-1, 1]]).repeat(10_000, axis=0)[np.newaxis], tolerance=0.02)
 
 
 # ---- differences
@@ -453,13 +490,3 @@ def test_channels_must_be_a_positive_integer(function):
         function(0)
     with pytest.raises(TypeError, match=says("channels must be an integer, got 2.5")):
         function(2.5)
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"), [(1, [8, 8, 1]), (431, [8, 8, 1]), (432, [9, 8]), (10**6, [17])]
-)
-def test_8_images_share_a_pass_or_as_many_as_fit_in_a_block(monkeypatch, size, wanted):
-    monkeypatch.setattr(_passes, "BLOCK", size)
-    taken = spied(monkeypatch, _normalize, "statistics", lambda _, x, *__: len(x))
-    normalization.forward(rng.normal(size=(17, 2, 3)), groups=1)  # 48 bytes an image
-    assert taken == wanted
