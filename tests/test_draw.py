@@ -65,6 +65,11 @@ def corner(shape, shift=(0, 0)):
     return tuple(float(shape.get(k)) + d - inside for k, d in zip("xy", shift, strict=True))
 
 
+def kind_of(use, parents):
+    """The class that a cell has itself, or from its group."""
+    return (use.get("class") or parents[use].get("class")).split()[0]
+
+
 def translation(shape):
     return tuple(
         map(float, re.fullmatch(r"translate\((\S+) (\S+)\)", shape.get("transform")).groups())
@@ -78,6 +83,7 @@ def place(text):
 def read(picture, plane=0, planes=1, outputs=True):
     svg = ET.fromstring(str(picture))
     cells, kinds = {}, {}
+    parents = {child: parent for parent in svg.iter() for child in parent}
     for kind in ("input", "output", "padding"):
         found = [use for use in svg.iter(f"{SVG}use") if use.get(f"data-{kind}")]
         assert len(found) % planes == 0
@@ -85,10 +91,9 @@ def read(picture, plane=0, planes=1, outputs=True):
         for use in found[plane * count : (plane + 1) * count]:
             key = kind, place(use.get(f"data-{kind}"))
             assert key not in cells
-            cells[key], kinds[key] = corner(use), use.get("class").split()[0]
+            cells[key], kinds[key] = corner(use), kind_of(use, parents)
     frames = [g for g in svg.iter() if g.get("data-window")]
     frames = frames[plane * len(frames) // planes : (plane + 1) * len(frames) // planes]
-    parents = {child: parent for parent in svg.iter() for child in parent}
     group = [g for g in svg.iter(f"{SVG}g") if g.get("class") == "w"][plane]
     origin = translation(parents[group])
     style, (still, *others) = style_of(svg), [g for g in frames if " s" in g.get("class")]
@@ -104,7 +109,7 @@ def read(picture, plane=0, planes=1, outputs=True):
     rings = [corner(g.find(f"{SVG}rect[@class='wi']")) for g in frames] if outputs else []
     stamps = [g for g in svg.iter(f"{SVG}g") if g.get("data-stamp")]
     counts = [
-        {corner(use): int(use.get("class")[1:]) for use in g}
+        {corner(use): int(kind_of(use, parents)[1:]) for use in g.iter(f"{SVG}use")}
         for g in stamps[plane * len(stamps) // planes : (plane + 1) * len(stamps) // planes]
     ]
     return Seen(cells, kinds, windows, rings, counts)
@@ -286,6 +291,15 @@ def test_words_of_a_transposed_convolution():
     } <= set(shown)
 
 
+def test_lines_that_are_too_long_are_broken_but_no_size():
+    picture = draw.windows(
+        dilated, (6, 7), (2, 3), strides=(1, 2), dilation_rate=(3, 2), animate=False
+    )
+    shown = words(picture)
+    assert 'kernel 2 × 3, strides 1 × 2, padding "same", dilation rate' in shown
+    assert "3 × 2" in shown
+
+
 def test_one_window_has_no_other_beside_it():
     assert "window 0: 3 pixels" in words(draw.windows(conv, 3, 3, animate=False))
     assert "window 0: 3 pixels; dashed: its neighbour" in words(draw.windows(conv, 4, 3))
@@ -459,7 +473,7 @@ def stacks(draw_from, kinds=layers, *, size=(6,), most=3):
 def counted(svg, depth=None):
     """The counts written on cells by their place, of one stage."""
     groups = [g for g in svg.iter() if depth is None or g.get("data-depth") == str(depth)]
-    cells = [shape for group in groups for shape in group if shape.get("data-count")]
+    cells = [shape for group in groups for shape in group.iter() if shape.get("data-count")]
     return {place(shape.get("data-pixel")): int(shape.get("data-count")) for shape in cells}
 
 

@@ -9,15 +9,27 @@ told in slots of time, one per frame, and a few more at the end in which the who
 from __future__ import annotations
 
 import os
+import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 
 from convinsights.draw._style import FONT, INK, STYLE, shade
 
-__all__ = ["MARGIN", "WIDTH", "Canvas", "Picture", "cell", "number", "placed", "squares", "wrapped"]
+__all__ = [
+    "MARGIN",
+    "WIDTH",
+    "Canvas",
+    "Picture",
+    "cell",
+    "number",
+    "placed",
+    "squares",
+    "together",
+    "wrapped",
+]
 
 WIDTH, MARGIN = 480, 12
 MOST_BYTES = 60_000
@@ -96,10 +108,6 @@ class Canvas:
                 f'fill:var(--ink);text-anchor:middle;font-size:{number(font)}px">{label}</text>'
             )
         self.add(f'<defs><g id="{ID}-{name}">{cell(0, 0, size)}{words}</g></defs>')
-
-    def place(self, name: str, x: float, y: float, kind: str, more: str = "") -> None:
-        """Place a cell that is defined."""
-        self.add(placed(name, x, y, kind, more))
 
     def legend(self, y: float, entries: Iterable[tuple[str, str]]) -> float:
         """Explain kinds of cells, as many on a line as there is room for; return the next y."""
@@ -184,8 +192,14 @@ class Canvas:
 
     def picture(self, height: float, title: str, description: str) -> Picture:
         """Return the picture as a value; names in it are its own, on a page with others too."""
-        light = "".join(f"#{ID} {_scoped(k)}{{{a};{b}}}" for k, (a, b, _) in self.styles.items())
-        dark = "".join(f"#{ID} {_scoped(k)}{{{c}}}" for k, (_, _, c) in self.styles.items() if c)
+        used = set(re.findall(r"\w+", " ".join(re.findall(r'class="(.*?)"', "".join(self.parts)))))
+        styles = {
+            kind: style
+            for kind, style in self.styles.items()
+            if used & set(re.findall(r"\.(\w+)", kind)) or kind == "text"
+        }
+        light = "".join(f"#{ID} {_scoped(k)}{{{a};{b}}}" for k, (a, b, _) in styles.items())
+        dark = "".join(f"#{ID} {_scoped(k)}{{{c}}}" for k, (_, _, c) in styles.items() if c)
         motion = "".join(self.moves)
         style = (
             f"#{ID}{{--ink:{INK[0]};font-family:{FONT}}}"
@@ -220,6 +234,16 @@ def placed(name: str, x: float, y: float, kind: str, more: str = "") -> str:
     return f'<use href="#{ID}-{name}" class="{kind}" {_at(x, y)}{more}/>'
 
 
+def together(shapes: Iterable[str]) -> Iterator[str]:
+    """Put cells that are placed into one group for each kind, which is named once."""
+    groups: dict[str, list[str]] = {}
+    for shape in shapes:
+        opening, kind, rest = re.split(r' class="(\w+)"', shape)
+        groups.setdefault(kind, []).append(opening + rest)
+    for kind, members in groups.items():
+        yield f'<g class="{kind}">{"".join(members)}</g>'
+
+
 def cell(x: float, y: float, size: float, kind: str = "", more: str = "") -> str:
     """Return a square of a grid, with a gap to its neighbours."""
     side, gap = number(size - 2), 1
@@ -247,9 +271,9 @@ def number(value: float) -> str:
 
 
 def wrapped(line: str) -> list[str]:
-    """Break a line of words where it is too long for the picture."""
+    """Break a line of words where it is too long for the picture, but no size: 3 × 3."""
     lines = [""]
-    for word in line.split(" "):
+    for word in re.split(r"(?<!×) (?!×)", line):
         longer = f"{lines[-1]} {word}".strip()
         if _extent(longer) > WIDTH - 2 * MARGIN and lines[-1]:
             lines.append(word)

@@ -10,7 +10,7 @@ import numpy as np
 from convinsights import conv
 from convinsights._arguments import Ints, Pad, check_flag
 from convinsights.draw import _words as words
-from convinsights.draw._canvas import WIDTH, Canvas, Picture, number, placed, squares
+from convinsights.draw._canvas import WIDTH, Canvas, Picture, number, placed, squares, together
 from convinsights.draw._layout import Grid, Index
 from convinsights.draw._scenes import MOST_CELLS, Scene, scene
 from convinsights.draw._windows import draw_window, key, telling
@@ -120,7 +120,7 @@ def _lay_out(view: Scene) -> tuple[Grid, Grid, float]:
     high, wide = (1, *geometry.padded_size)[-2:]
     windows, taps = view.reads.shape
     room = WIDTH - 16 - LABEL - GAP
-    size = min(34.0, room / (wide + taps))
+    size = math.floor(min(34, room / (wide + taps)))
     rows, most = (1, *geometry.input_size)[-2], room // LEAST
     if size < LEAST or windows > MOST_CELLS or rows > 10:
         raise ValueError(
@@ -129,13 +129,13 @@ def _lay_out(view: Scene) -> tuple[Grid, Grid, float]:
             f"{wide} + {taps} and {windows}"
         )
     height = size * max(high, windows)
-    left = (WIDTH - LABEL - GAP - size * (wide + taps)) / 2
-    y = 38.0
+    left = (WIDTH - LABEL - GAP - size * (wide + taps)) // 2
+    y = 38
     before = [pair[0] for pair in ((0, 0), *geometry.padding)[-2:]]
     image = Grid(
-        left + before[1] * size, y + (height - high * size) / 2 + before[0] * size, size, size
+        left + before[1] * size, y + (height - high * size) // 2 + before[0] * size, size, size
     )
-    table = Grid(left + wide * size + GAP + LABEL, y + (height - windows * size) / 2, size, size)
+    table = Grid(left + wide * size + GAP + LABEL, y + (height - windows * size) // 2, size, size)
     return image, table, y + height
 
 
@@ -153,15 +153,17 @@ def _labels(canvas: Canvas, view: Scene, image: Grid, table: Grid) -> None:
 def _pixels(canvas: Canvas, view: Scene, grid: Grid) -> None:
     geometry, counts = view.geometry, view.counts
     canvas.define("p0", grid.size, 0)
-    sides = zip(geometry.input_size, geometry.padding, strict=True)
+    sides, shapes = zip(geometry.input_size, geometry.padding, strict=True), []
     for place in product(*(range(-before, size + after) for size, (before, after) in sides)):
         if any(p < 0 or p >= size for p, size in zip(place, geometry.input_size, strict=True)):
-            canvas.place("p0", *grid.at(place), "ze", f' data-padding="{key(place)}"')
+            shapes.append(placed("p0", *grid.at(place), "ze", f' data-padding="{key(place)}"'))
             continue
         pixel = int(np.ravel_multi_index(place, geometry.input_size))
         canvas.define(f"p{pixel + 1}", grid.size, "".join(map(str, place)))
         kind = "px" if counts[pixel] else "un"
-        canvas.place(f"p{pixel + 1}", *grid.at(place), kind, f' data-input="{key(place)}"')
+        more = f' data-input="{key(place)}"'
+        shapes.append(placed(f"p{pixel + 1}", *grid.at(place), kind, more))
+    canvas.add(*together(shapes))
 
 
 def _middle(y: float, grid: Grid) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import groupby
+from math import floor
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from convinsights import receptive_field as fields
 from convinsights._arguments import Array
-from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, placed, squares
+from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, placed, squares, together
 from convinsights.draw._layout import Grid
 from convinsights.draw._style import shade
 from convinsights.draw._windows import key
@@ -76,16 +77,15 @@ def legend(counts: Array, most: int, none: str) -> list[tuple[str, str]]:
 def plane(canvas: Canvas, counts: Array, most: int, what: str) -> float:
     """Draw counts along two axes as a table; return where it ends."""
     rows, columns = counts.shape
-    size = min(34.0, (WIDTH - 2 * MARGIN) / columns)
+    size = floor(min(34, (WIDTH - 2 * MARGIN) / columns))
     check_room(max(counts.shape))
-    grid = Grid((WIDTH - columns * size) / 2, 40, size, size)
+    grid = Grid((WIDTH - columns * size) // 2, 40, size, size)
     canvas.heading(WIDTH / 2, 24, f"{what} {by(counts.shape)}")
     cells(canvas, size, [counts])
     shades(canvas, [counts], most)
     canvas.add(squares(map(grid.at, np.ndindex(*counts.shape)), size, "un"))
-    for place in np.ndindex(*counts.shape):
-        if counts[place]:
-            canvas.add(lit(counts, grid.at(place), place, most))
+    met = (place for place in np.ndindex(*counts.shape) if counts[place])
+    canvas.add(*together(lit(counts, grid.at(place), place, most) for place in met))
     return float(40 + rows * size)
 
 
@@ -96,8 +96,9 @@ def bars(canvas: Canvas, counts: Array, most: int) -> float:
         raise ValueError(
             f"layers must make few enough paths to be seen, at most {MOST} to a pixel, got {most}"
         )
-    size, block = min(34.0, (WIDTH - 2 * MARGIN) / len(counts)), min(26.0, 240 / max(most, 1))
-    left, base = (WIDTH - size * len(counts)) / 2, 50 + most * block
+    size = floor(min(34, (WIDTH - 2 * MARGIN) / len(counts)))
+    block = floor(min(26, 240 / max(most, 1)))
+    left, base = (WIDTH - size * len(counts)) // 2, 50 + most * block
     canvas.heading(WIDTH / 2, 24, f"output {len(counts)}")
     shades(canvas, [counts], most)
     wide, high = number(size - 2), number(block - 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import NamedTuple, TypeAlias
 
 from convinsights.draw._canvas import MARGIN, WIDTH
@@ -42,44 +43,37 @@ def lay_out(view: Scene, top: float, part: str) -> Layout:
 
 def _side_by_side(view: Scene, top: float, part: str) -> Layout:
     geometry = view.geometry
-    padded, small = geometry.padded_size, geometry.output_size
-    room = WIDTH - 2 * MARGIN - GAP
-    size = min(38.0, room / (padded[1] + small[1]), 460 / max(padded[0], small[0]))
-    height = size * max(padded[0], small[0])
-    # A column is at least as wide as the label above it.
-    label = 8.0 * len(f"output {' × '.join(map(str, view.output_size))} {part}")
-    wide = [max(size * count, min(label, room / 2)) for count in (padded[1], small[1])]
-    if view.back:
-        wide.reverse()
-    gap = min(GAP * 1.5, WIDTH - 2 * MARGIN - sum(wide))
-    left = (WIDTH - sum(wide) - gap) / 2
-    middles = left + wide[0] / 2, left + wide[0] + gap + wide[1] / 2
-    if view.back:
-        middles = middles[1], middles[0]
-    y = top + 14
+    shapes = [geometry.padded_size, geometry.output_size]
+    if view.back:  # the input is on the left
+        shapes.reverse()
+    (rows, columns), room = zip(*shapes, strict=True), WIDTH - 2 * MARGIN - GAP
+    size = floor(min(38, room / sum(columns), 460 / max(rows)))
+    # A grid has at least the room of the label above it.
+    label = 8 * len(f"output {' × '.join(map(str, view.output_size))} {part}")
+    wide = [max(size * count, min(label, room // 2)) for count in columns]
+    gap = min(3 * GAP // 2, WIDTH - 2 * MARGIN - sum(wide))
+    left = (WIDTH - sum(wide) - gap) // 2
     corners = [
-        (middle - size * count / 2, y + (height - size * rows) / 2)
-        for middle, (rows, count) in zip(middles, (padded, small), strict=True)
+        (x + (width - size * count) // 2, top + 14 + size * (max(rows) - high) // 2)
+        for x, width, high, count in zip(
+            (left, left + wide[0] + gap), wide, rows, columns, strict=True
+        )
     ]
-    (before_y, _), (before_x, _) = geometry.padding
-    x0, y0 = corners[0]
-    large = Grid(x0 + before_x * size, y0 + before_y * size, size, size)
-    return Layout(large, Grid(*corners[1], size, size), y + height)
+    if view.back:
+        corners.reverse()
+    (x, y), (before_y, before_x) = corners[0], (before for before, _ in geometry.padding)
+    large = Grid(x + before_x * size, y + before_y * size, size, size)
+    return Layout(large, Grid(*corners[1], size, size), top + 14 + size * max(rows))
 
 
 def _flat(view: Scene, top: float, part: str) -> Layout:
-    geometry = view.geometry
-    (padded,), (stride,), ((before, after),) = (
-        geometry.padded_size,
-        geometry.strides,
-        geometry.padding,
-    )
-    size = min(38.0, (WIDTH - 2 * MARGIN) / padded)
-    x = (WIDTH - size * padded) / 2 + before * size
+    (padded,), (stride,) = view.geometry.padded_size, view.geometry.strides
+    ((before, after),) = view.geometry.padding
+    size = floor(min(38, (WIDTH - 2 * MARGIN) / padded))
+    x = (WIDTH - size * padded) // 2 + before * size
     # The cell of a window stands at its middle; where zeros are in front only, at its last tap.
-    middle = 0.0 if before and not after else (view.span[0] - 1) / 2 - before
-    y, lower = top + 14, top + 14 + size + 66
-    rows = (lower, y) if view.back else (y, lower)
-    large = Grid(x, rows[0], size, size)
+    middle = 0 if before and not after else (view.span[0] - 1) / 2 - before
+    upper, lower = top + 14, top + 14 + size + 66
+    rows = (lower, upper) if view.back else (upper, lower)
     small = Grid(x + middle * size, rows[1], size, size * stride)
-    return Layout(large, small, lower + size + 22)
+    return Layout(Grid(x, rows[0], size, size), small, lower + size + 22)

@@ -17,7 +17,7 @@ from convinsights._arguments import (
     to_integers,
 )
 from convinsights._stacks import Layers, Step, Sum, as_stack, plan
-from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, Picture, number, squares
+from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, Picture, number, squares, together
 from convinsights.draw._counts import (
     Stacked,
     bars,
@@ -107,7 +107,7 @@ def receptive_field(
         canvas.add(squares([row.at((i,)) for i in range(len(stage))], row.size, "un"))
         lines = _lines(rows, counts, stack, sizes, depth) if depth < len(stack) else ""
         seen = [lit(stage, row.at((i,)), (i,), most) for i in np.flatnonzero(stage).tolist()]
-        canvas.add(f'<g class="o o{frame}" data-depth="{depth}">', lines, *seen, "</g>")
+        canvas.add(f'<g class="o o{frame}" data-depth="{depth}">', lines, *together(seen), "</g>")
         if canvas.frames:
             canvas.show_from(frame)
             canvas.text(WIDTH / 2, end, f"{words}, by {paths(stage)}", f"n d{frame}")

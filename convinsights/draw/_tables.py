@@ -60,12 +60,12 @@ def array(x: Array, *, title: str = "array") -> Picture:
     rows, count = table = numbers.shape
     labels = [_label(value) for value in numbers.ravel()]
     longest = max(map(len, labels))
-    size = min(max(44.0, 8.4 * longest + 4), (WIDTH - 2 * MARGIN) / count, 640 / rows)
+    size = math.floor(min(max(44, 8.4 * longest + 4), (WIDTH - 2 * MARGIN) / count, 640 / rows))
     if size < LEAST:
         raise ValueError(
             f"x must be small enough to be seen, at most 64 columns and 90 rows, got shape {table}"
         )
-    canvas, grid = Canvas(), Grid((WIDTH - size * count) / 2, 40, size, size)
+    canvas, grid = Canvas(), Grid((WIDTH - size * count) // 2, 40, size, size)
     most = float(np.abs(numbers).max())
     parts = np.abs(numbers) / most if most else numbers
     levels = (np.ceil(LEVELS * parts) * np.sign(numbers)).astype(int)
@@ -140,7 +140,7 @@ def matrix(
     outputs = conv.output_shape((1, *shape), kernel.shape, **options)
     rows, inputs = math.prod(outputs[1:]), math.prod(shape)
     both = rows + inputs <= BESIDE
-    size = min(38.0, (WIDTH - 2 * MARGIN - GAP * both) / (inputs + rows * both))
+    size = math.floor(min(38, (WIDTH - 2 * MARGIN - GAP * both) / (inputs + rows * both)))
     if max(rows, inputs) > MOST_CELLS:
         raise ValueError(
             f"input_shape must make a matrix that can be seen, at most {MOST_CELLS} × "
@@ -154,13 +154,13 @@ def matrix(
     canvas = Canvas(rows if check_flag("animate", animate) else 0)
     canvas.show_each()
     height = size * (max(rows, inputs) if both else rows)
-    left = (WIDTH - size * (inputs + rows * both) - GAP * both) / 2
-    first = Grid(left, 38 + (height - rows * size) / 2, size, size)
-    second = Grid(left + inputs * size + GAP, 38 + (height - inputs * size) / 2, size, size)
+    left = (WIDTH - size * (inputs + rows * both) - GAP * both) // 2
+    first = Grid(left, 38 + (height - rows * size) // 2, size, size)
+    second = Grid(left + inputs * size + GAP, 38 + (height - inputs * size) // 2, size, size)
     _weights(canvas, first, dense, weights, "M", "w", (0, size))
     if both:
         _weights(canvas, second, dense.T, weights.T, "Mᵀ", "t", (size, 0))
-    y = 38 + height + 28
+    y = 66.0 + height
     shown = [_row(row, entries, both) for row, entries in enumerate(weights)]
     canvas.text(WIDTH / 2, y, shown[rows // 2], "g")
     for frame in range(canvas.frames):

@@ -15,7 +15,16 @@ import numpy as np
 
 from convinsights._arguments import Ints, check_flag
 from convinsights.draw import _words as words
-from convinsights.draw._canvas import WIDTH, Canvas, Picture, cell, number, placed, squares
+from convinsights.draw._canvas import (
+    WIDTH,
+    Canvas,
+    Picture,
+    cell,
+    number,
+    placed,
+    squares,
+    together,
+)
 from convinsights.draw._layout import Grid, Index, Layout, lay_out
 from convinsights.draw._scenes import Scene, scene
 
@@ -114,13 +123,12 @@ def _plane(
     _labels(canvas, view, layout, view.parts[part])
     _image(canvas, view, large)
     if view.back:
-        for window in windows:
-            _cell(canvas, small, "px", "input", window)
+        canvas.add(*together([_cell(small, "px", "input", window) for window in windows]))
         _stamps(canvas, view, large, windows)
     else:
         canvas.add(squares([small.at(window) for window in windows], small.size, "bl"))
         for frame, window in enumerate(windows):
-            _cell(canvas, small, f"ou o o{frame}", "output", window)
+            canvas.add(_cell(small, f"ou o o{frame}", "output", window))
     for frame, window in enumerate(windows):
         if canvas.frames or frame == still:
             kind = f"f d{frame}" + " s" * (frame == still)
@@ -149,14 +157,16 @@ def _image(canvas: Canvas, view: Scene, grid: Grid) -> None:
     # The large grid: every pixel, and the padding around it
     geometry, counts = view.geometry, view.counts
     sides = zip(geometry.input_size, geometry.padding, strict=True)
+    shapes = []
     for place in product(*(range(-before, size + after) for size, (before, after) in sides)):
         if any(p < 0 or p >= size for p, size in zip(place, geometry.input_size, strict=True)):
-            _cell(canvas, grid, "ze", "padding", place, "c" if view.back else "zero")
+            shapes.append(_cell(grid, "ze", "padding", place, "c" if view.back else "zero"))
         elif view.back:
-            _cell(canvas, grid, "bl", "output", place)
+            shapes.append(_cell(grid, "bl", "output", place))
         else:
             pixel = np.ravel_multi_index(place, geometry.input_size)
-            _cell(canvas, grid, "px" if counts[pixel] else "un", "input", place)
+            shapes.append(_cell(grid, "px" if counts[pixel] else "un", "input", place))
+    canvas.add(*together(shapes))
 
 
 def _stamps(canvas: Canvas, view: Scene, grid: Grid, windows: list[Index]) -> None:
@@ -169,7 +179,7 @@ def _stamps(canvas: Canvas, view: Scene, grid: Grid, windows: list[Index]) -> No
             counts[pixel] += 1
             place = grid.at(np.unravel_index(pixel - 1, geometry.input_size))
             shapes.append(placed(f"k{counts[pixel]}", *place, f"k{counts[pixel]}"))
-        canvas.add(f'<g class="o o{frame}" data-stamp="{key(window)}">', *shapes, "</g>")
+        canvas.add(f'<g class="o o{frame}" data-stamp="{key(window)}">', *together(shapes), "</g>")
 
 
 def draw_window(
@@ -234,8 +244,8 @@ def _beam(view: Scene, layout: Layout, window: Index) -> str:
     return f'<path class="be" d="{path}"/>'
 
 
-def _cell(canvas: Canvas, grid: Grid, kind: str, what: str, place: Index, name: str = "c") -> None:
-    canvas.place(name, *grid.at(place), kind, f' data-{what}="{key(place)}"')
+def _cell(grid: Grid, kind: str, what: str, place: Index, name: str = "c") -> str:
+    return placed(name, *grid.at(place), kind, f' data-{what}="{key(place)}"')
 
 
 def key(place: Index) -> str:
