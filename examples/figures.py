@@ -17,6 +17,9 @@ from convinsights import conv, depthwise, dilated, draw, transposed, unary
 from convinsights.receptive_field import Layer
 
 FOLDER = Path(__file__).parent / "figures"
+with np.load(Path(__file__).parent / "data" / "digits.npz") as data:
+    SEVEN = data["images"][7].astype(int)
+UPRIGHT = np.array([[-1, 0, 1]] * 3)
 STRIDED = [Layer(3, strides=2, padding=1)] * 3
 
 
@@ -26,6 +29,23 @@ def with_rates(*rates: int) -> list[Layer]:
 
 def larger(taps: int) -> list[Layer]:
     return [Layer(taps, strides=2, transposed=True)]
+
+
+def edges(*kernels: np.ndarray) -> np.ndarray:
+    """Add up what the kernels find in the seven, one as it is and several without their signs."""
+    taps = np.stack(kernels, axis=-1)[:, :, None]
+    y, _ = conv.forward(SEVEN.reshape(1, 8, 8, 1), taps, padding="same")
+    return (y if len(kernels) == 1 else abs(y)).sum(axis=(0, 3)).astype(int)
+
+
+def seen(*rates: int) -> np.ndarray:
+    """Leave of the seven what output pixel (3, 4) of a stack depends on."""
+    price = np.zeros((1, 8, 8, 1))
+    price[0, 3, 4] = 1
+    for rate in rates:
+        _, cache = dilated.forward(price, np.ones((3, 3, 1, 1)), dilation_rate=rate)
+        price = dilated.backward(price, cache).x
+    return SEVEN * (price[0, :, :, 0] > 0)
 
 
 PICTURES: dict[str, Callable[[], str]] = {
@@ -40,6 +60,10 @@ PICTURES: dict[str, Callable[[], str]] = {
     "overlap": lambda: str(draw.overlaps([larger(3)] * 2, (4, 4))),
     "overlap-even": lambda: str(draw.overlaps([larger(4)] * 2, (4, 4))),
     "norms": scenes.averaged,
+    "seven": lambda: str(draw.array(SEVEN, title="a seven")),
+    "edges": lambda: str(draw.array(edges(UPRIGHT), title="its upright edges")),
+    "strength": lambda: str(draw.array(edges(UPRIGHT, UPRIGHT.T), title="how much edge")),
+    "seen": lambda: str(draw.array(seen(2, 2, 2), title="what rates 2, 2, 2 see of a seven")),
     **curves.PLOTS,
     "normalized": scenes.normalized,
     "shortcut": scenes.shortcut,

@@ -79,9 +79,10 @@ def test_every_link_leads_to_a_file_and_its_heading(page):
 
 
 @EACH_OF_THE_COURSE
-def test_a_page_begins_with_a_picture_and_has_its_parts_in_order(page):
+def test_a_page_begins_with_a_moving_picture_and_has_its_parts_in_order(page):
     opening, *sections = re.split(r"^## ", read(page), flags=re.MULTILINE)
-    assert "](figures/" in opening
+    picture = re.search(r"\]\((figures/.*?)\)", opening)
+    assert "animat" in read(EXAMPLES / picture[1])
     names = [section.partition("\n")[0] for section in sections]
     first, last = ["Question", "By hand", "The law", "By machine"], ["What to remember"]
     assert [name.partition(",")[0] for name in names[:4]] == first
