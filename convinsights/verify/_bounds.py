@@ -27,7 +27,7 @@ from convinsights.verify._factors import check_module
 from convinsights.verify._formats import Kind, Numbers
 from convinsights.verify._normalized import normalized
 from convinsights.verify._precision import NORMALIZATIONS, Precision
-from convinsights.verify._sums import exact, of_sums
+from convinsights.verify._sums import of_sums, peak
 from convinsights.verify._transforms import lost
 
 __all__ = ["Precision", "allowances", "bounds", "error_bound", "rounded"]
@@ -163,11 +163,15 @@ def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
     """
     arguments = case.module, case.arrays, case.settings
     dy, truth = case.dy if gradients else None, case.truth
-    integers = case.integers and precision.algorithm == "direct"
-    integers = integers and case.module not in NORMALIZATIONS
-    if precision.stored.integers or (integers and exact(*arguments, precision, dy)):
-        names = truth if gradients else ["y"]
-        return {name: precision.final(np.zeros(truth[name].shape), truth[name]) for name in names}
+    sums = case.module not in NORMALIZATIONS
+    integers = case.integers and sums and precision.algorithm == "direct"
+    if integers or precision.stored.integers:
+        most = peak(*arguments, precision, dy)
+        zeros = {name: np.zeros(truth[name].shape) for name in (truth if gradients else ["y"])}
+        if most <= precision.result.exact:
+            return zeros
+        if most < np.inf or precision.stored.integers:
+            return {name: precision.final(zero, truth[name]) for name, zero in zeros.items()}
     both = 1 + 2.0**-53 / precision.unit
     own = _unrounded(*arguments, precision, dy, integers)
     return {name: precision.final(both * bound, truth[name]) for name, bound in own.items()}

@@ -30,9 +30,9 @@ from convinsights import depthwise_separable
 from convinsights._arguments import Array
 from convinsights.verify._cases import Outcome, apply
 from convinsights.verify._precision import FACTOR, Precision
-from convinsights.verify._terms import peaks, roundings
+from convinsights.verify._terms import largest, peaks, roundings
 
-__all__ = ["exact", "of_sums"]
+__all__ = ["of_sums", "peak"]
 
 
 def of_sums(
@@ -78,7 +78,7 @@ def _of_operands(
     if not precision.coarser:
         return result
     factors = [a for a in (*arrays[:-1], dy) if a is not None]
-    most, terms = max(_largest(a) for a in factors), max(float(n.max()) for n in counts.values())
+    most, terms = max(largest(a) for a in factors), max(float(n.max()) for n in counts.values())
     squares: Outcome = {}
     # Errors of a value that comes again and again add up like one.
     if precision.probabilistic and steps == 1 and terms > FACTOR**2 and all(map(_varied, factors)):
@@ -91,16 +91,17 @@ def _of_operands(
     return result
 
 
-def exact(
+def peak(
     module: ModuleType,
     arrays: Sequence[Any],
     settings: dict[str, Any],
     precision: Precision,
     dy: Array | None,
-) -> bool:
-    """Tell whether all sums of these integers are exact, at a glance."""
-    most = max(peaks(module, arrays, settings, dy).values())
-    return most <= _exact_limit(module, arrays, precision, dy)
+) -> float:
+    """Return the largest sum of magnitudes, infinite where sums of integers need not be exact."""
+    limit = _exact_limit(module, arrays, precision, dy)
+    most = peaks(module, arrays, settings, dy, min(limit, precision.result.exact)).values()
+    return max(most) if sum(most) < np.inf and max(most) <= limit else np.inf
 
 
 def _exact_limit(
@@ -111,14 +112,10 @@ def _exact_limit(
         numbers = precision.summed, precision.stored, precision.operands
         return min(each.exact for each in numbers)
     if precision.coarser and any(
-        _largest(a) > precision.operands.exact for a in (*arrays[:-1], dy) if a is not None
+        largest(a) > precision.operands.exact for a in (*arrays[:-1], dy) if a is not None
     ):
         return 0.0
     return precision.summed.exact
-
-
-def _largest(array: Array) -> float:
-    return float(np.abs(array).max(initial=0, where=np.isfinite(array)))
 
 
 def _varied(array: Array) -> bool:

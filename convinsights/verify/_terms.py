@@ -15,6 +15,7 @@ it bounds every sum of products, and of squares it gives the norms of what is mu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from types import ModuleType
@@ -27,7 +28,7 @@ from convinsights._arguments import Array, per_axis
 from convinsights._geometry import Geometry
 from convinsights.verify._cases import Outcome
 
-__all__ = ["Layer", "roundings"]
+__all__ = ["Layer", "largest", "peaks", "roundings"]
 
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Layer(NamedTuple):
         parts = self._grouped(values)
         taps = tuple(range(parts.ndim - 3))
         of_columns, of_rows = (parts.sum(axis=(*taps, axis)) for axis in (-2, -1))
-        return self._in_order(_largest(of_columns), _largest(of_rows))
+        return self._in_order(largest(of_columns), largest(of_rows))
 
     def tap_norms(self) -> tuple[Array, Array]:
         """Return, for y and dx, the largest norm of a tap over the channels, (taps, G)."""
@@ -161,33 +162,45 @@ def _outer(axes: Sequence[Array]) -> Array:
     return reduce(np.multiply.outer, axes)
 
 
-def _largest(sums: Array) -> float:
-    return float(sums.max(initial=0))
+def largest(array: Array) -> float:
+    """Return the largest magnitude, without an array of them all; infinite beside a nan."""
+    most = max(float(array.max(initial=0)), -float(array.min(initial=0)))
+    return most if most < math.inf else math.inf
 
 
 def peaks(
-    module: ModuleType, arrays: Sequence[Any], settings: dict[str, Any], dy: Array | None
+    module: ModuleType,
+    arrays: Sequence[Any],
+    settings: dict[str, Any],
+    dy: Array | None,
+    enough: float = 0.0,
 ) -> dict[str, float]:
-    """Return what no sum of magnitudes exceeds, result by result, without forming any."""
-    absolute: list[Any] = [None if a is None else np.abs(a) for a in arrays]
-    x, kernel, *others, bias = absolute
+    """Return what no sum of magnitudes exceeds, result by result, without forming any.
+
+    Less than `enough` will do: how much less is of no interest then.
+    """
+    x, kernel, *others, bias = arrays
     layer = Layer.of(module, x, kernel, settings)
-    of_y, of_dx = layer.over(kernel)
-    result, between = {"y": of_y * _largest(x)}, 0.0
+    of_y, of_dx = layer.over(np.abs(kernel))
+    result, between = {"y": of_y * largest(x)}, 1.0
     if others:
-        pointwise = others[0].reshape(others[0].shape[-2:])
-        first, between = result["y"], _largest(pointwise.sum(axis=1))
-        result["y"] = first * _largest(pointwise.sum(axis=0))
+        pointwise = np.abs(others[0]).reshape(others[0].shape[-2:])
+        first, between = result["y"], largest(pointwise.sum(axis=1))
+        result["y"] = first * largest(pointwise.sum(axis=0))
     if bias is not None:
-        result["y"] += _largest(bias)
+        result["y"] += largest(bias)
     if dy is None:
         return result
-    dy = np.abs(dy)
-    most, of_bias = _largest(dy), _largest(dy.reshape(-1, dy.shape[-1]).sum(axis=0))
-    of_kernel = _largest(x.reshape(-1, x.shape[-1]).sum(axis=0))
+    most = largest(dy) * between
+
+    def total(images: Array, factor: float) -> float:
+        # Of the values of any one channel, times a factor
+        crude: float = math.prod(images.shape[:-1]) * largest(images) * factor
+        if crude <= enough:
+            return crude
+        return largest(np.abs(images).reshape(-1, images.shape[-1]).sum(axis=0)) * factor
+
+    result |= {"dx": of_dx * most, "dbias": total(dy, 1.0)}
     if not others:
-        kernels = {"dkernel": min(of_kernel * most, of_bias * _largest(x))}
-    else:
-        most *= between
-        kernels = {"ddepthwise_kernel": of_kernel * most, "dpointwise_kernel": first * of_bias}
-    return result | {"dx": of_dx * most, **kernels, "dbias": of_bias}
+        return result | {"dkernel": min(total(x, most), total(dy, largest(x)))}
+    return result | {"ddepthwise_kernel": total(x, most), "dpointwise_kernel": total(dy, first)}

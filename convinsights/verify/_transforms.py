@@ -183,4 +183,5 @@ def _image_norm(images: Array, groups: int) -> float:
 
 def _channel_norm(images: Array) -> float:
     # The largest of all channels, over all images
-    return math.sqrt(np.einsum("...c,...c->c", images, images).max(initial=0))
+    pixels = images.reshape(-1, images.shape[-1])
+    return math.sqrt(np.einsum("pc,pc->c", pixels, pixels).max(initial=0))

@@ -1,0 +1,71 @@
+"""What a verdict can see: whether its bounds are smaller than what could be wrong.
+
+The least that a kernel forgets is one product of one sum: an average one is the average of the one
+array times that of the other (zeros counted too), |x| |kernel| in y, |dy| |kernel| in dx, |x| |dy|
+in dkernel, and |dy| in dbias. In a normalization it is one value out of the m of a mean. Where that
+is more than what the result may be off by, forgetting it is seen.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from convinsights import batchnorm, depthwise_separable
+from convinsights._arguments import Array
+from convinsights.verify._cases import Case
+from convinsights.verify._precision import NORMALIZATIONS
+
+__all__ = ["average_products", "says_something", "seen"]
+
+
+def average_products(case: Case) -> dict[str, float]:
+    """Return how large one average product is in every result."""
+    if case.module in NORMALIZATIONS:
+        return _of_normalization(case)
+    x, kernel, *others, _ = (_average(a) for a in case.arrays)
+    dy = _average(case.dy)
+    if case.module is depthwise_separable:
+        (pointwise,) = others
+        return {
+            "y": x * kernel * pointwise,
+            "dx": dy * pointwise * kernel,
+            "ddepthwise_kernel": x * dy * pointwise,
+            "dpointwise_kernel": x * kernel * dy,
+            "dbias": dy,
+        }
+    return {"y": x * kernel, "dx": dy * kernel, "dkernel": x * dy, "dbias": dy}
+
+
+def seen(case: Case, name: str, allowed: Array) -> Array:
+    """Tell, output by output, whether one forgotten average product would be seen."""
+    result: Array = allowed < average_products(case)[name]
+    return result
+
+
+def says_something(case: Case, name: str, allowed: Array) -> bool:
+    """Tell whether half of a result's values, at least, are larger than what it may be off by."""
+    least = np.maximum(np.abs(case.truth[name]), average_products(case)[name])
+    return allowed.size == 0 or float(np.mean((allowed < least) | (allowed == 0))) >= 0.5
+
+
+def _of_normalization(case: Case) -> dict[str, float]:
+    x, gamma, beta, *statistics = case.arrays
+    y, dx = case.truth["y"], case.truth["dx"]
+    count = 1
+    if case.module is batchnorm:
+        count = math.prod(x.shape[:-1]) if statistics == [None] else 1
+    else:
+        count = x[0].size // case.settings["groups"] if len(x) else 1
+    scaled, dy = _average(y if beta is None else y - beta), _average(case.dy)
+    scale = 1.0 if gamma is None else _average(gamma)
+    normal = scaled / scale if scale else 0.0
+    return {"y": scaled / count, "dx": _average(dx) / count, "dgamma": dy * normal, "dbeta": dy}
+
+
+def _average(array: Array | None) -> float:
+    # Of the magnitudes, as far as they are finite
+    if array is None or not array.size:
+        return 0.0
+    return float(np.abs(array).mean(where=np.isfinite(array)))
