@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from right_kernels import MODULES as LINEAR
+from right_kernels import RIGHT, kernel_of
 
 from convinsights import (
     batchnorm,
@@ -11,7 +13,7 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights._concepts import defaults
+from convinsights._concepts import defaults, name_of
 from convinsights.verify import _bounds as bounds
 from convinsights.verify._cases import Case, apply
 from convinsights.verify._precision import Precision
@@ -331,3 +333,78 @@ def test_no_sum_of_magnitudes_exceeds_its_peak(module, shapes, settings):
         if dy.size:  # and it is one that is reached, or nearly
             assert most[name] < 25 * magnitude.max()
     assert peaks(module, arrays, settings, None) == {"y": most["y"]}
+
+
+# ---- kernels that are right in what they claim, and the same with one tap forgotten
+
+
+GEOMETRIES = [  # x, the taps of the kernel, hyperparameters
+    ((2, 9), (3,), {"padding": "same"}),
+    ((2, 11), (4,), {"strides": 2, "padding": ((2, 1),), "dilation_rate": 2}),
+    ((2, 6, 7), (3, 3), {"padding": 1}),
+    ((2, 5, 9), (3, 1), {"padding": "same"}),
+    ((1, 8, 7), (3, 2), {"strides": (2, 1), "padding": ((0, 1), (1, 0)), "dilation_rate": (1, 2)}),
+    ((1, 4, 5, 3), (3, 3, 3), {"padding": "same"}),
+]
+
+
+def layer_cases(module, precision):
+    """Small integers first, then normal deviates that can be held, in every geometry."""
+    draw = np.random.default_rng(3)
+    for (images, *size), taps, given in GEOMETRIES:
+        groups = 1 if module in (depthwise, unary) else 2
+        kernel = {
+            depthwise: (*taps, 4, 2),
+            unary: (4, 6),
+            transposed: (*taps, 3, 4),
+        }.get(module, (*taps, 4 // groups, 6))
+        settings = defaults(module) | given
+        settings |= {"groups": groups} if "groups" in settings else {}
+        if module is unary:
+            settings = {"strides": given.get("strides", 1)}
+        x_shape = (images, *size, 4)
+        y_shape = module.output_shape(x_shape, kernel, **settings)
+        shapes = x_shape, kernel, y_shape[-1:], y_shape
+        for integers in (True, False):
+            if integers:
+                arrays = [draw.integers(-2, 3, shape).astype(float) for shape in shapes]
+            elif precision.stored.integers:
+                continue
+            else:
+                arrays = [precision.stored.rounded(draw.normal(size=s)) for s in shapes]
+                arrays = [a.astype(float) for a in arrays]
+            yield Case(module, "", tuple(arrays[:3]), settings, arrays[3], integers)
+
+
+def results(kernel, case, precision):
+    """y and the gradients, called with what carries the numbers."""
+    forward, backward = kernel
+    arrays = [precision.stored.rounded(a) for a in case.arrays]
+    y = forward(*arrays, **case.settings)
+    gradients = backward(precision.stored.rounded(case.dy), *arrays, **case.settings)
+    return dict(zip(("y", "dx", "dkernel", "dbias"), (y, *gradients), strict=True))
+
+
+def may_miss(name, result, integers, rank):
+    """Where a product of average size is less than what may come of so many roundings."""
+    if name.startswith("winograd"):
+        return rank == 3 and result != "y"
+    few_bits = name == "float8 operands" or (name == "float16 sums" and result == "dkernel")
+    return few_bits and not integers
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("module", LINEAR, ids=name_of)
+def test_right_kernels_stay_within_and_forgetful_ones_do_not(name, module):
+    claims, arithmetic, store = RIGHT[name]
+    precision = Precision.of(module, **({"dtype": np.float32} | claims))
+    right, forgetful = (kernel_of(module, arithmetic, store, dropped=d) for d in (False, True))
+    for case in layer_cases(module, precision):
+        allowed = bounds.allowances(case, precision, gradients=True)
+        for result, got in results(right, case, precision).items():
+            assert got.dtype == precision.result.carrier
+            assert (abs(got - case.truth[result]) <= allowed[result]).all(), (result, case)
+        for result, got in results(forgetful, case, precision).items():
+            off = abs(got.astype(float) - case.truth[result])
+            if result != "dbias" and not may_miss(name, result, case.integers, case.rank):
+                assert (off > allowed[result]).any(), (result, case)
