@@ -212,6 +212,10 @@ class Numbers:
         """Whether they are integers."""
         return self.unit == 0
 
+    def holds(self, array: Array) -> bool:
+        """Tell whether all elements are such numbers, or not finite."""
+        return bool(((self.rounded(array) == array) | ~np.isfinite(array)).all())
+
     def rounded(self, array: Array) -> Array:
         """Return the nearest of these numbers to every one, in an array of the carrier.
 

@@ -71,14 +71,17 @@ def _of_operands(
     magnitudes: Outcome,
     counts: Outcome,
 ) -> Outcome:
-    # What comes of rounding the operands, and of two steps what is stored in between
+    # What comes of rounding the operands, and of two steps what is stored in between: that is the
+    # only operand to be rounded where the arrays can be held as they are.
     steps, between = (2, precision.rounding) if module is depthwise_separable else (1, 0.0)
-    off = (1 + precision.coarser) ** (2 * steps) * (1 + between) - 1
-    result = {name: off * magnitude for name, magnitude in magnitudes.items()}
-    if not precision.coarser:
-        return result
     factors = [a for a in (*arrays[:-1], dy) if a is not None]
-    most, terms = max(largest(a) for a in factors), max(float(n.max()) for n in counts.values())
+    held = not precision.coarser or all(map(precision.operands.holds, factors))
+    times = steps - 1 if held else 2 * steps
+    off = (1 + precision.coarser) ** times * (1 + between) - 1
+    result = {name: off * magnitude for name, magnitude in magnitudes.items()}
+    if not precision.coarser or not times:
+        return result
+    most, terms = max(map(largest, factors)), max(float(n.max()) for n in counts.values())
     squares: Outcome = {}
     # Errors of a value that comes again and again add up like one.
     if precision.probabilistic and steps == 1 and terms > FACTOR**2 and all(map(_varied, factors)):
@@ -111,11 +114,9 @@ def _exact_limit(
     if module is depthwise_separable:
         numbers = precision.summed, precision.stored, precision.operands
         return min(each.exact for each in numbers)
-    if precision.coarser and any(
-        largest(a) > precision.operands.exact for a in (*arrays[:-1], dy) if a is not None
-    ):
-        return 0.0
-    return precision.summed.exact
+    factors = (a for a in (*arrays[:-1], dy) if a is not None)
+    held = not precision.coarser or all(map(precision.operands.holds, factors))
+    return precision.summed.exact if held else 0.0
 
 
 def _varied(array: Array) -> bool:
