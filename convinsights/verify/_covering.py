@@ -17,7 +17,7 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,9 +30,8 @@ __all__ = ["Covering", "Factor", "Row", "Rule"]
 Row = dict[str, Any]
 Combination = tuple[tuple[str, Any], ...]
 
-# Orders of the factors that are tried for a row (one alone makes arrays a tenth longer), and how
-# many if none of them comes to an end within the rules.
-ORDERS, MOST_ORDERS = 3, 300
+# Orders of the factors that are tried for a row before rules are believed to leave no way.
+ORDERS = 300
 
 
 class Factor(NamedTuple):
@@ -89,16 +88,11 @@ class Covering:
             if not missing[tuple(seed)]:
                 continue
             start = dict(map(self._split, seed))
-            made: list[dict[int, int]] = []
-            for tried in range(MOST_ORDERS):
-                if tried >= ORDERS and made:
-                    break
-                made += filter(None, [self._filled(start, missing, strength, rng)])
-            if not made:  # rules that only together leave no way
-                continue
-            best = max(made, key=lambda row: self._gain(row, missing, strength))
-            self._strike(best, missing, strength)
-            rows.append(self._row(best))
+            tries = (self._filled(start, missing, strength, rng) for _ in range(ORDERS))
+            row = next((row for row in tries if row is not None), None)
+            if row is not None:
+                self._strike(row, missing, strength)
+                rows.append(self._row(row))
         return rows
 
     # -- combinations, as indices of levels counted through all factors ------------------------
@@ -181,16 +175,9 @@ class Covering:
         gains: Array = part[(slice(None), *where)].sum(axis=1)
         return gains
 
-    def _combinations(self, row: Mapping[int, int], strength: int) -> Iterator[tuple[int, ...]]:
-        have = [self.starts[i] + level for i, level in sorted(row.items())]
-        return itertools.combinations(have, strength)
-
-    def _gain(self, row: Mapping[int, int], missing: Array, strength: int) -> int:
-        where = tuple(np.array(list(self._combinations(row, strength))).T)
-        return int(missing[where].sum())
-
     def _strike(self, row: Mapping[int, int], missing: Array, strength: int) -> None:
-        where = np.array(list(self._combinations(row, strength))).T
+        have = [self.starts[i] + level for i, level in row.items()]
+        where = np.array(list(itertools.combinations(have, strength))).T
         for order in itertools.permutations(where):
             missing[order] = False
 

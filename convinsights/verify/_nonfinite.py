@@ -93,10 +93,10 @@ def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> No
 
 def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
     # Which elements of each result must not be finite, and which need not be.
+    truth = apply(case.module, case.arrays, case.settings, case.dy)
     if case.module in NORMALIZATIONS:
-        truth = apply(case.module, case.arrays, case.settings, case.dy)
-        spoilt = {name: ~np.isfinite(result) for name, result in truth.items()}
-        return spoilt, spoilt
+        reached = {name: ~np.isfinite(result) for name, result in truth.items()}
+        return reached, reached
     names = [*case.names, "dy"]
     arrays: list[Any] = [None if a is None else np.ones_like(a) for a in (*case.arrays, case.dy)]
     other = 0 if names[place] == "bias" else names.index("bias")
@@ -115,7 +115,8 @@ def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]
         exact = (result == "y" and names[place] == "x") or (result, names[place]) == ("dx", "dy")
         if not exact:
             lines = tuple(range(count.ndim - (2 if "kernel" in result else 1)))
-            may[result] = np.broadcast_to(must[result].any(axis=lines, keepdims=True), count.shape)
+            there = must[result] | ~np.isfinite(truth[result])
+            may[result] = np.broadcast_to(there.any(axis=lines, keepdims=True), count.shape)
     return must, may
 
 

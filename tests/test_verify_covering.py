@@ -1,0 +1,133 @@
+"""verify's cases: every combination of settings that is possible, and why others are not."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convinsights._concepts import defaults, name_of
+from convinsights.verify import _cases as cases
+from convinsights.verify import _plan as plans
+from convinsights.verify._covering import Covering, Factor, Rule
+from convinsights.verify._factors import MODULES, NORMALIZATIONS, Space, covering, rows
+from convinsights.verify._precision import Precision
+
+EVERY = [(module, rank) for module in MODULES for rank in (1, 2, 3)]
+NAMED = [f"{name_of(module)}-{rank}-D" for module, rank in EVERY]
+
+
+def combinations(row, strength):
+    return set(itertools.combinations(row.items(), strength))
+
+
+def all_combinations(array, strength):
+    for some in itertools.combinations(array.factors, strength):
+        for levels in itertools.product(*(factor.levels for factor in some)):
+            yield tuple(zip((factor.name for factor in some), levels, strict=True))
+
+
+# ---- covering arrays
+
+
+def test_two_factors_need_every_row_by_hand():
+    array = Covering([Factor("s", (1, 2)), Factor("bias", (True, False))])
+    made = array.rows(2, np.random.default_rng(0))
+    assert sorted(map(str, made)) == sorted(
+        str({"s": s, "bias": bias}) for s in (1, 2) for bias in (True, False)
+    )
+
+
+def test_seven_yes_or_no_questions_need_few_of_128_rows():
+    array = Covering([Factor(name, (0, 1)) for name in "abcdefg"])
+    assert len(array.rows(2, np.random.default_rng(0))) <= 10
+
+
+@st.composite
+def spaces(draw):
+    """Some factors, and rules that forbid some of the pairs of neighbouring factors."""
+    counts = draw(st.lists(st.integers(1, 4), min_size=3, max_size=5))
+    names = "abcde"[: len(counts)]
+    factors = [Factor(n, tuple(range(c))) for n, c in zip(names, counts, strict=True)]
+    forbidden = draw(st.sets(st.tuples(st.integers(1, 3), st.integers(1, 3)), max_size=4))
+    pair = (names[0], names[1])
+    rule = Rule(pair, lambda one, other: (one, other) not in forbidden, "never together")
+    return Covering(factors, [rule]), pair, forbidden
+
+
+@given(spaces(), st.integers(2, 3))
+def test_every_possible_combination_meets_in_a_row_that_obeys(space, strength):
+    array, (one, other), forbidden = space
+    made = array.rows(strength, np.random.default_rng(1))
+    have = set().union(*(combinations(row, strength) for row in made))
+    impossible = array.impossible(strength)
+    assert set(all_combinations(array, strength)) == have | impossible.keys()
+    assert not have & impossible.keys()
+    assert all((row[one], row[other]) not in forbidden for row in made)
+    assert set(impossible.values()) <= {"never together"}
+
+
+def test_a_row_is_never_beyond_the_budget():
+    counts = (1, 4, 16, 64)
+    weights = tuple(map(math.log, counts))
+    factors = [Factor(name, counts, weights) for name in "abc"]
+    array = Covering(factors, budget=math.log(256))
+    made = array.rows(2, np.random.default_rng(0))
+    assert max(math.prod(row.values()) for row in made) <= 256
+    assert array.impossible(2) == {
+        pair: "too large" for pair in all_combinations(array, 2) if math.prod(dict(pair).values()) > 256
+    }
+
+
+# ---- those of the modules
+
+
+def space_of(module, rank, **options):
+    return Space(module, rank, frozenset(defaults(module)), ("integers", "normal"), **options)
+
+
+@pytest.mark.parametrize(("module", "rank"), EVERY, ids=NAMED)
+def test_all_pairs_meet_but_those_that_cannot(module, rank):
+    space = space_of(module, rank)
+    have = set().union(*(combinations(row, 2) for row in rows(space, 2)))
+    impossible = covering(space).impossible(2)
+    assert have | impossible.keys() == set(all_combinations(covering(space), 2))
+    assert not have & impossible.keys()
+    # The rest cannot meet, and these are all the reasons.
+    assert set(impossible.values()) <= {
+        "the kernel does not fit its padded image",
+        "the path has a kernel of its own",
+        "the path's kernel does not fit its padded image",
+        "the path has a padding of its own",
+        "the path has a multiplier of its own",
+        "the path has a output of its own",
+        "so much padding makes large images",
+        "too large",
+    }
+    plain = [pair for pair in impossible if "path" not in dict(pair)]
+    assert len(plain) <= 12
+
+
+@pytest.mark.parametrize(("module", "rank"), EVERY, ids=NAMED)
+def test_levels_lie_below_at_and_above_the_widths_of_vectors_and_tiles(module, rank):
+    levels = {factor.name: factor.levels for factor in covering(space_of(module, rank)).factors}
+    counted = [name for name in levels if "channels" in name or "size[" in name or name == "batch"]
+    for name in counted:
+        if "kernel" in name:
+            continue
+        for width in (4, 8, 16, 32):
+            assert width in levels[name]
+            assert any(width < n and n % width for n in levels[name])
+            assert any(width / 2 < n < width for n in levels[name])
+        assert 1 in levels[name]
+    assert max(levels["batch"]) > 128
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("module", "rank"), EVERY, ids=NAMED)
+def test_all_triples_meet_but_those_that_cannot(module, rank):
+    array = covering(space_of(module, rank, thorough=True))
+    missing = array.uncovered(3, array.rows(3, np.random.default_rng(2004)))
+    assert missing == []
