@@ -49,6 +49,7 @@ def _a_few_cases_made_once(monkeypatch):
         return ALLOWED[key][1]
 
     monkeypatch.setattr(plans, "case_of", case_of)
+
     def rows(space, strength):
         return sorted(ROWS(space, strength), key=plans.weight)[30:70]
 
