@@ -17,6 +17,8 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
+from convinsights._caches import is_cache
+
 __all__ = [
     "Array",
     "DType",
@@ -28,6 +30,7 @@ __all__ = [
     "as_generator",
     "as_sequence",
     "as_vector",
+    "channels_first",
     "check_cache",
     "check_choice",
     "check_flag",
@@ -65,8 +68,16 @@ def as_array(name: str, value: object) -> Array:
     """Return `value` as an array of real numbers, without a copy where it is one already."""
     if isinstance(value, np.ndarray) and hasattr(value, "mask"):
         raise TypeError(f"{name} must be a plain array, got a masked one: its mask would be lost")
+    if isinstance(value, tuple) and any(map(is_cache, value)):
+        raise TypeError(
+            f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
+        )
     try:
         array = np.asarray(value)
+    except (RuntimeError, TypeError) as error:  # of PyTorch: use detach(), cpu() or float()
+        raise TypeError(
+            f"{name} must be an array, got a {type(value).__name__} that is none: {error}"
+        ) from None
     except ValueError:
         raise ValueError(
             f"{name} must be a rectangular array of numbers, got nested sequences of unequal length"
@@ -138,6 +149,12 @@ def check_cache(cache: object, kind: type[T], name: str) -> T:
         came = f"{type(cache).__module__}.{type(cache).__name__}"
         raise TypeError(f"cache must be what convinsights.{name}.forward returned, got a {came}")
     return cache
+
+
+def channels_first(shape: tuple[int, ...], channels: int) -> str:
+    """Ask, for a message, whether an image that should have so many channels has them in front."""
+    asked = " (channels first? layouts.to_channels_last puts them behind)"
+    return asked if shape[1] == channels else ""
 
 
 def described(name: str, shape: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-__all__ = ["cache_class"]
+__all__ = ["cache_class", "is_cache"]
 
 T = TypeVar("T")
 
@@ -21,6 +21,11 @@ def cache_class(kind: type[T]) -> type[T]:
     """
     kind.__repr__ = _repr  # type: ignore[method-assign]
     return dataclass(frozen=True, slots=True, eq=False, repr=False)(kind)
+
+
+def is_cache(value: object) -> bool:
+    """Tell whether a value is the cache of some forward."""
+    return type(value).__repr__ is _repr
 
 
 def _repr(cache: object) -> str:

@@ -39,6 +39,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_vector,
+    channels_first,
     check_cache,
     check_groups,
     check_pixels,
@@ -475,7 +476,7 @@ def plan(
         raise ValueError(
             f"{names[1]} must be (*kernel_size, {channels // groups}, C_out) for "
             f"{described(names[0], x_shape)}{f' and groups = {groups}' * (groups > 1)}, "
-            f"got {kernel_shape}"
+            f"got {kernel_shape}{channels_first(x_shape, kernel_shape[-2] * groups)}"
         )
     geometry = Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
     return geometry, groups

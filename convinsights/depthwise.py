@@ -33,6 +33,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_vector,
+    channels_first,
     check_cache,
     check_pixels,
     check_shape,
@@ -388,6 +389,7 @@ def plan(
         raise ValueError(
             f"{names[1]} must be (*kernel_size, {x_shape[-1]}, depth_multiplier) for "
             f"{described(names[0], x_shape)}, got {kernel_shape}"
+            f"{channels_first(x_shape, kernel_shape[-2])}"
         )
     return Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
 

@@ -34,6 +34,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_vector,
+    channels_first,
     check_cache,
     check_groups,
     check_pixels,
@@ -464,6 +465,7 @@ def _plan(
         raise ValueError(
             f"{names[1]} must be (*kernel_size, C_out // groups, {x_shape[-1]}) for "
             f"{described(names[0], x_shape)}, got {kernel_shape}"
+            f"{channels_first(x_shape, kernel_shape[-1])}"
         )
     groups = check_groups(groups, C_in=x_shape[-1])
     steps, rates = (

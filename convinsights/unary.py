@@ -27,6 +27,7 @@ from convinsights._arguments import (
     FloatType,
     Ints,
     as_array,
+    channels_first,
     check_cache,
     check_pixels,
     described,
@@ -315,5 +316,6 @@ def _with_taps(
         raise ValueError(
             f"{names[1]} must be ({x_shape[-1]}, C_out), or that behind a 1 for each spatial axis, "
             f"for {described(names[0], x_shape)}, got {kernel_shape}"
+            f"{channels_first(x_shape, sum(kernel_shape[-2:-1]))}"
         )
     return *ones, *kernel_shape[-2:]

@@ -1,8 +1,8 @@
-"""The door that every module has in common: the types of results."""
+"""The door that every module has in common: the types of results, and what is told of errors."""
 
 import numpy as np
 import pytest
-from helpers import arrays_in, integers, same_values
+from helpers import arrays_in, integers, same_values, says
 
 from convinsights import (
     batchnorm,
@@ -11,9 +11,12 @@ from convinsights import (
     depthwise_separable,
     dilated,
     normalization,
+    parameters,
+    relu,
     residual,
     transposed,
     unary,
+    verify,
 )
 
 RNG = np.random.default_rng(0)
@@ -58,3 +61,70 @@ def test_a_block_of_integers_but_one_takes_its_type():
     assert {a.dtype for a in arrays_in((y, *gradients))} == {np.dtype("f4")}
     alone, _ = residual.forward(x, single._replace(norms=norms))
     assert alone.dtype == np.float64
+
+
+# ---- what is no array, or the wrong way round
+
+
+class Refusing:
+    """What NumPy cannot read, like a PyTorch tensor that requires a gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on it. Use detach() instead.")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: relu.forward(conv.forward(X, KERNEL)),
+            "x must be an array, got what a forward returned: take y of its (y, cache)",
+        ),
+        (
+            lambda: conv.backward(relu.forward(X), conv.forward(X, KERNEL)[1]),
+            "dy must be an array, got what a forward returned: take y of its (y, cache)",
+        ),
+        (
+            lambda: verify.check_gradients(relu.forward, relu.backward, X),
+            "forward(…) must be an array, got what a forward returned: take y of its (y, cache)",
+        ),
+        (
+            lambda: parameters.named({"a": relu.forward(X)}),
+            "tree.a[1] must hold real numbers",
+        ),
+        (
+            lambda: conv.forward(Refusing(), KERNEL),
+            "x must be an array, got a Refusing that is none: Can't call numpy() on it. Use detach",
+        ),
+    ],
+)
+def test_what_is_no_array_is_told_what_it_is(call, message):
+    with pytest.raises(TypeError, match=says(message)):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: conv.forward(x, np.ones((3, 3, 6, 8))),
+        lambda x: conv.forward(x, np.ones((3, 3, 3, 8)), groups=2),
+        lambda x: conv.output_shape(x.shape, (3, 3, 6, 8)),
+        lambda x: dilated.forward(x, np.ones((3, 3, 6, 8))),
+        lambda x: unary.forward(x, np.ones((6, 8))),
+        lambda x: depthwise.forward(x, np.ones((3, 3, 6, 1))),
+        lambda x: depthwise_separable.forward(x, np.ones((3, 3, 6, 1)), np.ones((6, 2))),
+        lambda x: transposed.forward(x, np.ones((3, 3, 8, 6))),
+        lambda x: residual.forward(x, residual.initialize(RNG, [(3, 3)], 6, 6)),
+    ],
+)
+def test_an_image_with_its_channels_first_is_asked_about(call):
+    x = np.zeros((2, 6, 10, 8))
+    with pytest.raises(ValueError, match=r"channels first\? layouts.to_channels_last puts them"):
+        call(x)
+    with pytest.raises(ValueError, match=r"^[^?]*$"):
+        call(x[:, :5])
+
+
+def test_kernels_without_channels_are_refused_as_ever():
+    with pytest.raises(ValueError, match=says("kernel must be (4, C_out)")):
+        unary.forward(X, np.ones(4))
