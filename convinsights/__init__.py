@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from convinsights import (
+    average_pooling,
     batchnorm,
     conv,
     depthwise,
@@ -18,6 +19,7 @@ from convinsights import (
     dilated,
     im2col,
     layouts,
+    max_pooling,
     normalization,
     parameters,
     receptive_field,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from convinsights import draw, translate, verify
 
 __all__ = [
+    "average_pooling",
     "batchnorm",
     "conv",
     "depthwise",
@@ -39,6 +42,7 @@ __all__ = [
     "draw",
     "im2col",
     "layouts",
+    "max_pooling",
     "normalization",
     "parameters",
     "receptive_field",

@@ -23,6 +23,7 @@ from convinsights._arguments import (
     to_integer,
     to_integers,
 )
+from convinsights._geometry import axis_reads
 
 __all__ = [
     "Fork",
@@ -119,14 +120,10 @@ class Step(NamedTuple):
 
     def reads(self) -> Iterator[tuple[slice, slice]]:
         """Tell for every tap the windows that read a pixel with it, and those pixels."""
-        stride = self.window.strides
-        for tap in range(self.window.kernel_size):
-            offset = tap * self.window.dilation_rate - self.window.before
-            first = max(0, -(offset // stride))
-            last = min(self.windows - 1, (self.pixels - 1 - offset) // stride)
-            if first <= last:
-                pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
-                yield slice(first, last + 1), pixels
+        _, k, s, d, before, after, *_ = self.window
+        axis = self.pixels, k, s, d, (before, after), self.windows
+        for _, windows, pixels in axis_reads(*axis):
+            yield windows, pixels
 
 
 class Sum(NamedTuple):

@@ -362,6 +362,42 @@ def loop_col2im(columns, input_shape, kernel_size, **geometry):
     return x
 
 
+def loop_pooling(x_shape, pool_size, *, strides=None, **geometry):
+    """The output size, and for every output the pixels of its window, in C order of the taps."""
+    size = x_shape[1:-1] if pool_size is None else per_axis(pool_size, len(x_shape) - 2)
+    output_size, reads = windows(x_shape[1:-1], size, strides=strides or size, **geometry)
+    pixels: dict[tuple, list] = {output: [] for output in np.ndindex(*output_size)}
+    for output, _, pixel in reads:
+        pixels[output].append(pixel)
+    return output_size, pixels
+
+
+def loop_max_pooling(x, pool_size, dy=None, **geometry):
+    """(y, dx): of a window the largest pixel, of several the first."""
+    size, pixels = loop_pooling(x.shape, pool_size, **geometry)
+    y, dx = np.zeros((len(x), *size, x.shape[-1])), np.zeros(x.shape)
+    for n, *output, c in np.ndindex(*y.shape):
+        best = max(pixels[tuple(output)], key=lambda pixel: x[n, *pixel, c])
+        y[n, *output, c] = x[n, *best, c]
+        if dy is not None:
+            dx[n, *best, c] += dy[n, *output, c]
+    return y, dx
+
+
+def loop_average_pooling(x, pool_size, dy=None, *, count_padding=False, **geometry):
+    """(y, dx): of a window the mean."""
+    size, pixels = loop_pooling(x.shape, pool_size, **geometry)
+    y, dx = np.zeros((len(x), *size, x.shape[-1])), np.zeros(x.shape)
+    taps = math.prod(x.shape[1:-1] if pool_size is None else per_axis(pool_size, x.ndim - 2))
+    for output, some in pixels.items():
+        count = taps if count_padding else len(some)
+        y[:, *output] = sum(x[:, *pixel] for pixel in some) / count
+        if dy is not None:
+            for pixel in some:
+                dx[:, *pixel] += dy[:, *output] / count
+    return y, dx
+
+
 def loop_batchnorm(x, gamma=None, beta=None, statistics=None, *, epsilon=1e-3):
     """(y, mean, variance): each channel by itself, in two passes, with exactly rounded sums."""
     y, means, variances = np.zeros(x.shape), [], []
@@ -584,6 +620,50 @@ def transposed_cases(draw):
     if way == "output_size":
         keywords["output_size"] = draw(spelled(tuple(lengths)))
     return Case(x, kernel, _maybe_bias(draw, rng, groups * outputs), keywords)
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """One drawn call of a pooling: ``forward(x, pool_size, **hyperparameters)``."""
+
+    x: np.ndarray
+    pool_size: Any
+    hyperparameters: dict[str, Any]
+
+    def cotangent(self, y: np.ndarray) -> np.ndarray:
+        """A dy for this y: integers that every count of pixels up to 12 divides."""
+        return 27720 * integers(np.random.default_rng(y.size), y.shape)
+
+
+@st.composite
+def pool_cases(draw, dilated: bool):
+    """Windows that each have a pixel, over small integers, many of which are equal."""
+    rank, pool_size, strides, rates = _kernels_and_steps(draw)
+    rates = rates if dilated else (1,) * rank
+    rng, kind = draw(generators), draw(st.sampled_from(["valid", "same", "causal", "pairs", "int"]))
+    by_default = draw(st.booleans())
+    strides = pool_size if by_default else strides
+    reach = [(k - 1) * d for k, d in zip(pool_size, rates, strict=True)]
+    padding: Any = kind
+    if kind == "int":
+        padding = draw(st.integers(0, min(2, *reach, 2)))
+    elif kind == "pairs" or (kind == "causal" and rank > 1):
+        padding = [tuple(draw(st.integers(0, min(3, r))) for _ in "ab") for r in reach]
+    input_size = []
+    for k, s, p, d in zip(pool_size, strides, per_axis(padding, rank), rates, strict=True):
+        zeros = 0 if p in ("same", "causal") else sum(zeros_on(0, k, s, p, d))
+        fits = d if p in ("same", "causal") else max(d, d * (k - 1) + 1 - zeros)
+        more_windows = draw(st.integers(0, (6, 3, 1)[rank - 1]))
+        input_size.append(fits + more_windows * min(s, 3) + draw(st.integers(0, s - 1)))
+    x = rng.integers(-2, 3, (draw(batches), *input_size, draw(st.integers(1, 3)))).astype(float)
+    keywords: dict[str, Any] = {"padding": padding}
+    if not by_default:
+        keywords["strides"] = draw(spelled(strides))
+    if dilated:
+        keywords["dilation_rate"] = draw(spelled(rates))
+    else:
+        keywords["count_padding"] = draw(st.sampled_from([False, True, np.True_]))
+    return PoolCase(x, draw(spelled(pool_size)), keywords)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import convinsights
 from convinsights import batchnorm, receptive_field, residual
 
 GEOMETRY = "strides=1, padding='valid', dilation_rate=1"
+POOL = "strides=None, padding='valid'"
 SIGNATURES = {
     "im2col": {
         "im2col": f"(x, kernel_size, *, {GEOMETRY})",
@@ -134,6 +135,16 @@ SIGNATURES = {
         "restore": "(named, like)",
         "mapped": "(function, tree, *trees)",
     },
+    "max_pooling": {
+        "forward": f"(x, pool_size, *, {POOL}, dilation_rate=1)",
+        "backward": "(dy, cache)",
+        "output_shape": f"(input_shape, pool_size, *, {POOL}, dilation_rate=1)",
+    },
+    "average_pooling": {
+        "forward": f"(x, pool_size, *, {POOL}, count_padding=False)",
+        "backward": "(dy, cache)",
+        "output_shape": f"(input_shape, pool_size, *, {POOL}, count_padding=False)",
+    },
     "receptive_field": {
         "receptive_field": "(layers)",
         "has_gaps": "(layers)",
@@ -159,6 +170,8 @@ GRADIENTS = {
     "batchnorm": "(x, gamma, beta, statistics)",
     "normalization": "(x, gamma, beta)",
     "relu": "(x)",
+    "max_pooling": "(x)",
+    "average_pooling": "(x)",
     "residual": "(x, parameters)",
     "transposed": "(x, kernel, bias)",
     "dilated": "(x, kernel, bias)",
