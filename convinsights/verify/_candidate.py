@@ -15,6 +15,7 @@ from convinsights._arguments import Array
 from convinsights._concepts import name_of
 from convinsights.verify._bounds import allowances
 from convinsights.verify._cases import Case, Outcome
+from convinsights.verify._power import says_something, seen
 from convinsights.verify._precision import Precision
 from convinsights.verify._values import arranged
 
@@ -74,6 +75,8 @@ class Trial:
 
     `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
     values, `declined` what was not implemented, `worst` the largest error in units of the allowed.
+    Of its `outputs`, one forgotten product would be `seen` in so many; it is `vain` if no result
+    has values that are larger than what they may be off by.
     """
 
     case: Case
@@ -83,6 +86,9 @@ class Trial:
     failures: list[Failure] = field(default_factory=list)
     declined: str | None = None
     worst: float = 0.0
+    outputs: int = 0
+    seen: int = 0
+    vain: bool = False
 
     def right(self, name: str) -> bool:
         """Tell whether a result came, and with the right values."""
@@ -171,9 +177,13 @@ class Candidate:
         for name, argument in answer.modified:
             message = f"{name} modified its argument {argument}"
             trial.fail(argument, message, values=False, diagnosis="argument_modified")
-        for name, value in answer.copies.items():
-            if name in case.truth:
-                compare(trial, name, value, self.precision)
+        came = {name: value for name, value in answer.copies.items() if name in case.truth}
+        for name, value in came.items():
+            compare(trial, name, value, self.precision)
+            trial.outputs += trial.allowed[name].size
+            trial.seen += int(seen(case, name, trial.allowed[name]).sum())
+        telling = (says_something(case, name, trial.allowed[name]) for name in came)
+        trial.vain = bool(came) and not trial.failures and not any(telling)
         return trial
 
     def _call(

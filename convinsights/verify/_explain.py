@@ -1,5 +1,6 @@
 """From the trials of a candidate to the report: the slip, when it shows, and where."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,12 +27,9 @@ def explained(
 
     Without a plan there is nothing to call, and no failing case is made smaller.
     """
-    ran = [trial for trial in trials if trial.declined in (None, "backward")]
-    declined: dict[str, int] = {}
-    for trial in trials:
-        if trial.declined:
-            kind = f"{trial.case.kind} ({trial.declined})"
-            declined[kind] = declined.get(kind, 0) + 1
+    ran = [t for t in trials if t.declined in (None, "backward") and not t.vain]
+    reasons = ((t.case.kind, "vain" if t.vain else t.declined) for t in trials)
+    declined = Counter(f"{kind} ({reason})" for kind, reason in reasons if reason)
     wrong = [trial for trial in ran if trial.wrong]
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
@@ -65,12 +63,12 @@ def explained(
         candidate.title,
         len(ran),
         tuple(failures),
-        declined,
+        dict(declined),
         name,
         table(ran),
         when,
         where,
-        _power(ran),
+        sum(trial.seen for trial in ran) / max(1, sum(trial.outputs for trial in ran)),
     )
 
 
@@ -83,7 +81,3 @@ def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:
                 right = np.abs(got - truth) <= trial.allowed[name]
             found.append((trial.case, name, ~right))
     return found
-
-
-def _power(trials: Sequence[Trial]) -> float:
-    return 1.0

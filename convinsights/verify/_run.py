@@ -26,7 +26,7 @@ from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import FORMS, OTHERS, Plan, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
-from convinsights.verify._state import Memory, stale_arguments
+from convinsights.verify._state import Memory, remembered, stale, stale_arguments
 
 __all__ = ["checked_plan", "verify"]
 
@@ -163,6 +163,8 @@ class _Run:
                 self._try(case, memory)
             progress.show("calling again")
             memory.finish()
+            for trial, name in remembered(self.trials):
+                stale(trial, name)
             progress.show("numbers that are not finite, arrays that change")
             self.trials += self._others()
             progress.show("looking for what is wrong")
@@ -233,12 +235,7 @@ class _Run:
                 other = case_of(case.module, case.rank, case.row, self.plan.precision, again)
                 pairs.append((case, other))
         for trial, name in stale_arguments(self.candidate, pairs):
-            result = min(trial.wrong)
-            message = f"{result}: earlier values of {name} were used, though it had changed"
-            trial.forget(result)
-            trial.wrong, trial.failures = set(), []
-            trial.fail(result, message, values=False, diagnosis="stale_argument")
-            yield trial
+            yield stale(trial, name)
         values = self.plan.precision.not_finite
         local = self.plan.precision.algorithm == "direct"
         if self.spoil:

@@ -16,7 +16,7 @@ from convinsights._arguments import Array
 from convinsights.verify._candidate import Answer, Candidate, Trial, as_numbers, same_bits
 from convinsights.verify._cases import Case
 
-__all__ = ["Memory", "stale_arguments"]
+__all__ = ["Memory", "remembered", "stale", "stale_arguments"]
 
 # Cases between the two calls of one.
 BETWEEN = 8
@@ -136,12 +136,59 @@ def stale_arguments(
             case = changed
 
 
+def remembered(trials: Sequence[Trial]) -> Iterator[tuple[Trial, str]]:
+    """Yield the wrong trials that are right for an array of an earlier case, of the same shape.
+
+    Nothing is yielded if that does not explain them all, as when results go by the shape alone.
+    """
+    found = []
+    for number, trial in enumerate(trials):
+        if trial.wrong:
+            name = next(_earlier(trial, trials[:number]), None)
+            if name is None:
+                return
+            found.append((trial, name))
+    yield from found
+
+
+def _earlier(trial: Trial, before: Sequence[Trial]) -> Iterator[str]:
+    case = trial.case
+    for place, name in enumerate(case.names):
+        array = case.arrays[place]
+        known: list[Array] = []
+        for earlier in before:
+            other = earlier.case.arrays[place]
+            if not isinstance(other, np.ndarray) or np.shape(array) != other.shape:
+                continue
+            if (array == other).all() or any(other is one for one in known):
+                continue
+            known.append(other)
+            arrays = (*case.arrays[:place], other, *case.arrays[place + 1 :])
+            if _as_before(trial, replace(case, arrays=arrays)):
+                yield name
+
+
+def stale(trial: Trial, name: str) -> Trial:
+    """Say of a wrong trial that it is no slip of geometry: earlier values of an array were used."""
+    result = min(trial.wrong)
+    trial.wrong, trial.failures = set(), []
+    message = f"{result}: earlier values of {name} were used, though they had changed"
+    trial.fail(result, message, values=False, diagnosis="stale_argument")
+    return trial
+
+
 def _as_before(trial: Trial, case: Case) -> bool:
-    # Whether every wrong result is what the case before would have given.
+    # Whether every wrong result is what these other arrays would have given. (The bound is that of
+    # the truth: elsewhere take its largest, and some for large values.)
     return all(
         got is not None
         and got.shape == case.truth[name].shape
-        and bool((np.abs(got - case.truth[name]) <= 2 * trial.allowed[name] + 1e-9).all())
+        and bool((np.abs(got - case.truth[name]) <= _near(trial.allowed[name], got)).all())
         for name, got in trial.got.items()
         if name in trial.wrong
     )
+
+
+def _near(allowed: Array, got: Array) -> float:
+    most = float(allowed[np.isfinite(allowed)].max(initial=0))
+    return 2 * most + 1e-5 * float(np.abs(got).max(initial=0))
