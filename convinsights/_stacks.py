@@ -23,7 +23,7 @@ from convinsights._arguments import (
     to_integer,
     to_integers,
 )
-from convinsights._geometry import axis_reads
+from convinsights._geometry import axis_reads, resolve
 
 __all__ = [
     "Fork",
@@ -43,15 +43,17 @@ __all__ = [
 class Layer(NamedTuple):
     """One axis of a convolution, a pooling or a transposed convolution, in pixels.
 
-    padding is the zeros on each side, or a (before, after) pair; of a transposed layer it cuts off
-    as many output pixels, and its output size is
-    (size - 1) * strides + ke - before - after + output_padding, as in `transposed`.
+    padding is the zeros on each side, a (before, after) pair, "valid", "causal" or "same". With
+    strides, the zeros of "same" depend on the input's size, which only `dependencies` and
+    `overlaps` know. Of a transposed layer padding cuts off as many output pixels; its output size
+    is (size - 1) * strides + ke - before - after + output_padding, as in `transposed`, and
+    (size - 1) * strides + 1 + output_padding with "same".
     """
 
     kernel_size: int
     strides: int = 1
     dilation_rate: int = 1
-    padding: int | tuple[int, int] = 0
+    padding: int | tuple[int, int] | str = 0
     transposed: bool = False
     output_padding: int = 0
 
@@ -73,10 +75,36 @@ class Window(NamedTuple):
     kernel_size: int
     strides: int
     dilation_rate: int
-    before: int
-    after: int
+    zeros: tuple[int, int] | None  # before and after; None: "same", and not known yet
     transposed: bool
     output_padding: int
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """The zeros before and after."""
+        if self.zeros is None:
+            raise ValueError(
+                f'{self.name}.padding must not be "same" with strides of {self.strides} where the '
+                f"input's size is not known: its zeros depend on it (see im2col.resolve_padding)"
+            )
+        return self.zeros
+
+    @property
+    def before(self) -> int:
+        """The zeros in front."""
+        return self.padding[0]
+
+    @property
+    def after(self) -> int:
+        """The zeros behind."""
+        return self.padding[1]
+
+    def over(self, size: int) -> Window:
+        """Return the window laid over so many pixels: with the zeros that "same" means there."""
+        if self.zeros is not None:
+            return self
+        (zeros,) = resolve("same", (size,), (self.span,), (self.strides,))
+        return self._replace(zeros=zeros)
 
     @property
     def span(self) -> int:
@@ -90,7 +118,7 @@ class Window(NamedTuple):
             output = (size - 1) * self.strides + self.span - zeros + self.output_padding
             if output < 1:
                 raise ValueError(
-                    f"{self.name}.padding must leave an output, got {(self.before, self.after)}, "
+                    f"{self.name}.padding must leave an output, got {self.padding}, "
                     f"with which its size is {output}"
                 )
             return output
@@ -120,8 +148,8 @@ class Step(NamedTuple):
 
     def reads(self) -> Iterator[tuple[slice, slice]]:
         """Tell for every tap the windows that read a pixel with it, and those pixels."""
-        _, k, s, d, before, after, *_ = self.window
-        axis = self.pixels, k, s, d, (before, after), self.windows
+        _, k, s, d, *_ = self.window
+        axis = self.pixels, k, s, d, self.window.padding, self.windows
         for _, windows, pixels in axis_reads(*axis):
             yield windows, pixels
 
@@ -189,6 +217,7 @@ def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, 
             steps.append(Sum(branch, shortcut))
             size = end
             continue
+        windows = [window.over(count) for window, count in zip(windows, size, strict=True)]
         output = tuple(
             window.output_size(count) for window, count in zip(windows, size, strict=True)
         )
@@ -240,7 +269,6 @@ def _checked(name: str, entry: object) -> Window | Fork:
         to_integer(f"{name}.{field}", value)
         for field, value in zip(Layer._fields[:3], layer[:3], strict=True)
     )
-    before, after = _padding(f"{name}.padding", layer.padding)
     transposed = check_flag(f"{name}.transposed", layer.transposed)
     extra = to_integer(f"{name}.output_padding", layer.output_padding, minimum=0)
     most = strides - 1 if transposed else 0
@@ -249,17 +277,35 @@ def _checked(name: str, entry: object) -> Window | Fork:
             f"{name}.output_padding must be at most {most} "
             f"({'strides - 1' if transposed else 'not transposed'}), got {extra}"
         )
-    return Window(name, kernel_size, strides, dilation_rate, before, after, transposed, extra)
+    window = Window(name, kernel_size, strides, dilation_rate, (0, 0), transposed, extra)
+    return _padded(window, layer.padding)
 
 
-def _padding(name: str, value: object) -> tuple[int, int]:
+def _padded(window: Window, value: object) -> Window:
+    name, span, stride = f"{window.name}.padding", window.span, window.strides
+    if isinstance(value, str):
+        if value not in ("valid", "same", "causal") or (window.transposed and value == "causal"):
+            raise ValueError(
+                f'{name} must be an int, a (before, after) pair, "valid", "same" or, not '
+                f'transposed, "causal", got {shown(value)}'
+            )
+        if value == "same" and window.transposed:
+            # The zeros of the convolution of (size - 1) * strides + 1 + output_padding pixels.
+            extra = span - 1 - window.output_padding
+            zeros = max(extra, 0)
+            pair = zeros // 2, zeros - zeros // 2
+            return window._replace(zeros=pair, output_padding=max(-extra, 0))
+        if value == "same" and stride > 1 and span > 1:
+            return window._replace(zeros=None)
+        (pair,) = resolve(value, (span,), (span,), (stride,))
+        return window._replace(zeros=pair)
     if not is_sequence(value):
         zeros = to_integer(name, value, minimum=0)
-        return zeros, zeros
+        return window._replace(zeros=(zeros, zeros))
     if len(value) != 2:
         raise ValueError(f"{name} must be an int or a (before, after) pair, got {shown(value)}")
     before, after = to_integers(name, value, minimum=0)
-    return before, after
+    return window._replace(zeros=(before, after))
 
 
 def _stride(stack: Stack) -> Fraction:

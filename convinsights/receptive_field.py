@@ -108,6 +108,11 @@ def receptive_field(layers: Layers) -> ReceptiveField:
     >>> from convinsights.receptive_field import Layer, receptive_field
     >>> receptive_field([Layer(3, dilation_rate=d, padding=d) for d in (1, 2, 4)])
     ReceptiveField(size=15, stride=1, start=-7)
+
+    A pooling is a layer with its window and its strides:
+
+    >>> receptive_field([Layer(3, padding=1), Layer(2, strides=2), Layer(3, padding="same")])
+    ReceptiveField(size=8, stride=2, start=-3)
     """
     return _field(as_stack("layers", layers))
 

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from helpers import foldings, says
+from helpers import foldings, says, zeros_on
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights import conv, transposed
+from convinsights import average_pooling, conv, transposed
 from convinsights.receptive_field import (
     Layer,
     ReceptiveField,
@@ -35,7 +35,7 @@ layers_of = st.lists(
 
 
 @st.composite
-def stacks_over_images(draw, rank):
+def stacks_over_images(draw, rank, words=("valid", "causal", "same")):
     """(a stack per axis, an input size): up to five layers and sums, each laid over what is there.
 
     A sum is of one or two layers that keep the size, and the identity or a layer of one tap.
@@ -61,9 +61,12 @@ def stacks_over_images(draw, rank):
                 continue
             padding = (before, after) if numbers.random() < 0.5 else before
             zeros = before + after if isinstance(padding, tuple) else 2 * before
+            if kind == "conv" and numbers.random() < 0.3:
+                padding = str(numbers.choice(words))
+                zeros = sum(zeros_on(now[axis], k, s, padding, d))
             if kind == "conv":
                 if now[axis] + zeros < span:
-                    k, span = 1, 1
+                    k, span, padding, zeros = 1, 1, 0, 0
                 now[axis] = (now[axis] + zeros - span) // s + 1
                 stacks[axis].append(Layer(k, s, d, padding))
                 continue
@@ -267,6 +270,71 @@ def test_overlaps_of_a_transposed_layer_are_the_taps_left_over_the_stride(k, s):
     assert inside.tolist() == [math.ceil(max(0, k - i) / s) for i in range(s)] * 2
 
 
+# ---- padding by name
+
+
+def test_named_paddings_are_the_zeros_that_they_stand_for():
+    for word, zeros in (("valid", 0), ("causal", (4, 0)), ("same", 2)):
+        layers = [Layer(2), Layer(3, dilation_rate=2, padding=word)]
+        by_zeros = [Layer(2), Layer(3, dilation_rate=2, padding=zeros)]
+        assert receptive_field(layers) == receptive_field(by_zeros)
+        assert_array_equal(dependencies(layers, 3, 12), dependencies(by_zeros, 3, 12))
+    assert receptive_field([Layer(3, 2, padding="causal")]).start == -2
+
+
+@pytest.mark.parametrize(("size", "zeros"), [(8, (0, 1)), (7, 1)])
+def test_same_with_strides_is_one_thing_for_an_even_and_another_for_an_odd_size(size, zeros):
+    by_name, by_zeros = ([Layer(3, 2, padding=padding), Layer(2)] for padding in ("same", zeros))
+    assert_array_equal(overlaps(by_name, size), overlaps(by_zeros, size))
+    for pixel in range(3):
+        expected = dependencies(by_zeros, pixel, size)
+        assert_array_equal(dependencies(by_name, pixel, size), expected)
+
+
+def test_same_with_strides_needs_the_size_of_the_input():
+    layers = [Layer(3), Layer(3, 2, padding="same")]
+    message = (
+        'layers[1].padding must not be "same" with strides of 2 where the input\'s size is not '
+        "known: its zeros depend on it (see im2col.resolve_padding)"
+    )
+    with pytest.raises(ValueError, match=says(message)):
+        receptive_field(layers)
+    with pytest.raises(ValueError, match=says(message)):
+        has_gaps([*layers, Layer(2, 2, transposed=True)])
+    assert not has_gaps(layers), "where it begins does not matter there"
+    assert receptive_field([Layer(1, 3, padding="same")]).start == 0, "nor for a single tap"
+
+
+@pytest.mark.parametrize(
+    ("k", "s", "d"), [(3, 2, 1), (2, 2, 1), (4, 3, 1), (2, 3, 1), (1, 4, 1), (3, 2, 3)]
+)
+def test_same_of_a_transposed_layer_is_that_of_transposed(k, s, d):
+    for extra in range(s):
+        options = {"strides": s, "dilation_rate": d, "output_padding": extra}
+        y, _ = transposed.forward(np.ones((1, 5, 1)), np.ones((k, 1, 1)), padding="same", **options)
+        layer = Layer(k, padding="same", transposed=True, **options)
+        assert_array_equal(overlaps([layer], 5), y.ravel())
+
+
+# ---- pooling
+
+
+def test_a_pooling_is_a_layer_with_its_window_and_its_strides():
+    """What the gradient of a mean reaches; of a maximum, one of these pixels."""
+    layers = [Layer(3, padding=1), Layer(2, strides=2), Layer(3, padding=1)]
+    x, kernel = np.ones((1, 12, 1)), np.ones((3, 1, 1))
+    y, first = conv.forward(x, kernel, padding=1)
+    y, second = average_pooling.forward(2 * y, 2)
+    y, third = conv.forward(y, kernel, padding=1)
+    for pixel in range(6):
+        dy = np.zeros(y.shape)
+        dy[0, pixel] = 1
+        dx = conv.backward(dy, third).x
+        dx = conv.backward(2 * average_pooling.backward(dx, second).x, first).x
+        assert_array_equal(dependencies(layers, pixel, 12), dx.ravel())
+    assert receptive_field(layers) == ReceptiveField(size=8, stride=2, start=-3)
+
+
 # ---- paths against the gradient with all weights 1
 
 
@@ -280,7 +348,8 @@ def outputs(stacks, x, tape):
             tape.append((branch, shortcut))
             continue
         k, s, d, padding, _, extra = zip(*parts, strict=True)
-        pairs = [p if isinstance(p, tuple) else (p, p) for p in padding]
+        axes = zip(x.shape[1:-1], k, s, padding, d, strict=True)
+        pairs = [zeros_on(*axis) for axis in axes]
         options = {"strides": s, "dilation_rate": d, "padding": pairs}
         module = transposed if parts[0].transposed else conv
         if parts[0].transposed:
@@ -381,7 +450,7 @@ def test_the_criterion_is_whether_the_pixels_seen_lie_side_by_side(layers, data)
     assert has_gaps(shuffled) == (not without_gaps(shuffled))
 
 
-@given(stacks_over_images(1))
+@given(stacks_over_images(1, words=("valid", "causal")))
 def test_gaps_are_those_of_the_gradients_of_neighbouring_outputs(drawn):
     (layers,), _ = drawn
     strides = [layer.strides for layer in layers if isinstance(layer, Layer) and layer.transposed]
@@ -466,7 +535,20 @@ def test_counts_too_large_for_64_bits_are_exact():
         ([Layer(3, True)], TypeError, "layers[0].strides must be an integer, got True"),
         ([Layer(3, 1, 0)], ValueError, "layers[0].dilation_rate must be at least 1, got 0"),
         ([Layer(3, padding=-1)], ValueError, "layers[0].padding must be at least 0, got -1"),
-        ([Layer(3, padding="same")], TypeError, "layers[0].padding must be an integer, got 'same'"),
+        ([Layer(3, padding=1.0)], TypeError, "layers[0].padding must be an integer, got 1.0"),
+        (
+            [Layer(3, padding="full")],
+            ValueError,
+            (
+                'layers[0].padding must be an int, a (before, after) pair, "valid", "same" or, not '
+                "transposed, \"causal\", got 'full'"
+            ),
+        ),
+        (
+            [Layer(3, 2, padding="causal", transposed=True)],
+            ValueError,
+            "layers[0].padding must be an",
+        ),
         (
             [Layer(3, padding=(1, 2, 3))],
             ValueError,
