@@ -1,50 +1,35 @@
 """Centre and scale, and project the gradient: what all normalizations share.
 
 An array is taken as rows, (B, m, C): B parts that are normalized each by itself, with m rows of C
-channels. In each part the channels form G equal groups, and the m C / G values of a group have one
-mean and one variance:
+channels. In each part the channels form G equal groups, of K = C / G channels, and the m K values
+of a group have one mean and one variance:
 
     normalization                B    m              G
     batch                        1    N * pixels     C
     layer, instance, group       N    pixels         1, C, groups
 
-With root = sqrt(variance + epsilon), r = gamma / root, and about any centre c, one per group,
+With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / root,
 
-    mean      = c + E[x - c]                   variance = E[(x - c)²] - (mean - c)²
-    y         = r (x - c) + (beta - r (mean - c))
-    sum(dy x̂) = (sum(dy (x - c)) - (mean - c) sum(dy)) / root
-    dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
+    y  = r (x - mean) + beta
+    dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-The differences cancel where the mean is many deviations away from c. So c is the mean, and 0 only
-where that is near and x is large: it saves a pass over x and an operation in all the others.
-
-References
-----------
-Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance: Analysis and
-Recommendations", 1983 (shifted data).
+Here they stand as they are, for arrays (B, m, G, K). Large ones are done in `_tiles`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from convinsights import _tiles
 from convinsights._arguments import Array, DType
-from convinsights._passes import Sums, column_sums, in_blocks, short_buffers, together
 
 __all__ = ["Moments", "denominator", "gradients", "normalized", "statistics"]
 
-# Deviations from 0 up to which a mean is near it. About 0 a variance then has at most 1 + NEAR²
-# times the relative error that it has about the mean.
-NEAR = 4
-
-# Numbers up to which x is small.
-SMALL = 2**14
-
-# Numbers, one for each channel of some parts or for some channels of one, to hold at a time.
-TILE = 2**16
+# Numbers up to which an array is small: laying out tiles would take longer than the rest.
+SMALL = 2**15
 
 
 class Moments(NamedTuple):
@@ -55,32 +40,20 @@ class Moments(NamedTuple):
     root: Array
 
 
-class Tile(NamedTuple):
-    """Some groups of some parts, so few that there are TILE channels of them at most.
-
-    The channels are one piece, unless a single group has more.
-    """
-
-    parts: slice
-    groups: slice
-    pieces: list[slice]
-    shape: tuple[int, int]  # (b, g)
-    values: int  # in a group
-    small: bool
-
-
-@short_buffers()
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
-    """Return the mean and the (biased) variance of every group, each (B, G)."""
-    mean, variance = np.empty((2, len(x), groups), dtype)
-    for tile in _tiles(x, groups):
-        here = tile.parts, tile.groups
-        mean[here], variance[here] = _about(x, tile, None, dtype)
-        centre = _centre(mean[here], variance[here], tile)
-        if centre is not None:
-            off, variance[here] = _about(x, tile, centre, dtype)
-            mean[here] = centre + off
-    return mean, variance
+    """Return the mean and the (biased) variance of every group, each (B, G).
+
+    Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. How far the mean
+    is rounded off is measured in the second pass, and taken out of both.
+    """
+    if x.size > SMALL:
+        return _tiles.statistics(x, groups, dtype)
+    values = _split(x.astype(np.float64), groups)
+    mean = _mean(values)
+    values -= _spread(mean)
+    off = _mean(values)
+    variance = np.maximum(_mean(values * values) - off * off, 0)
+    return (mean + off).astype(dtype), variance.astype(dtype)
 
 
 def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel",)) -> Array:
@@ -95,25 +68,21 @@ def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel
     return np.sqrt(raised, out=raised)
 
 
-@short_buffers()
 def normalized(
     x: Array, moments: Moments, gamma: Array | None, beta: Array | None, out: Array
 ) -> None:
-    """Write y = r (x - c) + (beta - r (mean - c))."""
-    for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = _taken_about(moments, tile)
-        for piece in tile.pieces:
-            r = _scale(gamma, root, piece)
-            shift = -r * _per_channel(off, piece)
-            if beta is not None:
-                shift += beta[piece]
-            arrays = [a[tile.parts, :, piece] for a in (x, out)]
-            for _, (centred, y, scale, addend) in _centred(out.dtype, arrays, centre, r, shift):
-                np.multiply(centred, scale, out=y)
-                y += addend
+    """Write y = r (x - mean) + beta."""
+    if x.size > SMALL:
+        return _tiles.normalized(x, moments, gamma, beta, out)
+    groups = moments.mean.shape[1]
+    y = _split(out, groups)
+    np.subtract(_split(x, groups), _spread(moments.mean), out=y, dtype=out.dtype)
+    y *= _scale(gamma, moments.root)
+    if beta is not None:
+        y += beta.reshape(groups, -1)
+    return None
 
 
-@short_buffers()
 def gradients(
     dy: Array,
     x: Array,
@@ -123,132 +92,54 @@ def gradients(
     *,
     constant: bool = False,
 ) -> tuple[Array, Array]:
-    """Write dx = r dy - (a (x - c) + b); return sum(dy x̂) and sum(dy) over all parts, each (C,).
+    """Write dx = r dy - mean(r dy) - x̂ mean(r dy x̂); return sum(dy x̂) and sum(dy), each (C,).
 
-    If the moments are constant, and not those of x, dx = r dy.
+    The sums are over the rows of all parts. If the moments are constant, and not those of x,
+    dx = r dy.
     """
-    dtype = out.dtype
-    # Where there are many channels, there are few parts to be added.
-    dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
-    for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = _taken_about(moments, tile)
-        a, b = np.zeros((2, *tile.shape))
-        for piece in tile.pieces:
-            along, level = _sums(x[tile.parts, :, piece], dy[tile.parts, :, piece], centre, dtype)
-            along -= _per_channel(off, piece)[:, 0] * level
-            along /= _per_channel(root, piece)[:, 0]
-            dgamma[piece] += along.sum(axis=0)
-            dbeta[piece] += level.sum(axis=0)
-            r = _scale(gamma, root, piece)[:, 0]
-            a += _group_sums(r * along, tile) / tile.values
-            b += _group_sums(r * level, tile) / tile.values
-        a /= root
-        b -= a * off
-        for piece in tile.pieces:
-            arrays = [values[tile.parts, :, piece] for values in (x, dy, out)]
-            r = _scale(gamma, root, piece)
-            if constant:
-                for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
-                    np.multiply(slope, scale, out=dx, dtype=dtype)
-                continue
-            values = r, _per_channel(a, piece), _per_channel(b, piece), None
-            for _, block in _centred(dtype, arrays, centre, *values):
-                centred, slope, dx, scale, factor, addend, room = block
-                np.multiply(slope, scale, out=dx)
-                np.multiply(centred, factor, out=room)
-                room += addend
-                dx -= room
-    return dgamma, dbeta
+    if x.size > SMALL:
+        return _tiles.gradients(dy, x, moments, gamma, out, constant=constant)
+    dtype, groups = out.dtype, moments.mean.shape[1]
+    slopes, values, dx = (_split(a, groups) for a in (dy, x, out))
+    normal = np.subtract(values, _spread(moments.mean), dtype=dtype)
+    normal /= _spread(moments.root)
+    dgamma, dbeta = _sums(slopes * normal), _sums(slopes)
+    np.multiply(slopes, _scale(gamma, moments.root), out=dx, dtype=dtype)
+    if not constant:
+        along, level = _mean(dx * normal), _mean(dx)
+        normal *= _spread(along.astype(dtype))
+        dx -= normal
+        dx -= _spread(level.astype(dtype))
+    return dgamma.sum(axis=0).ravel(), dbeta.sum(axis=0).ravel()
 
 
-def _about(x: Array, tile: Tile, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
-    # E[x - c] and E[(x - c)²] - E[x - c]² of the groups of a tile, in float64
-    level, square = np.zeros((2, *tile.shape))
-    for piece in tile.pieces:
-        squares, total = _sums(x[tile.parts, :, piece], None, centre, dtype)
-        level += _group_sums(total, tile) / tile.values
-        square += _group_sums(squares, tile) / tile.values
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
-        return level, np.maximum(square - level**2, 0)
+def _split(rows: Array, groups: int) -> Array:
+    # (B, m, C) -> (B, m, G, K)
+    parts, m, channels = rows.shape
+    return rows.reshape(parts, m, groups, channels // groups)
 
 
-def _sums(x: Array, dy: Array | None, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
-    # sum(dy (x - c)) and sum(dy) over the rows, each (b, channels), in float64; None: dy = x - c
-    along, level = Sums(x), Sums(x)
-    for parts, block in _centred(dtype, [x] if dy is None else [x, dy], centre):
-        centred, slope = block[0], block[-1]
-        along.add(parts, np.einsum("bmc,bmc->bc", slope, centred))
-        level.add(parts, column_sums(slope))
-    return along.total(), level.total()
+def _sums(values: Array) -> Array:
+    # Sums over the rows: (B, m, G, K) -> (B, G, K)
+    parts, m, groups, width = values.shape
+    sums: Array = np.ones(m) @ values.reshape(parts, m, groups * width)  # quicker than `sum`
+    return sums.reshape(parts, groups, width)
 
 
-def _centred(
-    dtype: DType, arrays: list[Array], centre: Array | None, *values: Array | None
-) -> Iterator[tuple[slice, list[Array]]]:
-    # `in_blocks`, all in dtype, with x - c in place of x, which is the first of the arrays.
-    more = [] if centre is None else [_per_channel(centre, slice(0, arrays[0].shape[2])), None]
-    for parts, block in in_blocks(dtype, arrays, *values, *more):
-        if more:
-            middle, room = block.pop(-2), block.pop()
-            block[0] = np.subtract(block[0], middle, out=room, dtype=dtype)
-        yield parts, [a.astype(dtype, copy=False) for a in block]
+def _mean(values: Array) -> Array:
+    # (B, m, G, K) -> (B, G), in float64
+    _, m, _, width = values.shape
+    mean: Array = np.add.reduce(_sums(values), axis=2) / (m * width)
+    return mean
 
 
-def _centre(mean: Array, variance: Array, tile: Tile) -> Array | None:
-    # What to take x about: the mean, or 0 where that is near; None if it is everywhere.
-    if tile.small:
-        return mean
-    near = (np.abs(mean) <= NEAR * np.sqrt(variance)) & (variance < np.inf)
-    return None if near.all() else np.where(near, 0, mean)
+def _spread(values: Array) -> Array:
+    # (B, G) -> (B, 1, G, 1)
+    return values[:, np.newaxis, :, np.newaxis]
 
 
-def _taken_about(moments: Moments, tile: Tile) -> tuple[Array, Array, Array | None]:
-    # mean - c, root and c of the groups of a tile
-    mean, variance, root = (values[tile.parts, tile.groups] for values in moments)
-    centre = _centre(mean, variance, tile)
-    return mean if centre is None else mean - centre, root, centre
-
-
-def _tiles(x: Array, groups: int) -> Iterator[Tile]:
-    parts, m, channels = x.shape
-    width = channels // groups  # of a group
-    row = together(x) * channels
-    for first, last in _steps(parts, max(1, TILE // row)):
-        for start, stop in _steps(groups, max(1, TILE // width)):
-            pieces = [
-                slice(start * width + low, start * width + high)
-                for low, high in _steps((stop - start) * width, TILE)
-            ]
-            shape = last - first, stop - start
-            yield Tile(
-                slice(first, last),
-                slice(start, stop),
-                pieces,
-                shape,
-                max(1, m * width),
-                x.size <= SMALL,
-            )
-
-
-def _steps(count: int, most: int) -> Iterator[tuple[int, int]]:
-    # 0 … count in steps of at most so many, about equally long
-    step = -(-count // -(-count // most)) if count else 1
-    return ((start, min(start + step, count)) for start in range(0, count, step))
-
-
-def _per_channel(values: Array, piece: slice) -> Array:
-    # The number of its group for every channel of a piece: (b, g) -> (b, 1, channels)
-    channels = piece.stop - piece.start
-    return np.repeat(values, channels // values.shape[1], axis=1)[:, np.newaxis]
-
-
-def _group_sums(values: Array, tile: Tile) -> Array:
-    # Sums over the channels of a group, all or those of a piece: (b, channels) -> (b, g)
-    sums: Array = values.reshape(*tile.shape, -1).sum(axis=-1)
-    return sums
-
-
-def _scale(gamma: Array | None, root: Array, piece: slice) -> Array:
-    # r = gamma / root, (b, 1, channels of the piece), in the root's dtype
-    below = _per_channel(root, piece)
-    return 1 / below if gamma is None else gamma[piece].astype(root.dtype, copy=False) / below
+def _scale(gamma: Array | None, root: Array) -> Array:
+    # r = gamma / root, (B, 1, G, K) or (B, 1, G, 1), in the root's dtype
+    if gamma is None:
+        return 1 / _spread(root)
+    return gamma.astype(root.dtype, copy=False).reshape(root.shape[1], -1) / _spread(root)

@@ -23,7 +23,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _normalize, _passes, batchnorm, normalization, relu
+from convinsights import _normalize, _passes, _tiles, batchnorm, normalization, relu
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -196,7 +196,7 @@ def test_large_arrays_are_cut_in_any_way(monkeypatch, level, groups, tile, run, 
     y, cache = normalization.forward(x, gamma, beta, groups=groups)
     expected = y, *normalization.backward(dy, cache)
     monkeypatch.setattr(_normalize, "SMALL", 0)
-    monkeypatch.setattr(_normalize, "TILE", tile)
+    monkeypatch.setattr(_tiles, "TILE", tile)
     monkeypatch.setattr(_passes, "RUN", run)
     monkeypatch.setattr(_passes, "PASS", size)
     with monkeypatch.context() as patch:

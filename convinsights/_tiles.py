@@ -1,0 +1,219 @@
+"""The normalizations of large arrays: the laws of `_normalize`, tile by tile and block by block.
+
+With r = gamma / root, root = sqrt(variance + epsilon), and about any centre c, one per group,
+
+    mean      = c + E[x - c]                   variance = E[(x - c)²] - (mean - c)²
+    y         = r (x - c) + (beta - r (mean - c))
+    sum(dy x̂) = (sum(dy (x - c)) - (mean - c) sum(dy)) / root
+    dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
+
+The differences cancel where the mean is many deviations away from c. So c is the mean, and 0 only
+where that is near: it saves a pass over x and an operation in all the others.
+
+References
+----------
+Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance: Analysis and
+Recommendations", 1983 (shifted data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from convinsights._arguments import Array, DType
+from convinsights._passes import Sums, column_sums, in_blocks, short_buffers, together
+
+__all__ = ["gradients", "normalized", "statistics"]
+
+# Deviations from 0 up to which a mean is near it. About 0 a variance then has at most 1 + NEAR²
+# times the relative error that it has about the mean.
+NEAR = 4
+
+# Numbers, one for each channel of some parts or for some channels of one, to hold at a time.
+TILE = 2**16
+
+
+class Tile(NamedTuple):
+    """Some groups of some parts, so few that there are TILE channels of them at most.
+
+    The channels are one piece, unless a single group has more.
+    """
+
+    parts: slice
+    groups: slice
+    pieces: list[slice]
+    shape: tuple[int, int]  # (b, g)
+    values: int  # in a group
+
+
+@short_buffers()
+def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
+    """Return the mean and the (biased) variance of every group, each (B, G)."""
+    mean, variance = np.empty((2, len(x), groups), dtype)
+    for tile in _tiles(x, groups):
+        here = tile.parts, tile.groups
+        mean[here], variance[here] = _about(x, tile, None, dtype)
+        centre = _centre(mean[here], variance[here])
+        if centre is not None:
+            off, variance[here] = _about(x, tile, centre, dtype)
+            mean[here] = centre + off
+    return mean, variance
+
+
+@short_buffers()
+def normalized(
+    x: Array,
+    moments: tuple[Array, Array, Array],
+    gamma: Array | None,
+    beta: Array | None,
+    out: Array,
+) -> None:
+    """Write y = r (x - c) + (beta - r (mean - c))."""
+    for tile in _tiles(x, moments[0].shape[1]):
+        off, root, centre = _taken_about(moments, tile)
+        for piece in tile.pieces:
+            r = _scale(gamma, root, piece)
+            shift = -r * _per_channel(off, piece)
+            if beta is not None:
+                shift += beta[piece]
+            arrays = [a[tile.parts, :, piece] for a in (x, out)]
+            for _, (centred, y, scale, addend) in _centred(out.dtype, arrays, centre, r, shift):
+                np.multiply(centred, scale, out=y)
+                y += addend
+
+
+@short_buffers()
+def gradients(
+    dy: Array,
+    x: Array,
+    moments: tuple[Array, Array, Array],
+    gamma: Array | None,
+    out: Array,
+    *,
+    constant: bool = False,
+) -> tuple[Array, Array]:
+    """Write dx = r dy - (a (x - c) + b); return sum(dy x̂) and sum(dy) over all parts, each (C,).
+
+    If the moments are constant, and not those of x, dx = r dy.
+    """
+    dtype = out.dtype
+    # Where there are many channels, there are few parts to be added.
+    dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
+    for tile in _tiles(x, moments[0].shape[1]):
+        off, root, centre = _taken_about(moments, tile)
+        a, b = np.zeros((2, *tile.shape))
+        for piece in tile.pieces:
+            along, level = _sums(x[tile.parts, :, piece], dy[tile.parts, :, piece], centre, dtype)
+            along -= _per_channel(off, piece)[:, 0] * level
+            along /= _per_channel(root, piece)[:, 0]
+            dgamma[piece] += along.sum(axis=0)
+            dbeta[piece] += level.sum(axis=0)
+            r = _scale(gamma, root, piece)[:, 0]
+            a += _group_sums(r * along, tile) / tile.values
+            b += _group_sums(r * level, tile) / tile.values
+        a /= root
+        b -= a * off
+        for piece in tile.pieces:
+            arrays = [values[tile.parts, :, piece] for values in (x, dy, out)]
+            r = _scale(gamma, root, piece)
+            if constant:
+                for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
+                    np.multiply(slope, scale, out=dx, dtype=dtype)
+                continue
+            values = r, _per_channel(a, piece), _per_channel(b, piece), None
+            for _, block in _centred(dtype, arrays, centre, *values):
+                centred, slope, dx, scale, factor, addend, room = block
+                np.multiply(slope, scale, out=dx)
+                np.multiply(centred, factor, out=room)
+                room += addend
+                dx -= room
+    return dgamma, dbeta
+
+
+def _about(x: Array, tile: Tile, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
+    # E[x - c] and E[(x - c)²] - E[x - c]² of the groups of a tile, in float64
+    level, square = np.zeros((2, *tile.shape))
+    for piece in tile.pieces:
+        squares, total = _sums(x[tile.parts, :, piece], None, centre, dtype)
+        level += _group_sums(total, tile) / tile.values
+        square += _group_sums(squares, tile) / tile.values
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
+        return level, np.maximum(square - level**2, 0)
+
+
+def _sums(x: Array, dy: Array | None, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
+    # sum(dy (x - c)) and sum(dy) over the rows, each (b, channels), in float64; None: dy = x - c
+    along, level = Sums(x), Sums(x)
+    for parts, block in _centred(dtype, [x] if dy is None else [x, dy], centre):
+        centred, slope = block[0], block[-1]
+        along.add(parts, np.einsum("bmc,bmc->bc", slope, centred))
+        level.add(parts, column_sums(slope))
+    return along.total(), level.total()
+
+
+def _centred(
+    dtype: DType, arrays: list[Array], centre: Array | None, *values: Array | None
+) -> Iterator[tuple[slice, list[Array]]]:
+    # `in_blocks`, all in dtype, with x - c in place of x, which is the first of the arrays.
+    more = [] if centre is None else [_per_channel(centre, slice(0, arrays[0].shape[2])), None]
+    for parts, block in in_blocks(dtype, arrays, *values, *more):
+        if more:
+            middle, room = block.pop(-2), block.pop()
+            block[0] = np.subtract(block[0], middle, out=room, dtype=dtype)
+        yield parts, [a.astype(dtype, copy=False) for a in block]
+
+
+def _centre(mean: Array, variance: Array) -> Array | None:
+    # What to take x about: the mean, or 0 where that is near; None if it is everywhere.
+    near = (np.abs(mean) <= NEAR * np.sqrt(variance)) & (variance < np.inf)
+    return None if near.all() else np.where(near, 0, mean)
+
+
+def _taken_about(
+    moments: tuple[Array, Array, Array], tile: Tile
+) -> tuple[Array, Array, Array | None]:
+    # mean - c, root and c of the groups of a tile
+    mean, variance, root = (values[tile.parts, tile.groups] for values in moments)
+    centre = _centre(mean, variance)
+    return mean if centre is None else mean - centre, root, centre
+
+
+def _tiles(x: Array, groups: int) -> Iterator[Tile]:
+    parts, m, channels = x.shape
+    width = channels // groups  # of a group
+    row = together(x) * channels
+    for first, last in _steps(parts, max(1, TILE // row)):
+        for start, stop in _steps(groups, max(1, TILE // width)):
+            pieces = [
+                slice(start * width + low, start * width + high)
+                for low, high in _steps((stop - start) * width, TILE)
+            ]
+            shape = last - first, stop - start
+            yield Tile(slice(first, last), slice(start, stop), pieces, shape, max(1, m * width))
+
+
+def _steps(count: int, most: int) -> Iterator[tuple[int, int]]:
+    # 0 … count in steps of at most so many, about equally long
+    step = -(-count // -(-count // most)) if count else 1
+    return ((start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _per_channel(values: Array, piece: slice) -> Array:
+    # The number of its group for every channel of a piece: (b, g) -> (b, 1, channels)
+    channels = piece.stop - piece.start
+    return np.repeat(values, channels // values.shape[1], axis=1)[:, np.newaxis]
+
+
+def _group_sums(values: Array, tile: Tile) -> Array:
+    # Sums over the channels of a group, all or those of a piece: (b, channels) -> (b, g)
+    sums: Array = values.reshape(*tile.shape, -1).sum(axis=-1)
+    return sums
+
+
+def _scale(gamma: Array | None, root: Array, piece: slice) -> Array:
+    # r = gamma / root, (b, 1, channels of the piece), in the root's dtype
+    below = _per_channel(root, piece)
+    return 1 / below if gamma is None else gamma[piece].astype(root.dtype, copy=False) / below
