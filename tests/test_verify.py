@@ -941,7 +941,19 @@ GRADIENT_SLIPS = {
     "overlaps_overwritten",
     "statistics_constant",
     "bias_gradient_missing_batch",
+    "training_gradient_in_inference",
 }
+# No functions to differentiate, of y alone, or a change of hyperparameters only.
+OTHERS = (
+    "axes_swapped",
+    "first_axis_for_all",
+    "size_from_other_axis",
+    "low_precision",
+    "reads_outside",
+    "saturated",
+    "wrapped",
+    "dilation_ignored (padding)",
+)
 
 
 @pytest.mark.parametrize("module", [conv, transposed, depthwise, depthwise_separable, batchnorm])
@@ -951,7 +963,7 @@ def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
     cases = sorted((c for c in made if c.dy.size and not c.integers), key=lambda c: c.size)
     seen = {}
     for name, outcome in hypotheses(module):
-        if name == "axes_swapped":  # of many pairs, and a change of hyperparameters only
+        if name.startswith(OTHERS):
             continue
         done = set()  # once, and of batch normalization once in training and once in inference
         for case in cases:
@@ -976,9 +988,9 @@ def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
                 found = outcome(case)
             except ValueError:  # no such call
                 continue
-            if found["y"].shape != case.dy.shape or all(
-                np.array_equal(found[key], case.truth[key]) for key in found
-            ):
+            if not case.truth.keys() <= found.keys() or found["y"].shape != case.dy.shape:
+                continue
+            if all(np.array_equal(found[key], case.truth[key]) for key in found):
                 continue
             arrays = [case.arrays[i] for i in given]
             try:
@@ -987,7 +999,8 @@ def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
             except AssertionError:
                 seen.setdefault((name, kind), set()).add("wrong")
             done.add(kind)
-    assert {name for name, _ in seen} == {name for name, _ in hypotheses(module)} - {"axes_swapped"}
+    names = {name for name, _ in hypotheses(module)}
+    assert {name for name, _ in seen} == {name for name in names if not name.startswith(OTHERS)}
     for (name, _), verdicts in seen.items():
         if name in GRADIENT_SLIPS:
             assert verdicts == {"wrong"}
@@ -1410,7 +1423,7 @@ def test_a_variance_in_one_pass_fails_where_the_mean_is_large():
 
     report = verify.verify(batchnorm, batchnorm_like(moments=one_pass), seed=0)
     assert {failure.kind for failure in report.failures} == {"2-D training, mean far from 0"}
-    assert report.diagnosis is None
+    assert report.diagnosis == "one_pass_variance"
 
 
 def test_rounding_in_a_coarser_precision_fails():
@@ -1424,7 +1437,7 @@ def test_rounding_in_a_coarser_precision_fails():
 
 
 @pytest.mark.parametrize("module", [conv, transposed])
-def test_rounding_is_no_slip(module):
+def test_rounding_is_a_slip_of_its_own(module):
     forward, backward = MINE[module]
 
     def coarse(x, *others, **hyper):
@@ -1436,7 +1449,7 @@ def test_rounding_is_no_slip(module):
 
     report = verify.verify(module, coarse, coarse_gradients, ranks=(1, 2), supports=ALL[module])
     assert {failure.result for failure in report.failures} == {"y", "dx", "dkernel", "dbias"}
-    assert {failure.diagnosis for failure in report.failures} == {None}
+    assert {failure.diagnosis for failure in report.failures} == {"low_precision (11 bits)"}
 
 
 # ---- refusals

@@ -7,25 +7,27 @@ memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, islice, product
+from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from convinsights import batchnorm, im2col, transposed
-from convinsights._arguments import Array
+from convinsights.verify._agreement import agree, is_right
 from convinsights.verify._candidate import Trial
-from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._cases import Case, Outcome
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
+from convinsights.verify._remarks import remarks, shifts
+from convinsights.verify._slips_values import clamped
 
 __all__ = ["Diagnosis", "Result", "diagnose"]
 
 # One result of one trial: the number of the trial, and y, dx, …
 Result = tuple[int, str]
 
-# How far a displacement is looked for, in pixels.
-REACH = 2
+# How many numbers of the cases are gone through for each theory: of wrong results, of right ones,
+# of each result that is looked at alone; how many wrong results a remark is tried on, and for how
+# many a slip of their own is looked for.
+WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 4
 
 
 class Diagnosis(NamedTuple):
@@ -50,34 +52,48 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     Hypotheses come first that give every result of the candidate; failing that, those that give all
     of the kinds (y, dx, …) that were wrong somewhere, for a backward may be right though the
     forward is wrong; of several, the one that explains the most. Then come the remarks, the first
-    that holds of all wrong results.
+    that holds of all wrong results. Small cases are looked at first, and of large ones not all.
     """
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
+    results.sort(key=lambda result: trials[result[0]].case.size)
     wrong = [(index, name) for index, name in results if name in trials[index].wrong]
-    wrong.sort(key=lambda result: trials[result[0]].case.size)
     right = [(index, name) for index, name in results if name not in trials[index].wrong]
     kinds = {name for _, name in wrong}
     of_kinds = [result for result in right if result[1] in kinds]
-    theories = [_Theory(h, trials, unit) for h in hypotheses(trials[0].case.module)]
-    fitting = [theory for theory in theories if _holds(theory, wrong)]
+
+    some = _within(wrong, trials, WRONG)
+    limits = _limits(trials, some)
+    slips = [*hypotheses(trials[0].case.module), *limits]
+    theories = [_Theory(hypothesis, trials, unit) for hypothesis in slips]
+    fitting = [theory for theory in theories if _holds(theory, some)]
     for others in (right, of_kinds):
-        agreeing = [theory for theory in fitting if not _contradicted(theory, others)]
+        known = _within(others, trials, RIGHT)
+        agreeing = [theory for theory in fitting if not _contradicted(theory, known)]
         if agreeing:
-            best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, wrong))))
+            best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, some))))
             return Diagnosis(best.name, {})
-    remarks = list(_remarks(trials, examine))
-    for remark in (*remarks, *_shifts(trials, unit)):
-        if _holds(remark, wrong):
+    said: list[Explanation] = list(remarks(trials, examine, unit))
+    for remark in said:
+        if _holds(remark, wrong[:REMARKED]):
             return Diagnosis(remark.name, {})
-    single: dict[Result, str] = {}
-    for result in wrong:
-        same_kind = [other for other in right if other[1] == result[1]]
-        found = chain(
-            (t.name for t in theories if t(result) and not _contradicted(t, same_kind)),
-            (remark.name for remark in remarks if remark(result)),
-        )
-        single.update((result, name) for name in islice(found, 1))
-    return Diagnosis(None, single)
+    known = _within(of_kinds, trials, ALONE)
+    for shift in shifts(trials, unit):
+        if _holds(shift, wrong[:REMARKED]) and not _contradicted(shift, known):
+            return Diagnosis(shift.name, {})
+    return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, said, trials))
+
+
+def _within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:
+    # The smallest, until they have so many numbers together; one of each kind at least.
+    chosen: list[Result] = []
+    seen: set[str] = set()
+    total = 0
+    for index, name in results:
+        total += trials[index].case.size
+        if total <= most or name not in seen:
+            chosen.append((index, name))
+            seen.add(name)
+    return chosen
 
 
 def _holds(explanation: Explanation, wrong: Iterable[Result]) -> bool:
@@ -95,21 +111,37 @@ def _contradicted(explanation: Explanation, right: Iterable[Result]) -> bool:
     return any(explanation(result) is False for result in right)
 
 
-def _agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
-    # The bound was derived for the truth; elsewhere take its largest, and some for large values.
-    if got.shape != expected.shape:
-        return False
-    most = allowed[np.isfinite(allowed)].max(initial=0)
-    tolerance = 2 * most + 4 * unit * np.abs(expected).max(initial=0)
-    return bool((np.abs(got - expected) <= tolerance).all())
-
-
-def _is_right(trial: Trial, name: str, expected: Array) -> bool:
-    # What a slip leaves right does not explain what is wrong.
-    truth = trial.case.truth[name]
-    return expected.shape == truth.shape and bool(
-        (np.abs(expected - truth) <= trial.allowed[name]).all()
-    )
+def _one_by_one(
+    wrong: Sequence[Result],
+    of_kinds: Sequence[Result],
+    theories: Sequence[Explanation],
+    said: Sequence[Explanation],
+    trials: Sequence[Trial],
+) -> dict[Result, str]:
+    # For each wrong result a theory that explains it and contradicts no right one of its kind, or
+    # else a remark; those that were found are tried on all others.
+    known = {name: [r for r in of_kinds if r[1] == name] for _, name in wrong}
+    found: list[Explanation] = []
+    looked = 0
+    single: dict[Result, str] = {}
+    for result in _within(wrong, trials, WRONG):
+        few = _within(known[result[1]], trials, ALONE)
+        explained = [e for e in found if e(result)]
+        if not explained and looked < SINGLE:
+            looked += 1
+            new = chain(
+                (
+                    theory
+                    for theory in theories
+                    if theory(result) and not _contradicted(theory, few)
+                ),
+                (remark for remark in said if remark(result)),
+            )
+            explained = list(islice(new, 1))
+            found += explained
+        if explained:
+            single[result] = explained[0].name
+    return single
 
 
 class _Theory:
@@ -129,125 +161,26 @@ class _Theory:
         expected, got, allowed = self.outcomes[index].get(name), trial.got[name], trial.allowed
         if expected is None:
             return None
-        if got is None or not _agree(got, expected, allowed[name], self.unit):
+        if got is None or not agree(got, expected, allowed[name], self.unit):
             return False
-        return not (name in trial.wrong and _is_right(trial, name, expected))
+        return not (name in trial.wrong and is_right(trial, name, expected))
 
 
-def _remarks(trials: Sequence[Trial], examine: Callable[[Case], Trial]) -> Iterator[Explanation]:
-    yield _LayoutIgnored(trials, examine)
-    if trials[0].case.module is not batchnorm:  # where it is the law
-        yield _BatchMixed(trials, examine)
+def _limits(trials: Sequence[Trial], wrong: Sequence[Result]) -> Iterator[Hypothesis]:
+    # What is too small or too large all has the same value, if results were clamped.
+    ends: dict[bool, set[float]] = {False: set(), True: set()}
+    for index, name in wrong:
+        trial = trials[index]
+        got, truth = trial.got[name], trial.case.truth.get(name)
+        if name != "y" or got is None or truth is None or got.shape != truth.shape:
+            continue
+        off = np.abs(got - truth) > trial.allowed[name]
+        for above in (False, True):
+            ends[above] |= set(got[off & ((got < truth) == above)].tolist()[:64])
+    if max(map(len, ends.values())) == 1:
+        low, high = (next(iter(ends[above]), infinite) for above, infinite in ENDS)
+        if low < high:
+            yield clamped(low, high)
 
 
-def _shifts(trials: Sequence[Trial], unit: float) -> Iterator[Explanation]:
-    rank = max(trial.case.rank for trial in trials if trial.wrong)
-    if trials[0].case.module is batchnorm:
-        return
-    offsets = sorted(
-        product(range(-REACH, REACH + 1), repeat=rank), key=lambda o: (np.abs(o).sum(), o[::-1])
-    )
-    for way, offset in product(WAYS, offsets[1:]):
-        yield _Shifted(trials, unit, offset, way)
-
-
-class _Remark:
-    # What looks at a case again, changed.
-    def __init__(self, trials: Sequence[Trial], examine: Callable[[Case], Trial]) -> None:
-        self.trials, self.examine = trials, examine
-
-
-class _BatchMixed(_Remark):
-    # An image's result depends on its neighbours: alone, each comes out right.
-    name = "batch_mixed"
-
-    def __call__(self, result: Result) -> bool | None:
-        index, name = result
-        if name not in ("y", "dx"):
-            return None
-        trial = self.trials[index]
-        images = [trial.case.image(n) for n in range(len(trial.case.x))]
-        if trial.got[name] is None or len(images) < 2:
-            return False
-        return all(self.examine(image).right(name) for image in images)
-
-
-class _LayoutIgnored(_Remark):
-    # The same values in C order come out right.
-    name = "layout_ignored"
-
-    def __call__(self, result: Result) -> bool | None:
-        index, name = result
-        trial = self.trials[index]
-        if trial.got[name] is None or trial.case.layout == "C":
-            return False
-        return self.examine(replace(trial.case, layout="C")).right(name)
-
-
-# What was displaced: y, where what leaves on one side comes in on the other ("rolled") or zeros do
-# ("moved"), the image under the windows, or dx alone.
-WAYS = ("rolled", "moved", "windows", "gradient")
-
-
-class _Shifted:
-    # The right results displaced by an offset, as far as they can be known; their gradients too.
-    def __init__(
-        self, trials: Sequence[Trial], unit: float, offset: tuple[int, ...], way: str
-    ) -> None:
-        self.name = f"shifted by {offset}"
-        self.trials, self.unit, self.offset, self.way = trials, unit, offset, way
-
-    def __call__(self, result: Result) -> bool | None:
-        index, name = result
-        trial = self.trials[index]
-        case, got = trial.case, trial.got[name]
-        offset = self.offset[: case.rank]
-        if got is None or got.shape != case.truth[name].shape or not any(offset):
-            return False
-        if name == ("dx" if self.way == "gradient" else "y"):
-            if self.way == "windows" and case.module is not transposed:
-                expected, known = _of_displaced_image(case, offset)
-            else:
-                expected = _displaced(case.truth[name], offset)
-                known = _displaced(np.ones(got.shape[:-1]), offset) > 0
-            if not known.any():
-                return None
-        else:
-            expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
-            if _is_right(trial, name, expected):
-                return False
-        return _agree(got[known], expected[known], trial.allowed[name], self.unit)
-
-    def _gradients(self, case: Case, offset: tuple[int, ...]) -> Outcome:
-        back, axes = tuple(-o for o in offset), tuple(range(1, 1 + case.rank))
-        if self.way == "gradient":
-            return case.truth
-        if self.way == "windows":
-            moved = _displaced(case.x, offset), *case.arrays[1:]
-            outcome = apply(case.module, moved, case.settings, case.dy)
-            return outcome | {"dx": _displaced(outcome["dx"], back)}
-        dy = np.roll(case.dy, back, axes) if self.way == "rolled" else _displaced(case.dy, back)
-        return apply(case.module, case.arrays, case.settings, dy)
-
-
-def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
-    # Zeros come in at one side as pixels leave at the other.
-    for axis, o in enumerate(offset, start=1):
-        zeros = [(0, 0)] * image.ndim
-        zeros[axis] = (max(o, 0), max(-o, 0))
-        kept = range(max(-o, 0), max(-o, 0) + image.shape[axis])
-        image = np.take(np.pad(image, zeros), kept, axis)
-    return image
-
-
-def _of_displaced_image(case: Case, offset: tuple[int, ...]) -> tuple[Array, Array]:
-    # With the outputs whose windows lie inside the displaced image.
-    x, *others = case.arrays
-    y = apply(case.module, (_displaced(x, offset), *others), case.settings)["y"]
-    names = ("strides", "padding", "dilation_rate")
-    windows = im2col.im2col(
-        _displaced(np.ones((*x.shape[:-1], 1)), offset),
-        others[0].shape[:-2] or 1,
-        **{name: case.settings[name] for name in names if name in case.settings},
-    )
-    return y, windows.all(axis=1).reshape(y.shape[:-1])
+ENDS = ((False, -np.inf), (True, np.inf))

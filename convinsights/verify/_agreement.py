@@ -1,0 +1,29 @@
+"""Whether a result is what a slip would give, within what rounding allows."""
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._candidate import Trial
+
+__all__ = ["agree", "is_right"]
+
+
+def agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
+    """Tell whether two results are equal but for rounding.
+
+    The bound was derived for the truth; elsewhere take its largest, and some for large values.
+    """
+    if got.shape != expected.shape:
+        return False
+    most = allowed[np.isfinite(allowed)].max(initial=0)
+    tolerance = 2 * most + 4 * unit * np.abs(expected).max(initial=0)
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(got - expected) <= tolerance).all())
+
+
+def is_right(trial: Trial, name: str, expected: Array) -> bool:
+    """Tell whether a slip gives the truth: what it leaves right does not explain what is wrong."""
+    truth = trial.case.truth[name]
+    return expected.shape == truth.shape and bool(
+        (np.abs(expected - truth) <= trial.allowed[name]).all()
+    )

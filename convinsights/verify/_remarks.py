@@ -1,0 +1,330 @@
+"""What may be said of wrong results without knowing what would give them.
+
+They are the right ones displaced; or come right in another order of memory, or where the other
+images are not there; or hold what was in the buffer; or are off by what few bits lose.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+from convinsights import batchnorm, im2col, normalization, transposed
+from convinsights._arguments import Array
+from convinsights.verify._agreement import agree, is_right
+from convinsights.verify._candidate import Trial
+from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._slips_values import Parts
+
+__all__ = ["remarks", "shifts"]
+
+# How far a displacement is looked for, in pixels.
+REACH = 2
+# The share of the results that is wrong at most where only a part of them was not written.
+PART = 0.97
+NORMALIZATIONS = (batchnorm, normalization)
+
+
+def remarks(
+    trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float
+) -> Iterator["_Remark"]:
+    """Yield the remarks, the most specific first."""
+    module = trials[0].case.module
+    yield _ReadsOutside(trials, examine, unit)
+    yield _LayoutIgnored(trials, examine, unit)
+    if module in NORMALIZATIONS:
+        yield _OnePass(trials, examine, unit)
+    else:
+        for bits in (8, 11, 24):
+            yield _FewBits(trials, examine, unit, bits)
+        yield _Saturated(trials, examine, unit)
+    yield _Unwritten(trials, examine, unit)
+    if module is not batchnorm:  # where it is the law
+        yield _BatchMixed(trials, examine, unit)
+
+
+class _Remark:
+    name: str
+
+    def __init__(
+        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float
+    ) -> None:
+        self.trials, self.examine, self.unit = trials, examine, unit
+
+    def __call__(self, result: tuple[int, str]) -> bool | None:
+        """Tell whether a result that came in its shape is as the remark says."""
+        index, name = result
+        trial = self.trials[index]
+        got = trial.got[name]
+        if got is None or got.shape != trial.case.truth[name].shape:
+            return False
+        return self.holds(trial, name, got)
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        raise NotImplementedError
+
+    def again(self, case: Case, name: str) -> Array | None:
+        """Return what the candidate gives once more."""
+        return self.examine(case).got.get(name)
+
+    def same_again(self, trial: Trial, name: str) -> bool:
+        """Tell whether a result does not change from call to call."""
+        return all(_equal(self.again(trial.case, name), trial.got[name]) for _ in range(2))
+
+
+def _equal(one: Array | None, other: Array | None) -> bool:
+    return one is not None and other is not None and np.array_equal(one, other, equal_nan=True)
+
+
+class _LayoutIgnored(_Remark):
+    # The same values in C order come out right.
+    name = "layout_ignored"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        if trial.case.layout == "C" or not self.same_again(trial, name):
+            return False
+        return self.examine(replace(trial.case, layout="C")).right(name)
+
+
+class _ReadsOutside(_LayoutIgnored):
+    # What lies around a slice, nan, gets into the result.
+    name = "reads_outside"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        if not trial.case.layout.startswith("slice") or np.isfinite(got).all():
+            return False
+        return super().holds(trial, name, got)
+
+
+class _BatchMixed(_Remark):
+    # An image's result depends on its neighbours: alone, each comes out right, and it changes as
+    # they do.
+    name = "batch_mixed"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        if name not in ("y", "dx"):
+            return None
+        case = trial.case
+        if len(case.x) < 2 or not self.same_again(trial, name):
+            return False
+        if not all(self.examine(case.image(n)).right(name) for n in range(len(case.x))):
+            return False
+        off = _off(trial, name, got).reshape(len(got), -1)
+        n = int(off.any(axis=1).argmax())
+        sign = np.where(np.arange(len(got)) == n, 1.0, -1.0).reshape(-1, *[1] * (got.ndim - 1))
+        others = replace(case, arrays=(sign * case.x, *case.arrays[1:]), dy=sign * case.dy)
+        changed = self.again(others, name)
+        return changed is not None and not _equal(changed[n : n + 1], got[n : n + 1])
+
+
+class _Unwritten(_Remark):
+    # Of a part of the results every element is 0, or no number, or one of another magnitude.
+    name = "unwritten"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        off = _off(trial, name, got)
+        left, largest = got[off], np.abs(trial.case.truth[name]).max(initial=1)
+        with np.errstate(invalid="ignore"):
+            garbage = ~(np.abs(left) <= 1e6 * largest)
+        return self.in_part and bool((left == 0).all() or garbage.all())
+
+    @cached_property
+    def in_part(self) -> bool:
+        """Whether some of what was to be written is right."""
+        marks = [
+            _off(trial, name, got)
+            for trial in self.trials
+            for name in trial.wrong
+            if (got := trial.got.get(name)) is not None
+            and got.shape == trial.case.truth[name].shape
+        ]
+        return sum(int(off.sum()) for off in marks) < PART * sum(off.size for off in marks)
+
+
+def _off(trial: Trial, name: str, got: Array) -> Array:
+    # Which elements are wrong.
+    with np.errstate(invalid="ignore"):
+        off: Array = ~(np.abs(got - trial.case.truth[name]) <= trial.allowed[name])
+    return off
+
+
+class _Saturated(_Remark):
+    # Only sums are wrong that may leave 16 bits on the way, and none has left them.
+    name = "saturated (16 bits)"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        case, most = trial.case, 2.0**15
+        off = _off(trial, name, got)
+        absolute = [None if a is None else np.abs(a) for a in (*case.arrays, case.dy)]
+        sums = apply(case.module, absolute[:-1], case.settings, absolute[-1])[name]
+        whole = bool((got == np.round(got)).all())
+        return whole and bool((sums[off] >= most).all() and (np.abs(got[off]) <= most).all())
+
+
+# How far from the number of significant bits the errors may be, by what they look like: those of
+# operands are a little smaller, those of long sums larger.
+MORE, LESS = 2.2, 6.0
+
+
+class _FewBits(_Remark):
+    # Results off by about what so many significant bits lose; integers are exact.
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        examine: Callable[[Case], Trial],
+        unit: float,
+        bits: int,
+    ) -> None:
+        super().__init__(trials, examine, unit)
+        self.name, self.bits = f"low_precision ({bits} bits)", bits
+        self.nearest = self._nearest()
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        bits = _bits(trial, name, got)
+        if bits is None or self.nearest is None:
+            return False
+        return self.nearest == self.bits and bits >= self.bits - LESS
+
+    def _nearest(self) -> int | None:
+        # By the results with the smallest errors, which are those of the shortest sums.
+        seen = []
+        for trial in self.trials:
+            for name in sorted(trial.wrong):
+                got = trial.got.get(name)
+                truth = trial.case.truth.get(name)
+                if got is not None and truth is not None and got.shape == truth.shape:
+                    seen.append(_bits(trial, name, got))
+            if len(seen) >= 60:
+                break
+        known = sorted((bits for bits in seen if bits is not None), reverse=True)
+        if not known or None in seen:
+            return None
+        best = known[len(known) // 10]
+        return next(
+            (b for b, low in ((24, 22.5), (11, 10.2), (8, 7.0)) if low <= best <= b + MORE), None
+        )
+
+
+def _bits(trial: Trial, name: str, got: Array) -> float | None:
+    # log2 of the sum's magnitude, as of random terms, over the error; None of integers.
+    case = trial.case
+    if case.integers or not np.isfinite(got).all():
+        return None
+    squares = [None if a is None else a**2 for a in (*case.arrays, case.dy)]
+    size = apply(case.module, squares[:-1], case.settings, squares[-1])[name].sum()
+    error = ((got - case.truth[name]) ** 2).sum()
+    return float(np.log2(size / error) / 2) if size > 0 and error > 0 else None
+
+
+class _OnePass(_Remark):
+    # The mean of the squares less the square of the mean: of a large mean little is left of it.
+    name = "one_pass_variance"
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        case = trial.case
+        if case.module is batchnorm and case.arrays[3] is not None:
+            return False
+        if name != "y":
+            return None if name in ("dx", "dgamma") else False
+        parts, beta = Parts.of(case), case.arrays[2]
+        centred = got - (0 if beta is None else beta)
+        view = centred.reshape(parts.x.shape) / np.where(parts.scale == 0, 1, parts.scale)
+        deviation, axes = parts.x - parts.mean, parts.axes
+        far = parts.mean**2 + parts.variance
+        lost = 64 * self.unit * np.sqrt(parts.count) * far
+        with np.errstate(invalid="ignore", divide="ignore"):
+            along = (view * deviation).sum(axes, keepdims=True)
+            inverse = along / (deviation**2).sum(axes, keepdims=True)
+            off = np.abs(view - inverse * deviation).max(axes, keepdims=True)
+            variance = inverse**-2.0 - case.settings["epsilon"]
+            straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
+            near = np.abs(variance - parts.variance) <= lost
+        void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
+        flat = parts.variance == 0
+        return bool(((straight & near) | void | flat).all() and (far > 100 * parts.variance).any())
+
+
+# -- displacements -------------------------------------------------------------------------------
+
+# What was displaced: y, where what leaves on one side comes in on the other ("rolled") or zeros do
+# ("moved"), the image under the windows, or dx alone.
+WAYS = ("rolled", "moved", "windows", "gradient")
+
+
+def shifts(trials: Sequence[Trial], unit: float) -> Iterator["_Shifted"]:
+    """Yield the displacements by a few pixels, the smallest first."""
+    rank = max(trial.case.rank for trial in trials if trial.wrong)
+    if trials[0].case.module in NORMALIZATIONS:
+        return
+    offsets = sorted(
+        product(range(-REACH, REACH + 1), repeat=rank), key=lambda o: (np.abs(o).sum(), o[::-1])
+    )
+    for way, offset in product(WAYS, offsets[1:]):
+        yield _Shifted(trials, unit, offset, way)
+
+
+class _Shifted:
+    # The right results displaced by an offset, as far as they can be known; their gradients too.
+    def __init__(
+        self, trials: Sequence[Trial], unit: float, offset: tuple[int, ...], way: str
+    ) -> None:
+        self.name = f"shifted by {offset}"
+        self.trials, self.unit, self.offset, self.way = trials, unit, offset, way
+
+    def __call__(self, result: tuple[int, str]) -> bool | None:
+        """Tell whether a result is the right one displaced."""
+        index, name = result
+        trial = self.trials[index]
+        case, got = trial.case, trial.got[name]
+        offset = self.offset[: case.rank]
+        if got is None or got.shape != case.truth[name].shape or not any(offset):
+            return False
+        if name == ("dx" if self.way == "gradient" else "y"):
+            if self.way == "windows" and case.module is not transposed:
+                expected, known = _of_displaced_image(case, offset)
+            else:
+                expected = _displaced(case.truth[name], offset)
+                known = _displaced(np.ones(got.shape[:-1]), offset) > 0
+            if not known.any():
+                return None
+        else:
+            expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
+            if is_right(trial, name, expected):
+                return False if name in trial.wrong else None
+        return agree(got[known], expected[known], trial.allowed[name], self.unit)
+
+    def _gradients(self, case: Case, offset: tuple[int, ...]) -> Outcome:
+        back, axes = tuple(-o for o in offset), tuple(range(1, 1 + case.rank))
+        if self.way == "gradient":
+            return case.truth
+        if self.way == "windows":
+            moved = _displaced(case.x, offset), *case.arrays[1:]
+            outcome = apply(case.module, moved, case.settings, case.dy)
+            return outcome | {"dx": _displaced(outcome["dx"], back)}
+        dy = np.roll(case.dy, back, axes) if self.way == "rolled" else _displaced(case.dy, back)
+        return apply(case.module, case.arrays, case.settings, dy)
+
+
+def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
+    # Zeros come in at one side as pixels leave at the other.
+    for axis, o in enumerate(offset, start=1):
+        zeros = [(0, 0)] * image.ndim
+        zeros[axis] = (max(o, 0), max(-o, 0))
+        kept = range(max(-o, 0), max(-o, 0) + image.shape[axis])
+        image = np.take(np.pad(image, zeros), kept, axis)
+    return image
+
+
+def _of_displaced_image(case: Case, offset: tuple[int, ...]) -> tuple[Array, Array]:
+    # With the outputs whose windows lie inside the displaced image.
+    x, *others = case.arrays
+    y = apply(case.module, (_displaced(x, offset), *others), case.settings)["y"]
+    names = ("strides", "padding", "dilation_rate")
+    windows = im2col.im2col(
+        _displaced(np.ones((*x.shape[:-1], 1)), offset),
+        others[0].shape[:-2] or 1,
+        **{name: case.settings[name] for name in names if name in case.settings},
+    )
+    return y, windows.all(axis=1).reshape(y.shape[:-1])

@@ -1,0 +1,74 @@
+"""What a slip is: a name, and what it makes of a case, by the library with something changed.
+
+What the library cannot compute (a kernel that does not fit its image without the padding, the
+gradient of an output of another shape) is left out: a slip says nothing of it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from convinsights import transposed
+from convinsights._arguments import Array
+from convinsights._geometry import effective_size
+from convinsights.verify._cases import Case, Outcome, apply, resolved
+
+__all__ = ["FITS", "Fit", "Hypothesis", "changed", "with_arrays"]
+
+# How an output of another shape comes to be of the one asked for: not at all; by cutting off or
+# adding zeros at its end; or by windows that read zeros behind the image.
+Fit: TypeAlias = Literal["own", "cut", "read"]
+FITS: tuple[Fit, ...] = ("own", "cut", "read")
+
+
+class Hypothesis(NamedTuple):
+    """A slip by its name, and the outcome that it would give for a case."""
+
+    name: str
+    outcome: Callable[[Case], Outcome]
+
+
+def changed(case: Case, *, fit: Fit = "own", **settings: Any) -> Outcome:
+    """Return the outcome under other hyperparameters; the truth where they are the same."""
+    others = case.settings | settings
+    if others == case.settings:
+        return case.truth
+    if fit == "read":
+        if case.module is transposed or "padding" not in others:
+            return {}
+        others["padding"] = _behind(case, others)
+    # Kept with the case, as its truth is: several slips come down to the same settings.
+    kept: dict[str, Outcome | None] = case.__dict__.setdefault("others", {})
+    call = f"{fit != 'own'} {others}"
+    if call not in kept:
+        kept[call] = None
+        kept[call] = apply(case.module, case.arrays, others, case.dy, fit=fit != "own")
+    outcome = kept[call]
+    if outcome is None:
+        raise ValueError("no such call")
+    return outcome
+
+
+def _behind(case: Case, settings: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    # As many zeros behind the image as its windows reach for.
+    other = Case(case.module, "", case.arrays, settings, case.dy, case.integers)
+    steps, rates = other.axes("strides"), other.axes("dilation_rate")
+    reach = [
+        (n - 1) * s + ke
+        for n, s, ke in zip(
+            case.dy.shape[1:-1],
+            steps,
+            effective_size(case.arrays[1].shape[:-2], rates),
+            strict=True,
+        )
+    ]
+    return tuple(
+        (before, max(after, far - size - before))
+        for (before, after), far, size in zip(
+            resolved(other), reach, case.x.shape[1:-1], strict=True
+        )
+    )
+
+
+def with_arrays(case: Case, *arrays: Any, dy: Array | None = None) -> Outcome:
+    """Return the outcome of other arrays under the case's hyperparameters."""
+    return apply(case.module, arrays, case.settings, case.dy if dy is None else dy)

@@ -1,0 +1,133 @@
+"""Slips of a backward: sums averaged, forgotten, overwritten; statistics that count as constant."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from types import ModuleType
+
+import numpy as np
+
+from convinsights import (
+    batchnorm,
+    depthwise,
+    depthwise_separable,
+    im2col,
+    normalization,
+    transposed,
+    unary,
+)
+from convinsights.verify._cases import Case, Outcome, resolved
+from convinsights.verify._slips import Hypothesis, with_arrays
+from convinsights.verify._slips_values import Parts
+
+__all__ = ["of_gradients"]
+
+
+def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
+    """Yield the slips of a module's backward."""
+    for pixels, of_x in ((False, False), (False, True), (True, False)):
+        slip = partial(_gradient_averaged, pixels=pixels, of_x=of_x)
+        yield Hypothesis("gradient_averaged", slip)
+    if module in (batchnorm, normalization):
+        yield Hypothesis("statistics_constant", _statistics_constant)
+        if module is batchnorm:
+            for own in (False, True):
+                slip = partial(_training_in_inference, own=own)
+                yield Hypothesis("training_gradient_in_inference", slip)
+        return
+    if module is not unary:
+        yield Hypothesis("kernel_gradient_flipped", _kernel_gradient_flipped)
+    for last in (0, -1):
+        yield Hypothesis("bias_gradient_missing_batch", partial(_one_image, name="dbias", n=last))
+    yield Hypothesis("bias_gradient_missing_batch", _bias_gradient_per_image)
+    if module is not unary:
+        for by_tap, last_filter in product((True, False), (False, True)):
+            slip = partial(_overlaps_overwritten, by_tap=by_tap, last_filter=last_filter)
+            yield Hypothesis("overlaps_overwritten", slip)
+    yield Hypothesis("overlaps_overwritten", partial(_one_image, name=None, n=-1))
+
+
+def _gradient_averaged(case: Case, pixels: bool, of_x: bool) -> Outcome:
+    # Of the sums over the batch, or over all its pixels; also dx, as if the loss were a mean.
+    count = math.prod(case.dy.shape[:-1]) if pixels else len(case.dy)
+    if count == 0:
+        return case.truth
+    kept = ("y",) if of_x else ("y", "dx")
+    return {name: a if name in kept else a / count for name, a in case.truth.items()}
+
+
+def _statistics_constant(case: Case) -> Outcome:
+    if case.module is batchnorm and case.arrays[3] is not None:
+        return case.truth
+    parts = Parts.of(case)
+    return case.truth | {"dx": parts.whole(parts.scale / parts.root * parts.dy)}
+
+
+def _training_in_inference(case: Case, own: bool) -> Outcome:
+    # As if mean and variance came of the images: with those that were given, or with `own`.
+    *others, statistics = case.arrays
+    if statistics is None or not case.x.size:
+        return case.truth
+    if own:
+        outcome = with_arrays(case, *others, None)
+        return {**outcome, "y": case.truth["y"]}
+    return case.truth | {"dx": Parts.of(case).training_gradient()}
+
+
+def _kernel_gradient_flipped(case: Case) -> Outcome:
+    name = f"d{case.names[1]}"
+    gradient = case.truth[name]
+    return case.truth | {name: np.flip(gradient, tuple(range(gradient.ndim - 2)))}
+
+
+def _one_image(case: Case, name: str | None, n: int) -> Outcome:
+    # The bias' gradient, or each kernel's, of one image in place of the sum over all.
+    if len(case.x) == 0:
+        return case.truth
+    alone = case.image(n % len(case.x)).truth
+    names = [d for d in alone if d == name or (name is None and d.endswith("kernel"))]
+    return case.truth | {d: alone[d] for d in names}
+
+
+def _bias_gradient_per_image(case: Case) -> Outcome:
+    if case.arrays[-1] is None:
+        return case.truth
+    return case.truth | {"dbias": case.dy.sum(axis=tuple(range(1, case.dy.ndim - 1)))}
+
+
+def _overlaps_overwritten(case: Case, by_tap: bool, last_filter: bool) -> Outcome:
+    # Where windows overlap, the last to come is left: in the order of the taps, or of the windows
+    # (and then of the filters, if they come one by one).
+    kernel, groups = case.arrays[1], case.settings.get("groups", 1)
+    if case.module is transposed:
+        name, image, dy = "y", case.truth["y"], case.x
+    else:
+        name, image, dy = "dx", case.x, case.dy
+    if case.module is depthwise_separable:
+        x, spatial, pointwise, bias = case.arrays
+        between = depthwise.forward(x, spatial, **case.settings)[0]
+        dy = unary.backward(dy, unary.forward(between, pointwise, bias)[1]).x
+    if case.module in (depthwise, depthwise_separable):
+        groups, kernel = kernel.shape[-2], kernel.reshape(*kernel.shape[:-2], 1, -1)
+    *taps, inputs, filters = kernel.shape
+    chosen = slice(-1, None) if last_filter else slice(None)
+    rows = dy.reshape(-1, groups, filters // groups)[..., chosen]
+    matrix = kernel.reshape(-1, inputs, groups, filters // groups)[..., chosen]
+    columns = np.einsum("rgo,ucgo->rugc", rows, matrix)
+    pixels = im2col.im2col(  # by number, and 0 for the padding
+        np.arange(1, image.size + 1).reshape(image.shape),
+        tuple(taps),
+        strides=case.settings["strides"],
+        padding=resolved(case),
+        dilation_rate=case.settings["dilation_rate"],
+    )
+    places = pixels.astype(np.intp).reshape(columns.shape)
+    if by_tap:
+        columns, places = columns.swapaxes(0, 1), places.swapaxes(0, 1)
+    flat = np.zeros(image.size + 1)
+    flat[places.ravel()] = columns.ravel()
+    left = flat[1:].reshape(image.shape)
+    if case.module is transposed and case.arrays[-1] is not None:
+        left = left + case.arrays[-1]
+    return case.truth | {name: left}
