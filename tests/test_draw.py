@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import inspect
+import math
 import re
 import runpy
 import subprocess
@@ -12,16 +13,26 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from helpers import conv_cases, depthwise_cases, says, transposed_cases, unary_cases
+from helpers import (
+    conv_cases,
+    depthwise_cases,
+    per_axis,
+    pool_cases,
+    says,
+    transposed_cases,
+    unary_cases,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from convinsights import (
+    average_pooling,
     conv,
     depthwise,
     dilated,
     draw,
     im2col,
+    max_pooling,
     receptive_field,
     relu,
     transposed,
@@ -141,10 +152,19 @@ class Drawn(NamedTuple):
     def forward(self, image):
         keywords = {k: v for k, v in self.keywords.items() if k != "groups"}
         x = np.reshape(image, (1, *self.input_size, 1)).astype(float)
+        if self.module in (average_pooling, max_pooling):
+            return self.module.forward(x, self.kernel_size, **keywords)
         return self.module.forward(x, np.ones((*self.kernel_size, 1, 1)), **keywords)
 
     def support(self, pixel):
         """The input pixels that an output pixel depends on, by its gradient."""
+        if self.module is max_pooling:
+            # Its gradient is that of the largest pixel, which each may be in its turn.
+            pixels = math.prod(self.input_size)
+            turns = np.eye(pixels).reshape(pixels, *self.input_size, 1)
+            y, _ = max_pooling.forward(turns, self.kernel_size, **self.keywords)
+            (largest,) = y[(slice(None), *pixel, 0)].nonzero()
+            return set(zip(*np.unravel_index(largest, self.input_size), strict=True))
         y, cache = self.forward(np.ones(self.input_size))
         dy = np.zeros_like(y)
         dy[(0, *pixel, 0)] = 1
@@ -161,11 +181,16 @@ def drawings(draw_from, transposed_too=True):
                 (dilated, conv_cases()),
                 (depthwise, depthwise_cases()),
                 (unary, unary_cases()),
+                (max_pooling, pool_cases(True)),
+                (average_pooling, pool_cases(False)),
                 *[(transposed, transposed_cases())] * transposed_too,
             ]
         )
     )
     case = draw_from(cases.filter(lambda case: case.x.ndim < 5))
+    if module in (average_pooling, max_pooling):
+        size = per_axis(case.pool_size, case.x.ndim - 2)
+        return Drawn(module, case.x.shape[1:-1], tuple(size), case.hyperparameters, 1)
     kernel_size = case.kernel.shape[:-2] or (1,) * (case.x.ndim - 2)
     planes = 2 if module is depthwise or case.hyperparameters.get("groups", 1) > 1 else 1
     return Drawn(module, case.x.shape[1:-1], kernel_size, case.hyperparameters, planes)
@@ -220,8 +245,11 @@ def test_stamps_count_what_has_been_added_so_far(case):
 @settings(max_examples=20)
 def test_pixels_that_no_window_reads_and_padding_look_different(case):
     seen = read(case.draw(animate=False), 0, case.planes)
-    y, cache = case.forward(np.ones(case.input_size))
-    read_by = case.module.backward(np.ones_like(y), cache).x[0, ..., 0]
+    y, _ = case.forward(np.ones(case.input_size))
+    read_by = np.zeros(case.input_size)
+    for pixel in np.ndindex(*y.shape[1:-1]):
+        for spot in case.support(pixel):
+            read_by[spot] = 1
     for (kind, pixel), shade in seen.kinds.items():
         expected = {"output": "ou", "padding": "ze"}.get(kind)
         assert shade == (expected or ("px" if read_by[pixel] else "un"))
@@ -303,6 +331,26 @@ def test_lines_that_are_too_long_are_broken_but_no_size():
 def test_one_window_has_no_other_beside_it():
     assert "window 0: 3 pixels" in words(draw.windows(conv, 3, 3, animate=False))
     assert "window 0: 3 pixels; dashed: its neighbour" in words(draw.windows(conv, 4, 3))
+
+
+def test_words_of_pooling():
+    assert {
+        "pool 3 × 3, strides 2",
+        "padding: 1 above, 1 below, 1 left, 1 right",
+        "padding, left out",
+        "pixel in the window",
+        "window (0, 0): the maximum of 4 pixels",
+        "9 windows of 9 pixels, 64 of them over pixels",
+    } <= set(words(draw.windows(max_pooling, (6, 6), 3, strides=2, padding=1)))
+    assert {"window 0: the sum of 2 pixels / 2", "padding, left out"} <= set(
+        words(draw.windows(average_pooling, 6, 3, padding=1))
+    )
+    assert {"window 0: the sum of 2 pixels / 3", "padding, counted as 0", "0"} <= set(
+        words(draw.windows(average_pooling, 6, 3, padding=1, count_padding=True))
+    )
+    assert {'pool 4 × 5, strides 4 × 5, padding "valid"', "no padding"} <= set(
+        words(draw.windows(max_pooling, (4, 5)))
+    )
 
 
 def test_channels_that_stay_apart_are_drawn_apart():
@@ -628,6 +676,7 @@ PICTURES = {
     "stamps": lambda: draw.windows(transposed, (3, 3), (3, 3), strides=2),
     "stamps in groups": lambda: draw.windows(transposed, 3, 2, groups=2),
     "still": lambda: draw.windows(conv, 5, 2, animate=False),
+    "pooling": lambda: draw.windows(average_pooling, (5, 5), 3, strides=2, padding="same"),
     "columns": lambda: draw.columns((3, 4), (2, 2)),
     "still columns": lambda: draw.columns((3, 3), 2, padding="same", animate=False),
     "matrix": lambda: draw.matrix(np.arange(3).reshape(3, 1, 1), (5, 1)),
@@ -740,7 +789,7 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
         ),
         (
             ValueError,
-            "module must be one of conv, depthwise, dilated, ... got convinsights.relu",
+            "module must be one of average_pooling, conv, ... got convinsights.relu",
             lambda: draw.windows(relu, 4, 2),
         ),
         (
@@ -777,6 +826,21 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
         ),
         (ValueError, "kernel_size must be 1 for unary, got 2", lambda: draw.windows(unary, 4, 2)),
         (ValueError, "kernel does not fit its padded input", lambda: draw.windows(conv, 2, 3)),
+        (
+            ValueError,
+            "strides must be left out where kernel_size is None, the whole image, got 2",
+            lambda: draw.windows(max_pooling, 4, strides=2),
+        ),
+        (
+            ValueError,
+            "padding must leave every window a pixel",
+            lambda: draw.windows(average_pooling, 4, 2, padding=2),
+        ),
+        (
+            TypeError,
+            "count_padding must be a bool, got 1",
+            lambda: draw.windows(average_pooling, 4, 2, count_padding=1),
+        ),
         (
             ValueError,
             "groups must be at least 1, got 0",
@@ -920,6 +984,11 @@ def test_command_draws_what_the_function_draws():
             "windows transposed --input 3 --kernel 3 --strides 2 --output-size 8",
             lambda: draw.windows(transposed, 3, 3, strides=2, output_size=8),
         ),
+        (
+            "windows average_pooling --input 4 --kernel 3 --padding 1 --count-padding",
+            lambda: draw.windows(average_pooling, 4, 3, padding=1, count_padding=True),
+        ),
+        ("windows max_pooling --input 4 3", lambda: draw.windows(max_pooling, (4, 3))),
         ("windows unary --input 4 --strides 2", lambda: draw.windows(unary, 4, strides=2)),
         (
             "columns --input 3 4 --kernel 2 2 --padding same --strides 2 --still",
@@ -1035,4 +1104,4 @@ def test_face(name):
 
 
 def test_the_package_hands_on_its_functions():
-    assert draw.__all__ == ["Picture", *SIGNATURES]
+    assert dir(draw) == draw.__all__ == ["Picture", *SIGNATURES]

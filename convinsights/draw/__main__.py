@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     _ints(windows, "--output-padding", "of transposed: which of several sizes it has")
     _ints(windows, "--output-size", "of transposed: the size itself")
     windows.add_argument("--groups", type=int, help="parts that the channels are split into")
+    windows.add_argument(
+        "--count-padding", action="store_true", help="of average_pooling: as zeros in the mean"
+    )
     columns = _command(commands, "columns", draw.columns, "windows as the rows of a matrix")
     _sizes(columns)
     matrix = _command(commands, "matrix", _matrix, "the matrix of a convolution")

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convinsights import conv, depthwise, dilated, transposed, unary
+from convinsights import (
+    average_pooling,
+    conv,
+    depthwise,
+    dilated,
+    max_pooling,
+    transposed,
+    unary,
+)
 from convinsights._arguments import Array, Ints, is_sequence, per_axis, shown, to_integer
 from convinsights._concepts import defaults, name_of
 from convinsights._geometry import Geometry, effective_size
@@ -16,7 +24,11 @@ from convinsights.im2col import im2col
 
 __all__ = ["MODULES", "Scene", "axes", "scene"]
 
-MODULES = {name_of(module): module for module in (conv, depthwise, dilated, transposed, unary)}
+POOLING = (average_pooling, max_pooling)
+MODULES = {
+    name_of(module): module
+    for module in (*POOLING[:1], conv, depthwise, dilated, *POOLING[1:], transposed, unary)
+}
 MOST_CELLS = 40
 
 
@@ -36,6 +48,11 @@ class Scene(NamedTuple):
     def back(self) -> bool:
         """Whether it goes from windows to pixels."""
         return self.name == "transposed"
+
+    @property
+    def pools(self) -> bool:
+        """Whether it has no weights, but takes the maximum or the mean of its windows."""
+        return MODULES[self.name] in POOLING
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -94,20 +111,23 @@ def scene(
             raise TypeError(f"hyperparameters of {name} must be {', '.join(legal)}, got {key}")
     settled = legal | options
     size = axes("input_size", input_size)
-    if kernel_size is None:
-        if module is not unary:
-            raise TypeError(f"kernel_size must be given for {name}, got None")
-        kernel_size = 1
-    kernel = per_axis("kernel_size", kernel_size, len(size))
+    if kernel_size is None and module not in (unary, *POOLING):
+        raise TypeError(f"kernel_size must be given for {name}, got None")
+    whole = size if module in POOLING else 1
+    kernel = per_axis("kernel_size", whole if kernel_size is None else kernel_size, len(size))
     if module is unary and math.prod(kernel) > 1:
         raise ValueError(f"kernel_size must be 1 for unary, got {shown(kernel_size)}")
     groups = to_integer("groups", settled.get("groups", 1))
-    shapes = (1, *size, groups), (*kernel, 1, groups)
-    output = module.output_shape(*shapes, **settled)[1:-1]
+    taps = None if kernel_size is None else kernel
+    shape = taps if module in POOLING else (*kernel, 1, groups)
+    try:
+        output = module.output_shape((1, *size, groups), shape, **settled)[1:-1]
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("pool_size", "kernel_size")) from None
     geometry = Geometry.of(
         output if module is transposed else size,
         kernel,
-        settled["strides"],
+        kernel if settled["strides"] is None else settled["strides"],
         settled.get("padding", "valid"),
         settled.get("dilation_rate", 1),
     )

@@ -48,11 +48,12 @@ def windows(
     Parameters
     ----------
     module : module of convinsights
-        conv, depthwise, dilated, transposed or unary.
+        average_pooling, conv, depthwise, dilated, max_pooling, transposed or unary.
     input_size : int or one for each of two axes
         Pixels of the input, up to 40 with their zeros.
     kernel_size : int or one per axis
-        Taps of the kernel; may be left out for unary.
+        Taps of the kernel, or the pool size; may be left out for unary, and for the pooling of
+        the whole image.
     animate : bool
         False: the still picture alone.
     **hyperparameters
@@ -116,7 +117,8 @@ def _plane(
     largest = int(view.counts.max()) if view.back else 0
     if part == 0:
         canvas.define("c", large.size)
-        canvas.define("zero", large.size, 0 if large.size >= 14 else "")
+        zeros = not view.pools or view.options.get("count_padding", False)
+        canvas.define("zero", large.size, 0 if zeros and large.size >= 14 else "")
         canvas.shades("k", largest)
         for count in range(1, largest + 1):
             canvas.define(f"k{count}", large.size, count if large.size >= 16 else "")

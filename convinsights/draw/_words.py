@@ -37,7 +37,8 @@ def _brief(values: tuple[int, ...]) -> str:
 def settings(view: Scene) -> str:
     """Write the hyperparameters in words."""
     geometry, options = view.geometry, view.options
-    words = [f"kernel {by(geometry.kernel_size)}", f"strides {_brief(geometry.strides)}"]
+    what = "pool" if view.pools else "kernel"
+    words = [f"{what} {by(geometry.kernel_size)}", f"strides {_brief(geometry.strides)}"]
     padding = options.get("padding")
     if isinstance(padding, str):
         words.append(f'padding "{padding}"')
@@ -64,9 +65,11 @@ def sides(view: Scene) -> str:
         for pair, both in zip(pairs, names, strict=True)
         for count, side in zip(pair, both, strict=True)
     ]
-    what = "cut off" if view.back else "zeros"
+    what = "padding" if view.pools else "zeros"
+    if view.back:
+        what = "cut off"
     if not any(map(sum, pairs)):
-        return f"nothing {what}" if view.back else "no zeros"
+        return "nothing cut off" if view.back else f"no {what}"
     return f"{what}: {', '.join(words)}"
 
 
@@ -109,6 +112,11 @@ def counted(view: Scene, frame: int, window: tuple[int, ...]) -> str:
     if view.back:
         lost = f", {taps - pixels} cut off" if taps > pixels else ""
         return f"stamp {where}: {pixels} of {taps} taps land{lost}"
+    if view.name == "max_pooling":
+        return f"window {where}: the maximum of {several(pixels, 'pixel')}"
+    if view.name == "average_pooling":
+        count = taps if view.options["count_padding"] else pixels
+        return f"window {where}: the sum of {several(pixels, 'pixel')} / {count}"
     zeros = f" and {several(taps - pixels, 'zero')}" if taps > pixels else ""
     return f"window {where}: {several(pixels, 'pixel')}{zeros}"
 
@@ -124,6 +132,9 @@ def summary(view: Scene) -> str:
     """Count all products."""
     windows, taps = view.reads.shape
     outside = int((view.reads == 0).sum())
+    if view.pools:
+        lost = f", {windows * taps - outside} of them over pixels" if outside else ""
+        return f"{several(windows, 'window')} of {several(taps, 'pixel')}{lost}"
     what = "stamps" if view.back else "windows"
     lost = "cut off" if view.back else "with zeros"
     rest = f", {outside} {lost}" if outside else ""
@@ -148,13 +159,17 @@ def legend(view: Scene) -> list[tuple[str, str]]:
             *[("bl", "no stamp")] * idle,
             *[("ze", "cut off")] * padded,
         ]
-    taps = [("tp", "pixel × tap")]
+    taps = [("tp", "pixel in the window" if view.pools else "pixel × tap")]
+    padding = "zero of the padding"
+    if view.pools:
+        counted = view.options.get("count_padding", False)
+        padding = "padding, counted as 0" if counted else "padding, left out"
     if len(view.parts) > 1:
         taps = [(kind, f"kernel of {part}") for kind, part in zip(TAPS, view.parts, strict=True)]
     return [
         ("px", "pixel"),
         *[("un", "read by no window")] * idle,
-        *[("ze", "zero of the padding")] * padded,
+        *[("ze", padding)] * padded,
         *taps,
         ("ou", "output"),
     ]
