@@ -1,5 +1,6 @@
 """verify: gradients of one's own functions, against differences in float64."""
 
+import doctest
 import re
 
 import numpy as np
@@ -376,6 +377,13 @@ def test_functions_may_modify_what_they_are_given():
     assert verify.adjoint_gap(forward, backward, x) < 1e-15
     assert verify.check_gradients(forward, backward, x) < 1e-8
     np.testing.assert_array_equal(x, [1, 2, 3])
+
+
+@pytest.mark.parametrize("function", [verify.adjoint_gap, verify.check_gradients])
+def test_the_examples_in_the_docstrings_run(function):
+    (test,) = doctest.DocTestFinder().find(function)
+    report = []
+    assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
 
 
 # ---- refusals
