@@ -10,6 +10,7 @@
 
 Each kind is measured with several seeds, a few minutes in all; a kind that is not named keeps the
 results it has. `figures.py` draws the curves from the file, and the pages print numbers from it.
+Training enlarges what rounding differs by: another machine gives slightly other numbers.
 """
 
 import json
