@@ -164,6 +164,31 @@ def test_kinks_on_both_sides_within_a_step_are_no_error():
         assert error <= 1e-6
 
 
+def test_a_kink_hard_by_hides_neither_a_right_nor_a_wrong_gradient():
+    x, bias = np.random.default_rng(0).normal(size=(300, 300)), np.ones(1)
+    x[0, 0] = -1 + 1e-10
+
+    def forward(x, bias):
+        return np.maximum(x + bias, 0)
+
+    def backward(dy, x, bias):
+        dx = dy * (x + bias > 0)
+        return dx, dx.sum(keepdims=True)[0]
+
+    verify.check_gradients(forward, backward, x, bias)
+    with pytest.raises(AssertionError, match="gradient of bias is wrong: along the gradient"):
+        verify.check_gradients(
+            forward, lambda dy, *a: (backward(dy, *a)[0], 1.0001 * backward(dy, *a)[1]), x, bias
+        )
+
+
+def test_short_steps_do_not_hide_a_wrong_gradient_in_rounding():
+    x = np.random.default_rng(0).normal(size=50)
+    verify.check_gradients(lambda x: 1e6 + x, lambda dy, x: dy, x)
+    with pytest.raises(AssertionError, match="the gradient of x is wrong"):
+        verify.check_gradients(lambda x: 1e6 + x, lambda dy, x: 1.1 * dy, x)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_at_a_kink_all_between_both_slopes_is_right(seed):
     draw = np.random.default_rng(seed)
@@ -210,6 +235,11 @@ def test_the_wrong_element_is_found_in_a_large_array():
 
     with pytest.raises(AssertionError, match=r"element argument 0\[7, 40, 20\]: got "):
         verify.check_gradients(lambda *x: x[0] ** 2, backward, x)
+
+
+def test_an_empty_batch_has_nothing_wrong():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 3))
+    assert verify.check_gradients(*both(conv), np.zeros((0, 5, 5, 2)), kernel, None) == 0
 
 
 def test_steep_curvature_is_no_error():
@@ -530,6 +560,13 @@ def gradient(dy, *x):
             lambda: verify.adjoint_gap(lambda p: p[0] + p[1], lambda dy: (dy, dy[:2]), (ONE, ONE)),
             ValueError,
             "backward must return dx of x[1]'s shape (3,), got shape (2,)",
+        ),
+        (
+            lambda: verify.check_gradients(
+                lambda x: x * np.random.default_rng().normal(), same, ONE
+            ),
+            ValueError,
+            "forward must give the same result again, got another for the same arrays",
         ),
         (
             lambda: verify.check_gradients(same, gradient),
