@@ -21,6 +21,7 @@ from convinsights._geometry import Geometry, axis_reads
 from convinsights._passes import Box, blocks
 
 __all__ = [
+    "normalized",
     "one_by_one",
     "output_shape",
     "patches",
@@ -69,22 +70,28 @@ def plan(
         pool_size = sizes
     size = per_axis("pool_size", pool_size, len(sizes))
     steps = size if strides is None else strides
-    laid = Geometry.of(sizes, size, steps, padding, dilation_rate, "pool")
-    # The step between the windows, or taps, of which there is one may be any number: 1, that is.
-    axes = laid.axes()
-    geometry = replace(
-        laid,
-        strides=tuple(stride if windows > 1 else 1 for _, _, stride, _, _, windows in axes),
-        dilation_rate=tuple(rate if taps > 1 else 1 for _, taps, _, rate, _, _ in axes),
-    )
+    geometry = Geometry.of(sizes, size, steps, padding, dilation_rate, "pool")
     if not geometry.touching:
-        for axis, (first, last) in enumerate(taps_over_pixels(geometry)):
+        for axis, (first, last) in enumerate(taps_over_pixels(normalized(geometry))):
             if (first > last).any():
                 raise ValueError(
                     f"padding must leave every window a pixel, got {geometry.padding}, with which "
                     f"window {(first > last).argmax()} along spatial axis {axis} has none"
                 )
     return geometry
+
+
+def normalized(geometry: Geometry) -> Geometry:
+    """Return the same windows with a stride of 1 for a single one, a rate of 1 for a single tap.
+
+    They might be any numbers, also such as overflow.
+    """
+    axes = geometry.axes()
+    return replace(
+        geometry,
+        strides=tuple(stride if windows > 1 else 1 for _, _, stride, _, _, windows in axes),
+        dilation_rate=tuple(rate if taps > 1 else 1 for _, taps, _, rate, _, _ in axes),
+    )
 
 
 def output_shape(

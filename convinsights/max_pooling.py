@@ -111,7 +111,9 @@ def forward(
     array([3., 4., 9.])
     """
     x = as_array("x", x)
-    geometry = _pooling.plan(x.shape, pool_size, strides, padding, dilation_rate)
+    geometry = _pooling.normalized(
+        _pooling.plan(x.shape, pool_size, strides, padding, dilation_rate)
+    )
     dtype = result_dtype(x)
     y = np.empty((len(x), *geometry.output_size, x.shape[-1]), dtype)
     winners = np.empty(y.shape, np.min_scalar_type(math.prod(geometry.kernel_size) - 1))

@@ -16,6 +16,8 @@ What the frameworks do differently is written out:
     groups, of transposed    the same        split, joined   regrouped       the same
     depthwise                C groups        C groups        C groups        C groups
     batchnorm                batch_norm      likewise        the law         node, or the law
+    padding of pooling       pad or pool     pad             of the pool     of the node
+    pixels in an average     of the pool     divided by      divided by      of the node
 
 "same" and "causal" become the numbers of zeros that they stand for with the size of x: an
 expression is for images of that size, in batches of any. Sums are rounded as the framework does by
@@ -26,6 +28,9 @@ Hyperparameters are those of `forward`, by keyword, and one that says which arra
     use_bias    of every convolution. False (the default): no bias; True: `bias` is added.
     training    of batchnorm. False (the default): normalize by `statistics`, a tuple with mean and
                 variance; True: by the batch's own. gamma and beta are always there.
+
+and, for max_pooling and average_pooling, `pool_size`. Where maxima are equal, each framework sends
+the gradient where it likes.
 
 References
 ----------
@@ -49,11 +54,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from convinsights import (
+    _pooling,
+    average_pooling,
     batchnorm,
     conv,
     depthwise,
     depthwise_separable,
     dilated,
+    max_pooling,
     relu,
     residual,
     transposed,
@@ -74,8 +82,10 @@ Shape: TypeAlias = Sequence[int]
 Shapes: TypeAlias = Mapping[str, Sequence[object]]
 
 CONVOLUTIONS = (conv, unary, depthwise, depthwise_separable, transposed, dilated)
-CONCEPTS = {module: name_of(module) for module in (*CONVOLUTIONS, batchnorm, relu)}
+POOLINGS = (max_pooling, average_pooling)
+CONCEPTS = {module: name_of(module) for module in (*CONVOLUTIONS, *POOLINGS, batchnorm, relu)}
 WIDTH = 88  # of a call on one line
+LEAST = 'float("-inf")'  # no number is less
 
 
 class Step(NamedTuple):
@@ -112,6 +122,8 @@ class Task:
     steps: tuple[Step, ...] = ()
     epsilon: float = 0.0
     training: bool = False
+    geometry: Geometry | None = None  # of a pooling
+    count_padding: bool = True  # of average_pooling
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -133,16 +145,17 @@ def to_torch(
 
     Parameters
     ----------
-    module : conv, unary, depthwise, depthwise_separable, transposed, dilated, batchnorm or relu
-        The module itself.
+    module : a layer's module
+        conv, unary, depthwise, depthwise_separable, transposed, dilated, max_pooling,
+        average_pooling, batchnorm or relu.
     x_shape : (N, *spatial, C_in)
         For batchnorm (N, …, C), for relu any.
     kernel_shape : as the module's `output_shape` takes it
-        Of depthwise_separable the depthwise kernel's; left out for batchnorm and relu.
+        Of depthwise_separable the depthwise kernel's; left out where there is no kernel.
     pointwise_kernel_shape : (C_in * depth_multiplier, C_out) or (1, …, 1, …)
         For depthwise_separable alone.
     **hyperparameters
-        Those of `module.forward`; and `use_bias` or, for batchnorm, `training`.
+        Those of `module.forward`; and `use_bias`, `pool_size` or, for batchnorm, `training`.
 
     Returns
     -------
@@ -182,6 +195,8 @@ def to_torch(
         return "torch.relu(x)"
     if task.name == "batchnorm":
         return _torch_normalization(task)
+    if task.geometry is not None:
+        return _torch_pooling(task, task.geometry)
     return reduce(_torch_convolution, task.steps, "x.movedim(-1, 1)") + ".movedim(1, -1)"
 
 
@@ -199,16 +214,17 @@ def to_keras(
 
     Parameters
     ----------
-    module : conv, unary, depthwise, depthwise_separable, transposed, dilated, batchnorm or relu
-        The module itself.
+    module : a layer's module
+        conv, unary, depthwise, depthwise_separable, transposed, dilated, max_pooling,
+        average_pooling, batchnorm or relu.
     x_shape : (N, *spatial, C_in)
         For batchnorm (N, …, C), for relu any.
     kernel_shape : as the module's `output_shape` takes it
-        Of depthwise_separable the depthwise kernel's; left out for batchnorm and relu.
+        Of depthwise_separable the depthwise kernel's; left out where there is no kernel.
     pointwise_kernel_shape : (C_in * depth_multiplier, C_out) or (1, …, 1, …)
         For depthwise_separable alone.
     **hyperparameters
-        Those of `module.forward`; and `use_bias` or, for batchnorm, `training`.
+        Those of `module.forward`; and `use_bias`, `pool_size` or, for batchnorm, `training`.
 
     Returns
     -------
@@ -244,6 +260,8 @@ def to_keras(
         return "keras.ops.relu(x)"
     if task.name == "batchnorm":
         return _keras_normalization(task)
+    if task.geometry is not None:
+        return _keras_pooling(task, task.geometry)
     y = reduce(_keras_convolution, task.steps, "x")
     return f"{y} + bias" if task.steps[-1].use_bias else y
 
@@ -259,16 +277,17 @@ def to_jax(
 
     Parameters
     ----------
-    module : conv, unary, depthwise, depthwise_separable, transposed, dilated, batchnorm or relu
-        The module itself.
+    module : a layer's module
+        conv, unary, depthwise, depthwise_separable, transposed, dilated, max_pooling,
+        average_pooling, batchnorm or relu.
     x_shape : (N, *spatial, C_in)
         For batchnorm (N, …, C), for relu any.
     kernel_shape : as the module's `output_shape` takes it
-        Of depthwise_separable the depthwise kernel's; left out for batchnorm and relu.
+        Of depthwise_separable the depthwise kernel's; left out where there is no kernel.
     pointwise_kernel_shape : (C_in * depth_multiplier, C_out) or (1, …, 1, …)
         For depthwise_separable alone.
     **hyperparameters
-        Those of `module.forward`; and `use_bias` or, for batchnorm, `training`.
+        Those of `module.forward`; and `use_bias`, `pool_size` or, for batchnorm, `training`.
 
     Returns
     -------
@@ -308,6 +327,8 @@ def to_jax(
         return "jax.nn.relu(x)"
     if task.name == "batchnorm":
         return _jax_normalization(task)
+    if task.geometry is not None:
+        return _jax_pooling(task, task.geometry)
     y = reduce(_jax_convolution, task.steps, "x")
     return f"{y} + bias" if task.steps[-1].use_bias else y
 
@@ -323,16 +344,17 @@ def to_onnx(
 
     Parameters
     ----------
-    module : conv, unary, depthwise, depthwise_separable, transposed, dilated, batchnorm or relu
-        The module itself.
+    module : a layer's module
+        conv, unary, depthwise, depthwise_separable, transposed, dilated, max_pooling,
+        average_pooling, batchnorm or relu.
     x_shape : (N, *spatial, C_in)
         For batchnorm (N, …, C), for relu any.
     kernel_shape : as the module's `output_shape` takes it
-        Of depthwise_separable the depthwise kernel's; left out for batchnorm and relu.
+        Of depthwise_separable the depthwise kernel's; left out where there is no kernel.
     pointwise_kernel_shape : (C_in * depth_multiplier, C_out) or (1, …, 1, …)
         For depthwise_separable alone.
     **hyperparameters
-        Those of `module.forward`; and `use_bias` or, for batchnorm, `training`.
+        Those of `module.forward`; and `use_bias`, `pool_size` or, for batchnorm, `training`.
 
     Returns
     -------
@@ -375,6 +397,9 @@ def to_onnx(
         names = ("gamma", "beta") if task.training else ("gamma", "beta", "mean", "variance")
         inputs = {"x": image, **dict.fromkeys(names, task.x_shape[-1:])}
         return _onnx_model(task.name, _onnx_normalization(task), inputs, {"y": image})
+    if task.geometry is not None:
+        nodes = _channels_first(task, _onnx_pooling(task, task.geometry), "y_first")
+        return _onnx_model(task.name, nodes, {"x": image}, {"y": ("N", *task.y_shape[1:])})
     inputs = {"x": image, **{step.kernel: step.given for step in task.steps}}
     if task.steps[-1].use_bias:
         inputs["bias"] = task.y_shape[-1:]
@@ -439,6 +464,32 @@ def _torch_normalization(task: Task) -> str:
     return f"{y}.movedim(1, -1)"
 
 
+def _torch_pooling(task: Task, geometry: Geometry) -> str:
+    s, d, _, padding, *_ = _axes(geometry)
+    k, (before, after) = np.array(geometry.kernel_size), padding.T
+    x, options = "x.movedim(-1, 1)", {"kernel_size": k, "stride": s, "padding": before}
+    # PyTorch pads both sides alike, by at most half a window.
+    apart = (before != after).any() or (before > k // 2).any()
+    zeros = padding[::-1].ravel()  # those of the last axis first
+    if apart:
+        options["padding"] = 0 * before
+    if task.name == "max_pooling":
+        if apart:
+            x = _call("torch.nn.functional.pad", x, zeros, value=LEAST)
+        y = _call(f"torch.nn.functional.max_pool{len(s)}d", x, **options, dilation=d)
+        return f"{y}.movedim(1, -1)"
+
+    def mean(image: str) -> str:
+        padded = _call("torch.nn.functional.pad", image, zeros) if apart else image
+        counted = {"count_include_pad": apart or task.count_padding}
+        return _call(f"torch.nn.functional.avg_pool{len(s)}d", padded, **options, **counted)
+
+    y = mean(x)
+    if apart and not task.count_padding:
+        y = _divided(y, mean("torch.ones_like(x[:1, ..., :1]).movedim(-1, 1)"))
+    return f"{y}.movedim(1, -1)"
+
+
 def _keras_convolution(x: str, step: Step) -> str:
     s, d, ke, padding, size, reach, _ = _axes(step.geometry)
     kernel = step.kernel
@@ -464,9 +515,44 @@ def _keras_convolution(x: str, step: Step) -> str:
     return _keras_padded(y + _cut(":", starts, kept, sizes), missing)
 
 
-def _keras_padded(x: str, pairs: Array) -> str:
+def _keras_padded(x: str, pairs: Array, **value: str) -> str:
     zeros = np.pad(pairs, ((1, 1), (0, 0)))
-    return _call("keras.ops.pad", x, zeros) if zeros.any() else x
+    return _call("keras.ops.pad", x, zeros, **value) if zeros.any() else x
+
+
+def _keras_pooling(task: Task, geometry: Geometry) -> str:
+    s, d, _, padding, *_ = _axes(geometry)
+    options = {"pool_size": np.array(geometry.kernel_size), "strides": s, "padding": '"valid"'}
+    options["data_format"] = '"channels_last"'
+    if task.name == "max_pooling":
+        x = _keras_padded("x", padding, constant_values=LEAST)
+        if (d == 1).all():
+            return _call("keras.ops.max_pool", x, **options)
+        return _keras_dilated_maximum(x, geometry)
+
+    def mean(image: str) -> str:
+        return _call("keras.ops.average_pool", _keras_padded(image, padding), **options)
+
+    if task.count_padding or not padding.any():
+        return mean("x")
+    return _divided(mean("x"), mean("keras.ops.ones_like(x[:1, ..., :1])"))
+
+
+def _keras_dilated_maximum(x: str, geometry: Geometry) -> str:
+    # Keras's windows have no holes: the maximum of the taps, one shifted image for each.
+    names, shifts, loops = "ijk"[: len(geometry.strides)], [], []
+    for name, (_, k, s, d, _, n) in zip(names, geometry.axes(), strict=True):
+        shifts.append(f"{name} : {name} + {(n - 1) * s + 1} : {s}")
+        loops.append(f"for {name} in range(0, {k * d}, {d})")
+    taps = [f"{x}[:, {', '.join(shifts)}]", *loops]
+    stacked = _call("keras.ops.stack", _bracketed("[", taps, "]", ""))
+    return _call("keras.ops.max", stacked, axis=0)
+
+
+def _divided(mean: str, share: str) -> str:
+    # The mean with the zeros, by the mean of ones with them: the share of pixels that are there
+    lines = indent(f"{mean}\n/ {share}", "    ")
+    return f"(\n{lines}\n)"
 
 
 def _keras_normalization(task: Task) -> str:
@@ -508,6 +594,30 @@ def _jax_convolution(x: str, step: Step) -> str:
         dimension_numbers=f'("N{letters}C", "{letters}IO", "N{letters}C")',
         feature_group_count=groups,
     )
+
+
+def _jax_pooling(task: Task, geometry: Geometry) -> str:
+    s, d, _, padding, *_ = _axes(geometry)
+    k = np.array(geometry.kernel_size)
+
+    def pool(image: str, start: str, operation: str) -> str:
+        return _call(
+            "jax.lax.reduce_window",
+            image,
+            start,
+            f"jax.lax.{operation}",
+            window_dimensions=np.pad(k, 1, constant_values=1),
+            window_strides=np.pad(s, 1, constant_values=1),
+            padding=np.pad(padding, ((1, 1), (0, 0))),
+            window_dilation=np.pad(d, 1, constant_values=1),
+        )
+
+    if task.name == "max_pooling":
+        return pool("x", LEAST, "max")
+    sums = pool("x", "0.0", "add")
+    if task.count_padding or not padding.any():
+        return f"{sums} / {k.prod()}"
+    return _divided(sums, pool("jax.numpy.ones_like(x[:1, ..., :1])", "0.0", "add"))
 
 
 def _jax_normalization(task: Task) -> str:
@@ -561,6 +671,27 @@ def _onnx_normalization(task: Task) -> list[str]:
     ]
 
 
+def _onnx_pooling(task: Task, geometry: Geometry) -> list[str]:
+    s, d, _, padding, _, _, spare = _axes(geometry)
+    k = np.array(geometry.kernel_size)
+    pads = padding.copy()
+    pads[:, 1] -= np.minimum(pads[:, 1], spare)  # behind the last window ONNX Runtime wants none
+    options: dict[str, Any] = {"kernel_shape": k, "strides": s, "pads": pads.T.ravel()}
+    if task.name == "average_pooling":
+        options["count_include_pad"] = int(task.count_padding)
+        return [_node("AveragePool", ["x_first"], "y_first", **options)]
+    x, nodes = "x_first", []
+    if (pads >= k[:, None]).any():  # what it refuses, also where the taps lie apart
+        zeros = np.pad(pads, ((2, 0), (0, 0))).T.ravel()
+        nodes = [
+            _node("Constant", [], "pads", value_ints=zeros),
+            _node("Constant", [], "least", value_float=float("-inf")),
+            _node("Pad", ["x_first", "pads", "least"], "x_padded"),
+        ]
+        x, options["pads"] = "x_padded", 0 * options["pads"]
+    return [*nodes, _node("MaxPool", [x], "y_first", **options, dilations=d)]
+
+
 def _channels_first(task: Task, nodes: list[str], output: str) -> list[str]:
     # Between x and y, channels last, nodes that make `output` of x_first, channels first
     last = len(task.axes)
@@ -584,7 +715,10 @@ def _onnx_model(name: str, nodes: list[str], inputs: Shapes, outputs: Shapes) ->
 
 def _node(operator: str, inputs: list[str], output: str, **attributes: object) -> str:
     names = (json.dumps(operator), json.dumps(inputs), json.dumps([output]))
-    written = {key: json.dumps(a, default=np.ndarray.tolist) for key, a in attributes.items()}
+    written = {
+        key: json.dumps(value, default=np.ndarray.tolist).replace("-Infinity", LEAST)
+        for key, value in attributes.items()
+    }
     return _call("onnx.helper.make_node", *names, **written)
 
 
@@ -607,6 +741,8 @@ def _task(
         return Task(name, shape)
     if module is batchnorm:
         return _normalization(Task(name, shape), **options)
+    if module in POOLINGS:
+        return _pooled(module, Task(name, shape), **options)
     given = [shape_of(kernel, value) for kernel, value in list(kernels.items())[:count]]
     use_bias = check_flag("use_bias", options.pop("use_bias"))
     try:
@@ -615,6 +751,16 @@ def _task(
         message = str(error).replace("input_shape", "x_shape")
         raise type(error)(message.replace("depthwise_kernel_shape", "kernel_shape")) from None
     return Task(name, shape, y_shape, _steps(module, shape, y_shape, given, use_bias, options))
+
+
+def _pooled(module: ModuleType, task: Task, *, pool_size: Any, **options: Any) -> Task:
+    try:
+        y_shape = module.output_shape(task.x_shape, pool_size, **options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("input_shape", "x_shape")) from None
+    count_padding = bool(options.pop("count_padding", True))
+    geometry = _pooling.plan(task.x_shape, pool_size, **{"dilation_rate": 1} | options)
+    return replace(task, y_shape=y_shape, geometry=geometry, count_padding=count_padding)
 
 
 def _normalization(task: Task, *, epsilon: object, training: object) -> Task:
@@ -677,6 +823,12 @@ def _options(module: ModuleType, hyperparameters: dict[str, Any]) -> dict[str, A
     options = defaults(module)
     options |= {"use_bias": False} if module in CONVOLUTIONS else {}
     options |= {"training": False} if module is batchnorm else {}
+    if module in POOLINGS:
+        if "pool_size" not in hyperparameters:
+            raise TypeError(
+                f"pool_size must be given for {CONCEPTS[module]} (None: the whole image)"
+            )
+        options["pool_size"] = None
     for key in hyperparameters:
         if key not in options:
             legal = ", ".join(options) or "none at all"

@@ -11,6 +11,7 @@ from helpers import (
     close,
     conv_cases,
     depthwise_cases,
+    pool_cases,
     same_values,
     says,
     separable_cases,
@@ -18,14 +19,17 @@ from helpers import (
     unary_cases,
 )
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from convinsights import (
+    average_pooling,
     batchnorm,
     conv,
     depthwise,
     depthwise_separable,
     dilated,
     layouts,
+    max_pooling,
     relu,
     residual,
     translate,
@@ -238,6 +242,210 @@ torch.nn.functional.batch_norm(
         {},
         """
 torch.relu(x)
+""",
+    ),
+    (
+        translate.to_torch,
+        max_pooling,
+        [(8, 112, 112, 64)],
+        {"pool_size": 3, "strides": 2, "padding": 1},
+        """
+torch.nn.functional.max_pool2d(
+    x.movedim(-1, 1),
+    kernel_size=(3, 3),
+    stride=(2, 2),
+    padding=(1, 1),
+    dilation=(1, 1),
+).movedim(1, -1)
+""",
+    ),
+    (
+        translate.to_torch,
+        max_pooling,
+        [(2, 9, 8, 3)],
+        {"pool_size": (2, 3), "strides": 2, "padding": "same", "dilation_rate": (1, 2)},
+        """
+torch.nn.functional.max_pool2d(
+    torch.nn.functional.pad(x.movedim(-1, 1), (1, 2, 0, 1), value=float("-inf")),
+    kernel_size=(2, 3),
+    stride=(2, 2),
+    padding=(0, 0),
+    dilation=(1, 2),
+).movedim(1, -1)
+""",
+    ),
+    (
+        translate.to_torch,
+        average_pooling,
+        [(2, 9, 3)],
+        {"pool_size": 3, "strides": 2, "padding": "causal"},
+        """
+(
+    torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(x.movedim(-1, 1), (2, 0)),
+        kernel_size=(3,),
+        stride=(2,),
+        padding=(0,),
+        count_include_pad=True,
+    )
+    / torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(torch.ones_like(x[:1, ..., :1]).movedim(-1, 1), (2, 0)),
+        kernel_size=(3,),
+        stride=(2,),
+        padding=(0,),
+        count_include_pad=True,
+    )
+).movedim(1, -1)
+""",
+    ),
+    (
+        translate.to_torch,
+        average_pooling,
+        [(2, 9, 8, 3)],
+        {"pool_size": None},
+        """
+torch.nn.functional.avg_pool2d(
+    x.movedim(-1, 1),
+    kernel_size=(9, 8),
+    stride=(9, 8),
+    padding=(0, 0),
+    count_include_pad=False,
+).movedim(1, -1)
+""",
+    ),
+    (
+        translate.to_keras,
+        max_pooling,
+        [(2, 9, 8, 3)],
+        {"pool_size": 3, "strides": (2, 1), "dilation_rate": (1, 2)},
+        """
+keras.ops.max(
+    keras.ops.stack(
+        [x[:, i : i + 7 : 2, j : j + 4 : 1] for i in range(0, 3, 1) for j in range(0, 6, 2)],
+    ),
+    axis=0,
+)
+""",
+    ),
+    (
+        translate.to_keras,
+        average_pooling,
+        [(2, 9, 8, 3)],
+        {"pool_size": 2, "padding": "same"},
+        """
+(
+    keras.ops.average_pool(
+        keras.ops.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))),
+        pool_size=(2, 2),
+        strides=(2, 2),
+        padding="valid",
+        data_format="channels_last",
+    )
+    / keras.ops.average_pool(
+        keras.ops.pad(keras.ops.ones_like(x[:1, ..., :1]), ((0, 0), (0, 1), (0, 0), (0, 0))),
+        pool_size=(2, 2),
+        strides=(2, 2),
+        padding="valid",
+        data_format="channels_last",
+    )
+)
+""",
+    ),
+    (
+        translate.to_jax,
+        max_pooling,
+        [(2, 9, 3)],
+        {"pool_size": 2, "padding": ((1, 0),), "dilation_rate": 2},
+        """
+jax.lax.reduce_window(
+    x,
+    float("-inf"),
+    jax.lax.max,
+    window_dimensions=(1, 2, 1),
+    window_strides=(1, 2, 1),
+    padding=((0, 0), (1, 0), (0, 0)),
+    window_dilation=(1, 2, 1),
+)
+""",
+    ),
+    (
+        translate.to_jax,
+        average_pooling,
+        [(2, 9, 3)],
+        {"pool_size": 2},
+        """
+jax.lax.reduce_window(
+    x,
+    0.0,
+    jax.lax.add,
+    window_dimensions=(1, 2, 1),
+    window_strides=(1, 2, 1),
+    padding=((0, 0), (0, 0), (0, 0)),
+    window_dilation=(1, 1, 1),
+) / 2
+""",
+    ),
+    (
+        translate.to_onnx,
+        average_pooling,
+        [(2, 9, 8, 3)],
+        {"pool_size": 2, "padding": 1},
+        """
+onnx.helper.make_model(
+    onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Transpose", ["x"], ["x_first"], perm=[0, 3, 1, 2]),
+            onnx.helper.make_node(
+                "AveragePool",
+                ["x_first"],
+                ["y_first"],
+                kernel_shape=[2, 2],
+                strides=[2, 2],
+                pads=[1, 1, 0, 1],
+                count_include_pad=0,
+            ),
+            onnx.helper.make_node("Transpose", ["y_first"], ["y"], perm=[0, 2, 3, 1]),
+        ],
+        "average_pooling",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 9, 8, 3])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5, 5, 3])],
+    ),
+    opset_imports=[onnx.helper.make_opsetid("", 17)],
+    ir_version=8,
+)
+""",
+    ),
+    (
+        translate.to_onnx,
+        max_pooling,
+        [(2, 9, 3)],
+        {"pool_size": 2, "strides": 3, "padding": 2, "dilation_rate": 2},
+        """
+onnx.helper.make_model(
+    onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Transpose", ["x"], ["x_first"], perm=[0, 2, 1]),
+            onnx.helper.make_node("Constant", [], ["pads"], value_ints=[0, 0, 2, 0, 0, 1]),
+            onnx.helper.make_node("Constant", [], ["least"], value_float=float("-inf")),
+            onnx.helper.make_node("Pad", ["x_first", "pads", "least"], ["x_padded"]),
+            onnx.helper.make_node(
+                "MaxPool",
+                ["x_padded"],
+                ["y_first"],
+                kernel_shape=[2],
+                strides=[3],
+                pads=[0, 0],
+                dilations=[2],
+            ),
+            onnx.helper.make_node("Transpose", ["y_first"], ["y"], perm=[0, 2, 1]),
+        ],
+        "max_pooling",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 9, 3])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 4, 3])],
+    ),
+    opset_imports=[onnx.helper.make_opsetid("", 17)],
+    ir_version=8,
+)
 """,
     ),
     (
@@ -621,7 +829,7 @@ def test_it_is_an_expression_over_the_framework_and_the_arguments(
 ):
     tree = ast.parse(function(module, *shapes, **hyperparameters), mode="eval")
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert names - {"zip", "pair"} <= {FRAMEWORKS[function], *ARRAYS}
+    assert names - {"zip", "pair", "float", "range", *"ijk"} <= {FRAMEWORKS[function], *ARRAYS}
 
 
 def test_no_framework_is_imported():
@@ -707,9 +915,24 @@ def torch_transposed(x, weight, bias, *, stride, padding, output_padding, dilati
     return layouts.to_channels_first(y[:, *inside]).view(Tensor)
 
 
-def torch_pad(x, zeros):
+def torch_pad(x, zeros, value=0):
     pairs = np.array(zeros).reshape(-1, 2)[::-1]
-    return np.pad(x, [(0, 0), (0, 0), *pairs]).view(Tensor)
+    return np.pad(x, [(0, 0), (0, 0), *pairs], constant_values=value).view(Tensor)
+
+
+def torch_pool(module, x, kernel_size, stride, padding, options):
+    assert all(p <= k // 2 for p, k in zip(padding, kernel_size, strict=True))
+    options |= {"strides": stride, "padding": padding}
+    y, _ = module.forward(layouts.to_channels_last(x), kernel_size, **options)
+    return layouts.to_channels_first(y).view(Tensor)
+
+
+def torch_max_pool(x, *, dilation, **geometry):
+    return torch_pool(max_pooling, x, options={"dilation_rate": dilation}, **geometry)
+
+
+def torch_avg_pool(x, *, count_include_pad, **geometry):
+    return torch_pool(average_pooling, x, options={"count_padding": count_include_pad}, **geometry)
 
 
 def torch_batch_norm(x, mean, variance, gamma, beta, *, training, eps):
@@ -740,6 +963,27 @@ def keras_batch_normalization(x, mean, variance, *, axis, offset, scale, epsilon
     return batchnorm.forward(x, scale, offset, (mean, variance), epsilon=epsilon)[0]
 
 
+def keras_pool(module):
+    def pool(x, *, pool_size, strides, padding, data_format):
+        assert (padding, data_format) == ("valid", "channels_last")
+        return module.forward(x, pool_size, strides=strides)[0]
+
+    return pool
+
+
+def jax_reduce_window(
+    x, start, operation, *, window_dimensions, window_strides, padding, window_dilation
+):
+    x = np.pad(x, padding, constant_values=start)
+    for axis, (k, s, d) in enumerate(
+        zip(window_dimensions, window_strides, window_dilation, strict=True)
+    ):
+        n = (x.shape[axis] - (k - 1) * d - 1) // s + 1
+        taps = [np.take(x, range(u * d, u * d + (n - 1) * s + 1, s), axis) for u in range(k)]
+        x = operation.reduce(taps)
+    return x
+
+
 def jax_conv(
     x, kernel, *, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, **groups
 ):
@@ -766,6 +1010,8 @@ def jax_conv(
 FUNCTIONAL = SimpleNamespace(
     pad=torch_pad,
     batch_norm=torch_batch_norm,
+    **{f"max_pool{rank}d": torch_max_pool for rank in (1, 2, 3)},
+    **{f"avg_pool{rank}d": torch_avg_pool for rank in (1, 2, 3)},
     **{f"conv{rank}d": torch_conv for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": torch_transposed for rank in (1, 2, 3)},
 )
@@ -773,6 +1019,7 @@ STAND_INS = {
     "torch": SimpleNamespace(
         nn=SimpleNamespace(functional=FUNCTIONAL),
         contiguous_format="contiguous",
+        ones_like=np.ones_like,
         relu=lambda x: relu.forward(x)[0],
     ),
     "keras": SimpleNamespace(
@@ -784,13 +1031,25 @@ STAND_INS = {
             mean=np.mean,
             var=np.var,
             relu=lambda x: relu.forward(x)[0],
+            ones_like=np.ones_like,
+            stack=np.stack,
+            max=np.max,
+            max_pool=keras_pool(max_pooling),
+            average_pool=keras_pool(average_pooling),
             conv=keras_conv,
             conv_transpose=keras_conv_transpose,
             batch_normalization=keras_batch_normalization,
         )
     ),
     "jax": SimpleNamespace(
-        lax=SimpleNamespace(conv_general_dilated=jax_conv, rsqrt=lambda v: 1 / np.sqrt(v)),
+        lax=SimpleNamespace(
+            conv_general_dilated=jax_conv,
+            rsqrt=lambda v: 1 / np.sqrt(v),
+            reduce_window=jax_reduce_window,
+            max=np.maximum,
+            add=np.add,
+        ),
+        numpy=SimpleNamespace(ones_like=np.ones_like),
         nn=SimpleNamespace(relu=lambda x: relu.forward(x)[0]),
     ),
 }
@@ -872,6 +1131,18 @@ def test_batch_normalizations(function, case):
 
 
 @pytest.mark.parametrize("function", COMPUTED)
+@pytest.mark.parametrize("module", [max_pooling, average_pooling])
+@settings(max_examples=15)
+@given(data=st.data())
+def test_poolings(function, module, data):
+    case = data.draw(pool_cases(dilated=module is max_pooling))
+    expected, _ = module.forward(case.x, case.pool_size, **case.hyperparameters)
+    options = {"pool_size": case.pool_size} | case.hyperparameters
+    y = computed(function, module, [case.x.shape], {"x": case.x}, **options)
+    assert close(y, expected)
+
+
+@pytest.mark.parametrize("function", COMPUTED)
 def test_rectifiers(function):
     x = np.arange(-4.0, 4).reshape(2, 4)
     assert same_values(computed(function, relu, [x.shape], {"x": x}), np.maximum(x, 0))
@@ -898,6 +1169,9 @@ REFUSED = [
     (batchnorm, [(4, 0)], {}, "x_shape must be (N, …, C) with no size of 0 behind N, got (4, 0)"),
     (batchnorm, [(0, 3)], {"training": True}, "x_shape must not be an empty batch in training"),
     (batchnorm, [(4, 3)], {"epsilon": -1}, "epsilon must be finite and at least 0, got -1"),
+    (max_pooling, [(4, 3)], {"pool_size": 2}, "x_shape must be (N, *spatial, C) with one, two or"),
+    (average_pooling, [IMAGE], {"pool_size": 2, "padding": 2}, "padding must leave every window a"),
+    (max_pooling, [IMAGE], {"pool_size": 0}, "pool_size must be at least 1, got 0"),
     (relu, [(4, -3)], {}, "x_shape[1] must be at least 0, got -3"),
     (
         layouts,
@@ -923,6 +1197,25 @@ MISTYPED = [
         [IMAGE, KERNEL],
         {"stride": 2},
         "hyperparameters of conv must be strides, padding, dilation_rate, groups, use_bias, got st",
+    ),
+    (max_pooling, [IMAGE], {}, "pool_size must be given for max_pooling (None: the whole image)"),
+    (
+        max_pooling,
+        [IMAGE, KERNEL],
+        {"pool_size": 2},
+        "kernel_shape must be left out for max_pooling",
+    ),
+    (
+        average_pooling,
+        [IMAGE],
+        {"pool_size": 2, "count_padding": 1},
+        "count_padding must be a bool",
+    ),
+    (
+        average_pooling,
+        [IMAGE],
+        {"pool_size": 2, "dilation_rate": 2},
+        "hyperparameters of average_pooling must be strides, padding, count_padding, pool_size,",
     ),
     (
         relu,
