@@ -294,7 +294,7 @@ class Line:
         for number, (direction, longest) in enumerate(zip(drawn, first, strict=True)):
             error = self.error(gradient, chain([longest], self.steps(direction, 1)), tolerance)
             if error > tolerance:
-                error, kinked = self.error_at_kinks(gradient, direction), True
+                error, kinked = self.error_at_kinks(gradient, direction, tolerance), True
             if error > tolerance:
                 where = f"along random direction {number} of {directions}"
                 raise AssertionError(self.message(gradient, direction, where))
@@ -303,7 +303,7 @@ class Line:
             direction = gradient / root_mean_square(gradient)
             error = self.error(gradient, self.steps(direction), tolerance, itself=True)
             if error > tolerance and kinked:
-                error = self.error_at_kinks(gradient, direction)
+                error = self.error_at_kinks(gradient, direction, tolerance)
             if error > tolerance:
                 raise AssertionError(self.message(gradient, direction, "along the gradient itself"))
             largest = max(largest, error)
@@ -345,12 +345,14 @@ class Line:
                 break
         return min(errors)
 
-    def error_at_kinks(self, gradient: Array, direction: Array) -> float:
+    def error_at_kinks(self, gradient: Array, direction: Array, tolerance: float) -> float:
         """Tell how far off it is if every element of y may have its slope to the left or right."""
         move, *changes = self.along(direction, STEPS[-1])
         foretold, (right, left) = (gradient * move).sum(), [self.dy * c for c in changes]
         low, high = np.minimum(right, left).sum(), np.maximum(right, left).sum()
         size = (np.abs(right) + np.abs(left)).sum() / 2
+        if self.rounding > ALLOWANCE * tolerance * size:
+            return np.inf
         return self.relative(max(low - foretold, foretold - high, 0.0), size)
 
     @property
