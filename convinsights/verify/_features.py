@@ -5,15 +5,26 @@ from typing import TypeAlias
 
 import numpy as np
 
-from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed
+from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
 from convinsights.verify._cases import Case, resolved
 
-__all__ = ["Feature", "axis_names", "cost_of", "features", "in_words", "is_setting"]
+__all__ = [
+    "EFFECTIVE",
+    "Feature",
+    "axis_names",
+    "cost_of",
+    "features",
+    "in_words",
+    "is_setting",
+    "tells",
+]
 
 # A number, one of several words, or the sizes of a kernel.
 Feature: TypeAlias = int | str | tuple[int, ...]
 
 NORMALIZATIONS = (batchnorm, normalization)
+# What a feature is called before its effect is asked for, and not what was passed.
+EFFECTIVE = "effective "
 
 
 def axis_names(rank: int) -> tuple[str, ...]:
@@ -77,12 +88,19 @@ def _of_windows(case: Case) -> dict[str, Feature]:
         if "groups" in case.settings:
             found["in_channels // groups"] = case.x.shape[-1] // groups
             found["out_channels // groups"] = filters // groups
+    found["in_channels and out_channels"] = "equal" if case.x.shape[-1] == filters else "differ"
     found["kernel_size"] = taps
     found |= _per_axis("kernel_size", taps)
-    for name in ("strides", "dilation_rate"):
+    effective = {"strides": case.dy.shape[1:-1], "dilation_rate": taps}
+    if case.module is transposed:
+        effective["strides"] = case.x.shape[1:-1]
+    for name, counts in effective.items():
         if name in case.settings:
+            # A step between less than two windows, or taps, has no effect.
             entries = case.axes(name)
-            found |= {name: max(entries)} | _per_axis(name, entries)
+            felt = [step for step, n in zip(entries, counts, strict=True) if n > 1]
+            found |= {name: max(entries), f"{EFFECTIVE}{name}": max(felt, default=1)}
+            found |= _per_axis(name, entries)
             found[f"min({name})"] = min(entries)
             found[f"{name} of the axes"] = "alike" if len(set(entries)) == 1 else "differ"
     if "padding" in case.settings:
@@ -100,6 +118,42 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
     found |= {"taps": math.prod(taps), "terms": terms}
     return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
+
+
+def tells(case: Case) -> bool:
+    """Tell whether faults can show in a case.
+
+    Not if it has no values, or on some axis no window or only ever the same tap reads a pixel; nor
+    if what is to be normalized is one value.
+    """
+    if not case.dy.size:
+        return False
+    if case.module in NORMALIZATIONS:
+        return bool(case.x[..., 0].size > 1)
+    if case.module is unary:
+        return True
+    image, windows = (case.x, case.dy)[:: -1 if case.module is transposed else 1]
+    return all(
+        _taps_read(*axis)
+        for axis in zip(
+            image.shape[1:-1],
+            windows.shape[1:-1],
+            case.arrays[1].shape,
+            case.axes("strides"),
+            case.axes("dilation_rate"),
+            resolved(case),
+            strict=False,
+        )
+    )
+
+
+def _taps_read(
+    size: int, windows: int, taps: int, stride: int, rate: int, pair: tuple[int, int]
+) -> bool:
+    # Whether two taps of an axis, or the only one, read pixels.
+    pixels = np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - pair[0]
+    read = ((pixels >= 0) & (pixels < size)).any(axis=0)
+    return bool(np.count_nonzero(read) >= min(taps, 2))
 
 
 def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
@@ -122,7 +176,9 @@ def _of_padding(case: Case) -> dict[str, Feature]:
 # What a feature costs, so that the plain ones are preferred: by the first that its name starts
 # with, and by whether it speaks of one axis.
 COSTS = {
+    EFFECTIVE: 0.3,
     "groups": -0.1,
+    "in_channels and out_channels": 1.0,
     "in_channels // groups": 0.6,
     "out_channels // groups": 0.6,
     "channels // groups": 0.6,
@@ -176,7 +232,7 @@ SETTINGS = (
 
 def is_setting(name: str) -> bool:
     """Tell whether a feature is what a fast path may forget."""
-    return name in SETTINGS
+    return name.removeprefix(EFFECTIVE) in SETTINGS
 
 
 WORDS = {
@@ -192,6 +248,7 @@ WORDS = {
 
 def in_words(name: str, operator: str, value: Feature) -> str:
     """Write a clause down."""
+    name = name.removeprefix(EFFECTIVE)
     if operator in ("multiple", "no multiple"):
         no = "not " if operator == "no multiple" else ""
         if value == 2:
@@ -210,7 +267,7 @@ def _number(name: str, operator: str, value: int) -> str:
 
 
 def _large_power(value: int) -> bool:
-    return value >= 16 and not value & (value - 1)
+    return value >= 4 and not value & (value - 1)
 
 
 def _written(value: int) -> str:

@@ -26,7 +26,15 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._features import Feature, cost_of, features, in_words, is_setting
+from convinsights.verify._features import (
+    EFFECTIVE,
+    Feature,
+    cost_of,
+    features,
+    in_words,
+    is_setting,
+    tells,
+)
 
 __all__ = ["Retry", "condition", "features"]
 
@@ -76,10 +84,12 @@ def condition(
     cases: Sequence[Case], failed: Sequence[bool], retry: Retry | None = None
 ) -> str | None:
     """Say what the failing cases share and the others do not, or None where nothing holds."""
-    shown = [i for i, case in enumerate(cases) if failed[i] or case.dy.size]
+    shown = [i for i, case in enumerate(cases) if failed[i] or tells(case)]
     wrong = np.array([bool(failed[i]) for i in shown])
     if not wrong.any() or wrong.all():
         return None
+    if retry is not None:
+        retry = _by_name(retry)
     table = _Table([features(cases[i]) for i in shown], wrong)
     bits = _ways(len(wrong), int(wrong.sum()))
     found = list(table.conjunctions())
@@ -91,6 +101,11 @@ def condition(
         if said is not None:
             return str(said)
     return None if retry is None or believed else _after_trying(found[:TRIED], table, bits, retry)
+
+
+def _by_name(retry: Retry) -> Retry:
+    # What has an effect is changed by what is passed.
+    return lambda feature, value: retry(feature.removeprefix(EFFECTIVE), value)
 
 
 def _ways(n: int, f: int) -> float:

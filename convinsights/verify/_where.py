@@ -24,9 +24,17 @@ __all__ = ["Finding", "region"]
 # A case, the name of one of its results, and which elements of that are wrong.
 Finding: TypeAlias = tuple[Case, str, Array]
 
-# How much of a region must be wrong, over all and in each case; how many bits it must explain; and
-# what a far-fetched region costs in bits; how much smaller two coordinates must make it than one.
-MOST, SOME, BITS, PRICE, NARROWER = 0.4, 0.15, 12.0, 4.0, 0.9
+# How much of a region must be wrong over all, and how much in so many of the cases (in others a
+# fault may not show: all sums are 0).
+MOST, SOME, FILLED = 0.4, 0.15, 0.8
+# How many bits a region must explain, and what a far-fetched one costs in bits; how much smaller
+# two coordinates must make it than one.
+BITS, PRICE, NARROWER = 6.0, 4.0, 0.9
+# In what share of the cases a region must be less than everything; where it ends at the largest
+# wrong index, in most.
+LESS, FAR_LESS = 0.25, 0.5
+# The smallest power of 2 that an index is taken to overflow at.
+SMALLEST = 64
 # How many elements are looked at.
 ELEMENTS = 3_000_000
 BLOCKS = (2, 3, 4, 8, 16, 32)
@@ -49,12 +57,16 @@ Test: TypeAlias = Callable[[Array, int], Array]
 
 @dataclass(frozen=True)
 class Part:
-    """Those elements of which one coordinate says something, by its words and its cost."""
+    """Those elements of which one coordinate says something, by its words and its cost.
+
+    `proper` is in how many of the cases, at least, that must be less than all elements.
+    """
 
     coordinate: str
     text: str
     cost: float
     test: Test
+    proper: float
 
     def of(self, view: "_View") -> Array:
         """Return which elements those are, broadcast over the result."""
@@ -79,9 +91,6 @@ def _region(findings: Sequence[Finding]) -> str | None:
     views = [_View(finding) for finding in _some(findings)]
     if not views:
         return None
-    everything = sum(view.wrong.size for view in views)
-    wrong = sum(view.count for view in views)
-    least = _bits(wrong, everything) + BITS
     shared = [n for n in views[0].coordinates if all(n in view.coordinates for view in views)]
     best: list[_Scored] = []
     scored: list[_Scored] = []
@@ -89,16 +98,14 @@ def _region(findings: Sequence[Finding]) -> str | None:
         found = [_scored((part,), views) for part in _parts(name, views)]
         scored += found
         best += [max(found, key=lambda one: one.score)] if found else []
-    for one, other in combinations([one for one in best if one.holds], 2):
+    for one, other in combinations([one for one in best if one.size], 2):
         both = _scored((*one.parts, *other.parts), views)
         if both.size < NARROWER * min(one.size, other.size):
             scored.append(both)
-    fitting = [one for one in scored if one.holds and one.fills]
-    if not fitting:
-        return None
-    chosen = max(fitting, key=lambda one: one.score)
-    told = " and ".join(part.text for part in chosen.parts)
-    return told if chosen.score > least else None
+    for one in sorted(scored, key=lambda one: -one.score):
+        if one.fits and _shown(one.parts, views):
+            return " and ".join(part.text for part in one.parts)
+    return None
 
 
 def _some(findings: Sequence[Finding]) -> list[Finding]:
@@ -124,30 +131,51 @@ def _bits(wrong: int, size: int) -> float:
 
 
 class _Scored(NamedTuple):
-    # A region: whether every wrong element lies inside and most of it is wrong, and how likely
-    # that makes the wrong elements.
+    # A region: how likely it makes the wrong elements, how many it has, and whether it fits: every
+    # wrong element lies inside, most of it is wrong, and it is not everything.
     parts: tuple[Part, ...]
-    holds: bool = False
-    fills: bool = False
     score: float = -math.inf
     size: int = 0
+    fits: bool = False
 
 
 def _scored(parts: tuple[Part, ...], views: Sequence[_View]) -> _Scored:
-    size, fills = 0, True
+    size, less, fills, wrong, filled = 0, 0, 0, 0, 0
     for view in views:
-        inside = parts[0].of(view)
-        for part in parts[1:]:
-            inside = inside & part.of(view)
+        inside = _inside(parts, view)
         if (view.wrong & ~inside).any():
             return _Scored(parts)
         count = int(np.count_nonzero(inside)) * (view.wrong.size // inside.size)
-        fills = fills and view.count >= SOME * count
+        if view.count >= SOME * count:
+            fills, wrong, filled = fills + 1, wrong + view.count, filled + count
+        less += count < view.wrong.size
         size += count
-    wrong = sum(view.count for view in views)
-    cost = sum(part.cost + 1 for part in parts)
-    score = _bits(wrong, size) - PRICE * cost
-    return _Scored(parts, True, fills and wrong >= MOST * size, score, size)
+    proper = max(part.proper for part in parts)
+    fits = wrong >= MOST * size and fills >= FILLED * len(views) and less >= proper * len(views)
+    total = sum(view.count for view in views)
+    return _Scored(parts, _bits(total, size) - _price(parts), size, fits)
+
+
+def _inside(parts: tuple[Part, ...], view: _View) -> Array:
+    inside = parts[0].of(view)
+    for part in parts[1:]:
+        inside = inside & part.of(view)
+    return inside
+
+
+def _price(parts: tuple[Part, ...]) -> float:
+    return PRICE * sum(part.cost + 1 for part in parts)
+
+
+def _shown(parts: tuple[Part, ...], views: Sequence[_View]) -> bool:
+    # Whether that much could hardly be by chance, rows, columns, … being wrong as a whole.
+    wrong = inside = everything = 0
+    for view in views:
+        region = _inside(parts, view)
+        others = tuple(axis for axis, n in enumerate(region.shape) if n == 1)
+        wrong += int(np.count_nonzero(view.wrong.any(axis=others)))
+        inside, everything = inside + int(np.count_nonzero(region)), everything + region.size
+    return _bits(wrong, inside) - _bits(wrong, everything) >= BITS + _price(parts)
 
 
 # -- what may be said of one coordinate ----------------------------------------------------------
@@ -155,30 +183,33 @@ def _scored(parts: tuple[Part, ...], views: Sequence[_View]) -> _Scored:
 
 def _parts(name: str, views: Sequence[_View]) -> Iterator[Part]:
     if name in MAPS:
-        yield Part(name, name, MAPS[name], lambda index, n: index > 0)
+        yield Part(name, name, MAPS[name], lambda index, n: index > 0, LESS)
         return
     extents = [view.coordinates[name].extent for view in views]
     indices = [view.indices(name) for view in views]
-    least, most = min(map(min, indices)), max(map(max, indices))
+    least, most = int(min(map(min, indices))), int(max(map(max, indices)))
     behind = max(n - int(min(i)) for n, i in zip(extents, indices, strict=True))
-    for text, cost, test in (
-        *_from_either_end(int(least), int(most), behind),
-        *_of_blocks(np.unique(np.concatenate(indices)), max(extents)),
-    ):
-        yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test)
+    of_one = _from_power(least) if "(flat" in name else _from_either_end(least, most, behind)
+    several = (
+        () if "(flat" in name else _of_blocks(np.unique(np.concatenate(indices)), max(extents))
+    )
+    for text, cost, test in (*of_one, *several):
+        yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, LESS)
+    for text, cost, test in () if "(flat" in name else _limited(least, most):
+        yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, FAR_LESS)
+
+
+def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:
+    # A flat index that overflows does so at a power of 2; the next elements may be right by chance.
+    power = 1 << max(least.bit_length() - 1, 0)
+    if power >= SMALLEST and least - power <= power / 32:
+        yield f"#s from {_number(power)} on", 0.1, lambda index, n: index >= power
 
 
 def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, float, Test]]:
-    # From the least wrong index to the largest, or as many as are wrong before the end.
-    if least == most == 0:
+    # From the least wrong index on, or as many as are wrong before the end.
+    if most == 0:
         yield "first #", 0.0, lambda index, n: index == 0
-    elif least == most:
-        yield f"# {_number(least)}", 0.5 + _odd(least), lambda index, n: index == least
-    elif least:
-        cost = 0.8 + _odd(least) + _odd(most + 1)
-        yield f"#s {_number(least)} … {_number(most)}", cost, _between(least, most)
-    elif most:
-        yield f"#s before {_number(most + 1)}", 0.3 + _odd(most + 1), lambda index, n: index <= most
     if least == 1:
         yield "#s other than the first", 0.0, lambda index, n: index >= 1
     elif least:
@@ -192,6 +223,17 @@ def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, 
     yield "#s other than the first and the last", 0.5, lambda i, n: (i > 0) & (i < n - 1)
     yield "second half of the #s", 0.6, lambda index, n: index >= n - n // 2
     yield "first half of the #s", 0.6, lambda index, n: index < n - n // 2
+
+
+def _limited(least: int, most: int) -> Iterator[tuple[str, float, Test]]:
+    # Up to the largest wrong index, which may be no more than the largest there is.
+    if most and least == most:
+        yield f"# {_number(least)}", 0.5 + _odd(least), lambda index, n: index == least
+    elif most and least:
+        cost = 0.8 + _odd(least) + _odd(most + 1)
+        yield f"#s {_number(least)} … {_number(most)}", cost, _between(least, most)
+    elif most:
+        yield f"#s before {_number(most + 1)}", 0.3 + _odd(most + 1), lambda index, n: index <= most
 
 
 def _odd(limit: int) -> float:
@@ -208,7 +250,7 @@ def _of_blocks(indices: Array, extent: int) -> Iterator[tuple[str, float, Test]]
     for m in (m for m in BLOCKS if m < extent):
         rests = np.unique(indices % m)
         first, last = int(rests[0]), int(rests[-1])
-        if last - first + 1 == len(rests) < m:
+        if last - first + 1 == len(rests) < m <= indices[-1]:
             if m == 2:
                 said = ("even #s", "odd #s")[first]
             elif first == last:
