@@ -276,6 +276,70 @@ def test_a_frame_lasts_as_long_for_window_beam_words_and_output():
     assert starts[1] < float(re.search(r"}([\d.]+)%,100%{opacity:1", filled[1])[1]) < starts[1] + 5
 
 
+def frames_of(picture):
+    return [g for g in ET.fromstring(str(picture)).iter(f"{SVG}g") if g.get("data-window")]
+
+
+def numbers(text):
+    return list(map(float, re.findall(r"-?[\d.]+", text)))
+
+
+@pytest.mark.parametrize("module", [conv, transposed])
+def test_beams_lead_from_the_window_to_its_cell(module):
+    picture = draw.windows(module, (3, 4), (2, 3), strides=(1, 2), padding=((1, 0), (0, 1)))
+    seen = read(picture)
+    for frame, taps, ring in zip(frames_of(picture), seen.windows, seen.rings, strict=True):
+        edge, top, to, to_top, down, end, bottom = numbers(frame.find(f"{SVG}path").get("d"))
+        size = taps[1][0] - taps[0][0]
+        right = module is conv
+        assert (edge, end) == (taps[-1 if right else 0][0] + right * size,) * 2
+        assert (top, bottom) == (taps[0][1], taps[-1][1] + size)
+        assert (to, to_top, down) == (ring[0] + (not right) * size, ring[1], size)
+
+
+@pytest.mark.parametrize("module", [conv, transposed])
+def test_beams_of_one_axis_lead_from_every_tap(module):
+    picture = draw.windows(module, 5, 3, strides=2, dilation_rate=2, padding=1)
+    seen = read(picture)
+    for frame, taps, ring in zip(frames_of(picture), seen.windows, seen.rings, strict=True):
+        lines = numbers(frame.find(f"{SVG}path").get("d"))
+        size = (taps[1][0] - taps[0][0]) / 2
+        below = module is conv
+        assert lines[0::4] == [x + size / 2 for x, _ in taps]
+        assert lines[1::4] == [y + below * size for _, y in taps]
+        assert lines[2::4] == [ring[0] + size / 2] * 3
+        assert lines[3::4] == [ring[1] + (not below) * size] * 3
+        assert lines[2] == taps[1][0] + size / 2, "a cell stands at the middle of its window"
+
+
+def test_causal_cells_stand_at_the_last_tap():
+    seen = read(draw.windows(dilated, 6, 3, padding="causal"))
+    assert [taps[-1][0] for taps in seen.windows] == [ring[0] for ring in seen.rings]
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords", "frame", "neighbour"),
+    [
+        ((4, 5), (2, 2), {"strides": (1, 3)}, (0, 0), (0, 3)),
+        ((4, 2), (2, 2), {"strides": 2}, (0, 0), (2, 0)),
+        ((4, 4), (3, 3), {"strides": 2, "padding": "same"}, (2, 2), (2, 0)),
+        (4, 3, {"padding": "causal"}, (-2,), (-1,)),
+    ],
+)
+def test_still_picture_shows_a_window_and_its_neighbour(size, kernel, keywords, frame, neighbour):
+    picture = draw.windows(conv, size, kernel, **keywords, animate=False)
+    svg, seen = ET.fromstring(str(picture)), read(picture)
+    (ghost,) = [rect for rect in svg.iter(f"{SVG}rect") if rect.get("class") == "gh g"]
+    (taps,) = seen.windows
+    group = [g for g in svg.iter(f"{SVG}g") if ghost in list(g)][0]
+    shift = np.subtract(
+        numbers(f"{ghost.get('x')} {ghost.get('y')}"), translation(group.find(f"{SVG}g"))
+    )
+    assert on(seen, taps[0])[1] == frame
+    cells = shift[::-1][-len(frame) :] / (taps[1][0] - taps[0][0])
+    assert tuple(np.add(frame, cells)) == neighbour
+
+
 def test_holes_are_under_the_window_but_not_under_its_taps():
     seen = read(draw.windows(dilated, 5, 2, dilation_rate=3, padding="valid"))
     assert [[on(seen, tap)[1] for tap in taps] for taps in seen.windows] == [
@@ -338,7 +402,7 @@ def test_words_of_pooling():
         "pool 3 × 3, strides 2",
         "padding: 1 above, 1 below, 1 left, 1 right",
         "padding, left out",
-        "pixel in the window",
+        "in the window",
         "window (0, 0): the maximum of 4 pixels",
         "9 windows of 9 pixels, 64 of them over pixels",
     } <= set(words(draw.windows(max_pooling, (6, 6), 3, strides=2, padding=1)))
@@ -589,6 +653,27 @@ def test_lines_lead_from_every_pixel_to_what_it_depends_on():
     ]
     lines = [tuple(map(float, line)) for line in re.findall(r"M(\S+) \S+L(\S+) \S+?(?=M|$)", path)]
     assert [end - start for start, end in lines] == [-19, 19, -19, 19]
+
+
+@pytest.mark.parametrize(
+    ("layer", "below"),
+    [
+        (Layer(3, 2, padding=1), [0, 2, 4]),
+        (Layer(2), [0.5, 1.5, 2.5, 3.5]),
+        (Layer(3, padding=(2, 0)), [0, 1, 2, 3, 4]),
+        (Layer(3, 2, transposed=True, padding=1), [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]),
+        (Residual([Layer(2, 2, padding=(0, 1)), Layer(1)], [Layer(1, 2)]), [0, 2, 4]),
+    ],
+)
+def test_pixels_stand_above_the_middle_of_what_they_see(layer, below):
+    svg = ET.fromstring(str(draw.receptive_field([layer], 0, 5)))
+    upper, lower = [
+        [x for x, _ in path_cells(shape)]
+        for shape in svg.iter(f"{SVG}path")
+        if shape.get("class") == "un"
+    ]
+    unit = lower[1] - lower[0]
+    assert [(x - lower[0]) / unit for x in upper] == pytest.approx(below, abs=0.02)
 
 
 def test_middle_and_size_by_default():

@@ -159,7 +159,7 @@ def legend(view: Scene) -> list[tuple[str, str]]:
             *[("bl", "no stamp")] * idle,
             *[("ze", "cut off")] * padded,
         ]
-    taps = [("tp", "pixel in the window" if view.pools else "pixel × tap")]
+    taps = [("tp", "in the window" if view.pools else "pixel × tap")]
     padding = "zero of the padding"
     if view.pools:
         counted = view.options.get("count_padding", False)
