@@ -331,7 +331,7 @@ def test_still_picture_shows_a_window_and_its_neighbour(size, kernel, keywords, 
     svg, seen = ET.fromstring(str(picture)), read(picture)
     (ghost,) = [rect for rect in svg.iter(f"{SVG}rect") if rect.get("class") == "gh g"]
     (taps,) = seen.windows
-    group = [g for g in svg.iter(f"{SVG}g") if ghost in list(g)][0]
+    group = next(g for g in svg.iter(f"{SVG}g") if ghost in list(g))
     shift = np.subtract(
         numbers(f"{ghost.get('x')} {ghost.get('y')}"), translation(group.find(f"{SVG}g"))
     )
@@ -832,6 +832,57 @@ def test_follows_the_scheme_of_the_page_on_no_ground_of_its_own(picture):
     assert set(re.findall(coloured, light)) == set(re.findall(coloured, dark))
     for shape in svg.iter(f"{SVG}rect"):
         assert float(shape.get("width")) < 470
+
+
+def luminance(colour):
+    """As WCAG 2.1 defines it."""
+    colour = colour if len(colour) == 7 else "#" + "".join(2 * c for c in colour[1:])
+    channels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, other):
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+GROUNDS = ["#ffffff", "#0d1117"]
+
+
+@every_picture
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_and_numbers_stand_out(picture, dark):
+    style = style_of(ET.fromstring(str(picture))).split(MOTION)[0]
+    style = style.split("@media (prefers-color-scheme:dark){")[dark]
+    fills = dict(re.findall(r"#\w+ \.?(\w+){[^}]*?fill:(#\w+)", style))
+    ink = re.search(r"--ink:(#\w+)", style)[1]
+    for kind, fill in fills.items():
+        if kind in ("text", "m"):
+            assert contrast(fill, GROUNDS[dark]) > 6
+        elif re.fullmatch(r"px|un|ou|k\d+", kind):
+            assert contrast(fill, ink) > 4.5
+        elif re.fullmatch(r"t[vm]\d+", kind):
+            assert contrast(fill, fills[kind[1:]]) > 4.5
+        elif re.fullmatch(r"h\d", kind) and "d" in fills:
+            assert contrast(fill, fills["d"]) > 4.5
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_larger_counts_stand_out_more(dark):
+    kinds = shades_of(draw.overlaps([[Layer(3, 2, transposed=True)]] * 2, (3, 3)), "k", dark)
+    assert len(kinds) == 3
+    assert kinds == sorted(kinds)
+    kinds = shades_of(draw.array(np.arange(5)), "v", dark)
+    assert len(kinds) == 5
+    assert kinds == sorted(kinds)
+
+
+def shades_of(picture, kind, dark):
+    """The contrast of every shade to the ground, from the least to the largest."""
+    style = style_of(ET.fromstring(str(picture))).split("@media")[dark]
+    fills = re.findall(rf"#\w+ \.{kind}(\d+){{[^}}]*?fill:(#\w+)", style)
+    return [contrast(fill, GROUNDS[dark]) for _, fill in sorted(fills, key=lambda f: int(f[0]))]
 
 
 @every_picture

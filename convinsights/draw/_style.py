@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FONT", "HUES", "INK", "STYLE", "shade"]
+__all__ = ["FONT", "HUES", "INK", "STYLE", "shade", "written"]
 
 FONT = "system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 INK = ("#1f2328", "#e6edf3")
@@ -31,9 +31,7 @@ STYLE = {
     ".be": ("fill-opacity:.2;stroke-opacity:.75", "fill:#f6a935;stroke:#c2410c", "stroke:#ffa657"),
     ".ln": ("fill:none;stroke-width:1.2", "stroke:#2f8f79", "stroke:#4fc3a8"),
     ".ou": ("", "fill:#9adbc9;stroke:#2f8f79", "fill:#1c6557;stroke:#4fc3a8"),
-    ".q": ("stroke:none", "", ""),
     ".d": ("stroke:none", "fill:#1f2328", "fill:#1f2328"),
-    ".r": ("stroke:none", "fill:#fff", "fill:#0d1117"),
     ".bl": ("", "fill:#f1f8f6;stroke:#a9cfc5", "fill:#12201d;stroke:#2f5d52"),
 }
 # Of the weights of a kernel, one after the other; on both grounds, with dark numbers on them.
@@ -43,7 +41,7 @@ HUES = (
 )
 # Of nothing and of the most, on a light ground and on a dark one: counts, positive, negative.
 SHADES = {
-    "k": ((0xE4F4EF, 0x4FBBA0), (0x13352E, 0x2A8D77)),
+    "k": ((0xE4F4EF, 0x4FBBA0), (0x13352E, 0x20705E)),
     "v": ((0xF0F3F6, 0x24292F), (0x1C2128, 0xF0F3F6)),
     "m": ((0xF0F3F6, 0xC2410C), (0x1C2128, 0xFFA657)),
 }
@@ -57,6 +55,20 @@ def shade(kind: str, part: float) -> tuple[str, str, str]:
         for ends, edge in zip(SHADES[kind], EDGES[kind], strict=True)
     )
     return "", light, dark
+
+
+def written(kind: str, part: float) -> tuple[str, str, str]:
+    """Return the style of a number on such a shade: black or white, whichever stands out."""
+    light, dark = (_mixed(*ends, part) for ends in SHADES[kind])
+    return "stroke:none", f"fill:{_contrary(light)}", f"fill:{_contrary(dark)}"
+
+
+def _contrary(colour: str) -> str:
+    # Black has more contrast from a luminance of sqrt(1.05 * 0.05) - 0.05 on (WCAG 2.1, 1.4.3)
+    channels = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#000" if luminance > 0.179 else "#fff"
 
 
 def _mixed(start: int, end: int, part: float) -> str:

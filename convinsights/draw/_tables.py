@@ -13,7 +13,7 @@ from convinsights.draw import _words as words
 from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, Picture, number, squares
 from convinsights.draw._layout import Grid
 from convinsights.draw._scenes import MOST_CELLS, scene
-from convinsights.draw._style import HUES, shade
+from convinsights.draw._style import HUES, shade, written
 
 __all__ = ["array", "matrix"]
 
@@ -78,8 +78,10 @@ def array(x: Array, *, title: str = "array") -> Picture:
     font = min(14.0, size * 0.42)
     if font >= 11 and longest * font * 0.6 <= size - 3:
         for place, label in zip(np.ndindex(*table), labels, strict=True):
-            corner, kind = grid.at(place), "r" if abs(levels[place]) > LEVELS / 2 else "q"
-            canvas.text(corner[0] + size / 2, corner[1] + size / 2 + font * 0.36, label, kind, font)
+            level, (left, top) = levels[place], grid.at(place)
+            kind = f"t{'m' if level < 0 else 'v'}{abs(level)}"
+            canvas.styles[f".{kind}"] = written(kind[1], abs(level) / LEVELS)
+            canvas.text(left + size / 2, top + size / 2 + font * 0.36, label, kind, font)
     low, high = _label(numbers.min()), _label(numbers.max())
     ends = {int(levels.flat[place]): _label(numbers.flat[place]) for place in _telling(numbers)}
     legend = [(f"{'m' if level < 0 else 'v'}{abs(level)}", ends[level]) for level in sorted(ends)]
