@@ -738,6 +738,7 @@ def test_array_is_darker_the_further_from_0(shape, seed):
 
 def test_array_with_little_room_shows_shades_only():
     assert words(draw.array(np.arange(400).reshape(20, 20)))[1:] == ["0", "399"]
+    assert words(draw.array([1000, -99999, 0.0625]))[1:4] == ["1000", "−99999", "0.0625"]
     assert words(draw.array(np.float16([[0.125, -1]]), title="<a&b>"))[:3] == [
         "<a&b> 1 × 2",
         "0.125",
@@ -1066,7 +1067,7 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
         (ValueError, "x must be finite, got infinities or NaNs", lambda: draw.array([np.nan])),
         (
             ValueError,
-            "x must be small enough to be seen, at most 64 columns ... got shape (1, 80)",
+            "x must be small enough to be seen, at most 64 columns ... got shape (80,)",
             lambda: draw.array(np.ones(80)),
         ),
         (TypeError, "title must be a string, got 3", lambda: draw.array([1], title=3)),

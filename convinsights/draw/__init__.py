@@ -19,9 +19,9 @@ Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2
 doi:10.23915/distill.00003.
 """
 
-from convinsights.draw._canvas import Picture
 from convinsights.draw._columns import columns
 from convinsights.draw._paths import overlaps, receptive_field
+from convinsights.draw._picture import Picture
 from convinsights.draw._tables import array, matrix
 from convinsights.draw._windows import windows
 

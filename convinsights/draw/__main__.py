@@ -10,7 +10,7 @@ from typing import Any
 
 from convinsights import draw
 from convinsights._arguments import Ints, as_array, is_sequence
-from convinsights.draw._canvas import Picture
+from convinsights.draw._picture import Picture
 from convinsights.draw._scenes import MODULES, axes
 from convinsights.receptive_field import Layer
 

@@ -8,21 +8,18 @@ told in slots of time, one per frame, and a few more at the end in which the who
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from html import escape, unescape
-from pathlib import Path
+from html import escape
 
+from convinsights.draw._picture import Picture
 from convinsights.draw._style import FONT, INK, STYLE, shade
 
 __all__ = [
     "MARGIN",
     "WIDTH",
     "Canvas",
-    "Picture",
     "cell",
     "number",
     "placed",
@@ -37,29 +34,6 @@ BETWEEN = 16  # entries of a legend
 HOLD = 2.5  # slots at the end
 GLIDE = 0.3  # of a slot: from one window to the next
 ID = "\0"  # in what is written so far: the name of the picture
-
-
-@dataclass(frozen=True, repr=False)
-class Picture:
-    """An SVG: `str(picture)` is its text, notebooks show it, `save` writes it to a file."""
-
-    svg: str
-
-    def __str__(self) -> str:
-        """Return the text of the SVG file."""
-        return self.svg
-
-    def __repr__(self) -> str:
-        """Say what is on the picture, not all of its text."""
-        title = self.svg.partition("<title")[2].partition(">")[2].partition("</title>")[0]
-        return f"<Picture: {unescape(title)}>"
-
-    def _repr_svg_(self) -> str:
-        return self.svg
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture to a file."""
-        Path(path).write_text(self.svg, encoding="utf-8", newline="\n")
 
 
 class Canvas:
@@ -192,21 +166,6 @@ class Canvas:
 
     def picture(self, height: float, title: str, description: str) -> Picture:
         """Return the picture as a value; names in it are its own, on a page with others too."""
-        used = set(re.findall(r"\w+", " ".join(re.findall(r'class="(.*?)"', "".join(self.parts)))))
-        styles = {
-            kind: style
-            for kind, style in self.styles.items()
-            if used & set(re.findall(r"\.(\w+)", kind)) or kind == "text"
-        }
-        light = "".join(f"#{ID} {_scoped(k)}{{{a};{b}}}" for k, (a, b, _) in styles.items())
-        dark = "".join(f"#{ID} {_scoped(k)}{{{c}}}" for k, (_, _, c) in styles.items() if c)
-        motion = "".join(self.moves)
-        style = (
-            f"#{ID}{{--ink:{INK[0]};font-family:{FONT}}}"
-            f"{light}@media (prefers-color-scheme:dark){{#{ID}{{--ink:{INK[1]}}}{dark}}}"
-        )
-        if motion:
-            style += f"@media (prefers-reduced-motion:no-preference){{{motion}}}"
         size = f'viewBox="0 0 {WIDTH} {number(height)}" width="{WIDTH}" height="{number(height)}"'
         body = "\n".join(
             [
@@ -214,7 +173,7 @@ class Canvas:
                 f'aria-labelledby="{ID}-title {ID}-desc">',
                 f'<title id="{ID}-title">{escape(title)}</title>',
                 f'<desc id="{ID}-desc">{escape(description)}</desc>',
-                f"<style>{style.replace('{;', '{').replace(';}', '}')}</style>",
+                f"<style>{self._style()}</style>",
                 *self.parts,
                 "</svg>\n",
             ]
@@ -227,6 +186,21 @@ class Canvas:
                 "smaller geometry, which shows the same, or a still picture (animate=False)"
             )
         return Picture(svg)
+
+    def _style(self) -> str:
+        # Of the classes in use: what is drawn, its colours in the dark, and then its motion
+        named = re.findall(r'class="(.*?)"', "".join(self.parts))
+        used = {"text", *" ".join(named).split()}
+        styles = [(k, s) for k, s in self.styles.items() if used & set(re.findall(r"\w+", k))]
+        light = "".join(f"#{ID} {_scoped(k)}{{{a};{b}}}" for k, (a, b, _) in styles)
+        dark = "".join(f"#{ID} {_scoped(k)}{{{c}}}" for k, (_, _, c) in styles if c)
+        style = (
+            f"#{ID}{{--ink:{INK[0]};font-family:{FONT}}}"
+            f"{light}@media (prefers-color-scheme:dark){{#{ID}{{--ink:{INK[1]}}}{dark}}}"
+        )
+        if self.moves:
+            style += f"@media (prefers-reduced-motion:no-preference){{{''.join(self.moves)}}}"
+        return style.replace("{;", "{").replace(";}", "}")
 
 
 def placed(name: str, x: float, y: float, kind: str, more: str = "") -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from convinsights import conv
 from convinsights._arguments import Ints, Pad, check_flag
 from convinsights.draw import _words as words
-from convinsights.draw._canvas import WIDTH, Canvas, Picture, number, placed, squares, together
+from convinsights.draw._canvas import WIDTH, Canvas, number, placed, squares, together
 from convinsights.draw._layout import Grid, Index
+from convinsights.draw._picture import Picture
 from convinsights.draw._scenes import MOST_CELLS, Scene, scene
 from convinsights.draw._windows import draw_window, key, telling
 

@@ -17,7 +17,7 @@ from convinsights._arguments import (
     to_integers,
 )
 from convinsights._stacks import Layers, Step, Sum, as_stack, plan
-from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, Picture, number, squares, together
+from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, squares, together
 from convinsights.draw._counts import (
     Stacked,
     bars,
@@ -34,6 +34,7 @@ from convinsights.draw._counts import (
     summary,
 )
 from convinsights.draw._layout import Grid
+from convinsights.draw._picture import Picture
 from convinsights.draw._scenes import axes
 from convinsights.draw._words import by, several
 

@@ -10,8 +10,9 @@ import numpy as np
 from convinsights import conv
 from convinsights._arguments import Array, Ints, Pad, as_array, check_flag, shape_of, shown
 from convinsights.draw import _words as words
-from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, Picture, number, squares
+from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, squares
 from convinsights.draw._layout import Grid
+from convinsights.draw._picture import Picture
 from convinsights.draw._scenes import MOST_CELLS, scene
 from convinsights.draw._style import HUES, shade, written
 
@@ -19,7 +20,7 @@ __all__ = ["array", "matrix"]
 
 LEVELS = 12  # of shade
 BESIDE, GAP = 24, 36  # rows and columns that leave room for the transpose, and its distance
-LEAST = 7.0  # units of a cell
+MOST_COLUMNS, MOST_ROWS = 64, 90
 
 
 def array(x: Array, *, title: str = "array") -> Picture:
@@ -57,38 +58,33 @@ def array(x: Array, *, title: str = "array") -> Picture:
     <Picture: Sobel's kernel, 3 × 3: numbers from −2 to 2>
     """
     numbers, name = _numbers(x), _title(title)
-    rows, count = table = numbers.shape
+    rows, columns = table = numbers.shape
+    sizes = words.by(table if np.ndim(x) == 2 else (columns,))
     labels = [_label(value) for value in numbers.ravel()]
     longest = max(map(len, labels))
-    size = math.floor(min(max(44, 8.4 * longest + 4), (WIDTH - 2 * MARGIN) / count, 640 / rows))
-    if size < LEAST:
-        raise ValueError(
-            f"x must be small enough to be seen, at most 64 columns and 90 rows, got shape {table}"
-        )
-    canvas, grid = Canvas(), Grid((WIDTH - size * count) // 2, 40, size, size)
+    size = math.floor(min(max(44, 8.4 * longest + 4), (WIDTH - 2 * MARGIN) / columns, 640 / rows))
+    canvas, grid = Canvas(), Grid((WIDTH - size * columns) // 2, 40, size, size)
     most = float(np.abs(numbers).max())
     parts = np.abs(numbers) / most if most else numbers
     levels = (np.ceil(LEVELS * parts) * np.sign(numbers)).astype(int)
-    canvas.heading(WIDTH / 2, 24, f"{name} {words.by(table if np.ndim(x) == 2 else table[1:])}")
+    canvas.heading(WIDTH / 2, 24, f"{name} {sizes}")
     for level in np.unique(levels):
-        kind = f"{'m' if level < 0 else 'v'}{abs(level)}"
-        canvas.styles[f".{kind}"] = shade(kind[0], abs(level) / LEVELS)
+        kind, part = _kind(level), abs(level) / LEVELS
+        canvas.styles[f".{kind}"] = shade(kind[0], part)
+        canvas.styles[f".t{kind}"] = written(kind[0], part)
         cells = [grid.at((i, j)) for i, j in np.argwhere(levels == level)]
         canvas.add(squares(cells, size, kind, gap=1 if size > 20 else 0))
     font = min(14.0, size * 0.42)
     if font >= 11 and longest * font * 0.6 <= size - 3:
         for place, label in zip(np.ndindex(*table), labels, strict=True):
-            level, (left, top) = levels[place], grid.at(place)
-            kind = f"t{'m' if level < 0 else 'v'}{abs(level)}"
-            canvas.styles[f".{kind}"] = written(kind[1], abs(level) / LEVELS)
+            left, top = grid.at(place)
+            kind = f"t{_kind(int(levels[place]))}"
             canvas.text(left + size / 2, top + size / 2 + font * 0.36, label, kind, font)
-    low, high = _label(numbers.min()), _label(numbers.max())
-    ends = {int(levels.flat[place]): _label(numbers.flat[place]) for place in _telling(numbers)}
-    legend = [(f"{'m' if level < 0 else 'v'}{abs(level)}", ends[level]) for level in sorted(ends)]
+    told = {int(levels.flat[place]): labels[place] for place in _telling(numbers)}
+    legend = [(_kind(level), told[level]) for level in sorted(told)]
     y = canvas.legend(40 + rows * size + 28, legend)
-    summary = f"numbers from {low} to {high}"
-    size_in_words = words.by(table if np.ndim(x) == 2 else table[1:])
-    return canvas.picture(y - 6, f"{name}, {size_in_words}: {summary}", f"Shades of {summary}.")
+    summary = f"numbers from {_label(numbers.min())} to {_label(numbers.max())}"
+    return canvas.picture(y - 6, f"{name}, {sizes}: {summary}", f"Shades of {summary}.")
 
 
 def matrix(
@@ -240,9 +236,18 @@ def _numbers(x: object) -> Array:
             f"x must be (size,) or (rows, columns) with no size of 0, got shape {array.shape}"
         )
     numbers = np.atleast_2d(array).astype(np.float64)
+    if numbers.shape[0] > MOST_ROWS or numbers.shape[1] > MOST_COLUMNS:
+        raise ValueError(
+            f"x must be small enough to be seen, at most {MOST_COLUMNS} columns and {MOST_ROWS} "
+            f"rows, got shape {array.shape}"
+        )
     if not np.isfinite(numbers).all():
         raise ValueError("x must be finite, got infinities or NaNs")
     return numbers
+
+
+def _kind(level: int) -> str:
+    return f"{'m' if level < 0 else 'v'}{abs(level)}"
 
 
 def _title(title: object) -> str:
@@ -254,7 +259,8 @@ def _title(title: object) -> str:
 
 
 def _label(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    whole = value == round(value) and abs(value) < 1e6
+    return f"{value:.{'0f' if whole else '3g'}}".replace("-", "−")
 
 
 def _telling(numbers: Array) -> set[int]:

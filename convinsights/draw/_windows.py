@@ -18,7 +18,6 @@ from convinsights.draw import _words as words
 from convinsights.draw._canvas import (
     WIDTH,
     Canvas,
-    Picture,
     cell,
     number,
     placed,
@@ -26,6 +25,7 @@ from convinsights.draw._canvas import (
     together,
 )
 from convinsights.draw._layout import Grid, Index, Layout, lay_out
+from convinsights.draw._picture import Picture
 from convinsights.draw._scenes import Scene, scene
 
 __all__ = ["draw_window", "key", "telling", "windows"]
