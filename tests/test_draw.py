@@ -549,7 +549,7 @@ def test_matrix_with_channels_names_its_weights():
 
 
 def plain_layers():
-    rates, zeros = st.integers(1, 2), st.integers(1, 2)
+    rates, zeros = st.integers(1, 2), st.sampled_from([1, 2, (2, 0), "same", "causal"])
     strides = st.integers(1, 2)
     return st.builds(Layer, st.integers(1, 3), strides, rates, zeros)
 
@@ -1028,6 +1028,11 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
         ),
         (
             ValueError,
+            'input_size must be given, for layers[0].padding must not be "same" with strides',
+            lambda: draw.receptive_field([Layer(3, 2, padding="same")]),
+        ),
+        (
+            ValueError,
             "input_size must be small enough to be seen, at most 50 pixels ... got 51",
             lambda: draw.receptive_field([], 0, 51),
         ),
@@ -1139,6 +1144,14 @@ def test_command_draws_what_the_function_draws():
             "receptive_field --layers 3,strides=2,padding=1 2 --input 9 --pixel 2",
             lambda: draw.receptive_field([Layer(3, 2, padding=1), Layer(2)], 2, 9),
         ),
+        (
+            "receptive_field --input 9 "
+            "--layers 3,dilation_rate=2,padding=4:0 3,strides=2,padding=same",
+            lambda: draw.receptive_field(
+                [Layer(3, dilation_rate=2, padding=(4, 0)), Layer(3, 2, padding="same")],
+                input_size=9,
+            ),
+        ),
         ("receptive_field --layers 3 --still", lambda: PICTURES["still field"]()),
         (
             "receptive_field --layers 3,transposed=1 --input 4 4 --pixel 2 3",
@@ -1183,6 +1196,7 @@ def test_command_writes_a_file(tmp_path):
         ("array 3", "error: x must be (size,) or (rows, columns)"),
         ("overlaps --input 3 --layers x", "must be such as 3 or 3,strides=2,padding=1, got x"),
         ("overlaps --input 3 --layers 3,foo=2", "must be such as 3 or"),
+        ("overlaps --input 3 --layers 3,transposed=2", "must be such as 3 or"),
         ("receptive_field --layers 3 --input 4 --pixel 2", "output_pixel must be from 0 to 1"),
         ("windows conv --input 4 --kernel 2 --output /no/such/folder/a.svg", "No such file"),
     ],

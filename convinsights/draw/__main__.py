@@ -158,13 +158,12 @@ def _numbers(words: str) -> Any:
 def _layer(words: str) -> Layer:
     size, *others = words.split(",")
     try:
-        fields: dict[str, Any] = {
-            name: int(value) for name, value in (other.split("=") for other in others)
-        }
-        if "transposed" in fields:
-            fields["transposed"] = fields["transposed"] == 1
-        return Layer(int(size), **fields)
-    except (TypeError, ValueError):
+        fields: dict[str, Any] = dict(other.split("=") for other in others)
+        padding = _entry(fields.pop("padding", "0").replace(":", ","))
+        flag = {"0": False, "1": True}[fields.pop("transposed", "0")]
+        given = {name: int(value) for name, value in fields.items()}
+        return Layer(int(size), **given, padding=padding, transposed=flag)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
         raise argparse.ArgumentTypeError(
             f"must be such as 3 or 3,strides=2,padding=1, got {words}"
         ) from None
@@ -184,7 +183,7 @@ LAYERS: dict[str, Any] = {
     "required": True,
     "metavar": "LAYER",
     "help": "the input's side first; of each the kernel size and what else Layer has: "
-    "3,strides=2,padding=1; with transposed=1 it is transposed",
+    "3,strides=2,padding=1; padding is also a word, or 2:0; with transposed=1 it is transposed",
 }
 
 
