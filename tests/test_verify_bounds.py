@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import traced
 from right_kernels import MODULES as LINEAR
 from right_kernels import RIGHT, kernel_of
 
@@ -13,7 +14,7 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights._concepts import defaults, name_of
+from convinsights._concepts import defaults
 from convinsights.verify import _bounds as bounds
 from convinsights.verify._cases import Case, apply
 from convinsights.verify._precision import Precision
@@ -393,9 +394,13 @@ def may_miss(name, result, integers, rank):
     return few_bits and not integers
 
 
-@pytest.mark.parametrize("name", RIGHT)
-@pytest.mark.parametrize("module", LINEAR, ids=name_of)
-def test_right_kernels_stay_within_and_forgetful_ones_do_not(name, module):
+TRIED = [(conv, name) for name in RIGHT] + [
+    (module, name) for module in LINEAR[1:] for name in ("float32", "winograd of 4", "fft")
+]
+
+
+@pytest.mark.parametrize(("module", "name"), TRIED)
+def test_right_kernels_stay_within_and_forgetful_ones_do_not(module, name):
     claims, arithmetic, store = RIGHT[name]
     precision = Precision.of(module, **({"dtype": np.float32} | claims))
     right, forgetful = (kernel_of(module, arithmetic, store, dropped=d) for d in (False, True))
@@ -408,3 +413,123 @@ def test_right_kernels_stay_within_and_forgetful_ones_do_not(name, module):
             off = abs(got.astype(float) - case.truth[result])
             if result != "dbias" and not may_miss(name, result, case.integers, case.rank):
                 assert (off > allowed[result]).any(), (result, case)
+
+
+# ---- large arrays, and what is rounded in between
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_bound_of_many_images_is_that_of_its_parts(monkeypatch, training):
+    x, kernel = rng.normal(size=(7, 9, 8, 3)), rng.normal(size=(3, 3, 3, 2))
+    gamma, beta = rng.normal(size=(2, 3))
+    moving = None if training else batchnorm.Statistics(gamma, beta**2)
+    calls = [
+        lambda: verify.error_bound(conv, x, kernel, beta[:2], dtype=np.float16, padding="same"),
+        lambda: verify.error_bound(batchnorm, x, gamma, beta, moving, dtype=np.float32),
+        lambda: verify.error_bound(batchnorm, x, dtype=np.float32),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr(bounds, "BLOCK", 2 * x.size // 7)
+    for call, expected in zip(calls, whole, strict=True):
+        np.testing.assert_allclose(call(), expected, rtol=1e-12)
+
+
+def test_the_bound_of_many_images_takes_a_few_copies_of_one():
+    x = rng.standard_normal((96, 32, 32, 16), np.float32)
+    kernel = np.ones((3, 3, 16, 16), np.float32)
+    bound, peak, _ = traced(verify.error_bound, conv, x, kernel, dtype=np.float32)
+    assert peak - bound.nbytes < 32 * 2**20
+    bound, peak, _ = traced(verify.error_bound, batchnorm, x, dtype=np.float32)
+    assert peak - bound.nbytes < 3 * x.nbytes
+
+
+def allowed_for(module, arrays, dtype, dy=None, *, integers=True, gradients=True, **claims):
+    settings = {}
+    for name in ("padding", "dilation_rate", "strides"):
+        if name in claims:
+            settings[name] = claims.pop(name)
+    case = case_of(module, arrays, integers, dy, **settings)
+    return case, bounds.allowances(case, Precision.of(module, dtype, **claims), gradients)
+
+
+def test_exact_sums_are_rounded_once_when_they_are_stored():
+    x, kernel = np.full((1, 9, 1), 3.0), np.full((3, 1, 1), 7.0)
+    x[0, 0] = 500  # 500 * 7 + 21 + 21 is no float16
+    case, allowed = allowed_for(conv, [x, kernel, None], np.float16, accumulate=np.float32)
+    expected = np.where(case.truth["y"] > 2048, case.truth["y"] * 2.0**-11 + 2.0**-25, 0)
+    np.testing.assert_array_equal(allowed["y"], expected)
+    assert expected[0, 0, 0] > 0
+    assert (expected[0, 1:] == 0).all()
+
+
+def test_of_integers_only_those_sums_are_exact_that_can_be_held():
+    x, kernel = np.array([[[2.0], [3.0], [2000.0]]]), np.full((2, 1, 1), 3.0)
+    dy = np.array([[[1.0], [1.0]]])
+    allowed = allowed_for(conv, [x, kernel, None], np.float16, dy)[1]
+    assert allowed["y"][0, 0, 0] == 0 < allowed["y"][0, 1, 0] < 2 * 6009 * 2.0**-11 * 1.01
+    np.testing.assert_array_equal(allowed["dx"], np.zeros((1, 3, 1)))
+    # and no operand is rounded: 17 is none of float8's
+    x[0] = [[4.0], [2.0], [17.0]]
+    for operands, exact in ((verify.BFLOAT16, True), (verify.FLOAT8_E4M3, False)):
+        found = allowed_for(conv, [x, kernel, None], np.float32, dy, operands=operands)[1]
+        assert (found["y"] == 0).all() == exact
+        assert (found["y"] > 1).all() != exact
+
+
+def test_operands_that_can_be_held_are_not_rounded():
+    x, kernel = np.full((1, 3, 1), 0.375), np.full((3, 1, 1), 1.25)
+    plain = verify.error_bound(conv, x, kernel, dtype=np.float32)
+    coarse = {"dtype": np.float32, "operands": verify.FLOAT8_E4M3}
+    np.testing.assert_array_equal(verify.error_bound(conv, x, kernel, **coarse), plain)
+    # 2 u + u² of the magnitude, u = 2^-4, and what underflows: half of 2^-9 in either, thrice
+    bound = verify.error_bound(conv, 1.01 * x, kernel, **coarse)
+    magnitude = 3 * 1.01 * 0.375 * 1.25
+    wanted = ((1 + 2.0**-4) ** 2 - 1) * magnitude + 2 * 2.0**-9 * 3 * 1.25
+    np.testing.assert_allclose(bound, [[[wanted]]], rtol=1e-5)
+    # Of two steps the result of the first is an operand all the same.
+    arrays = depthwise_separable, x, kernel, np.ones((1, 1))
+    two = [verify.error_bound(*arrays, **claims) for claims in (coarse, {"dtype": np.float32})]
+    assert two[0] - two[1] > 2.0**-4 * 3 * 0.375 * 1.25
+
+
+def test_random_errors_of_many_operands_add_up_by_their_squares():
+    x, kernel = rng.normal(size=(1, 1000, 1)), rng.normal(size=(1000, 1, 1))
+    claims = {"dtype": np.float32, "operands": verify.TFLOAT32}
+    rigorous = verify.error_bound(conv, x, kernel, **claims)
+    random = verify.error_bound(conv, x, kernel, probabilistic=True, **claims)
+    products = x.astype(np.float32).astype(float).ravel() * kernel.astype(np.float32).ravel()
+    off = 8 * ((1 + 2.0**-11) ** 2 - 1) * np.sqrt((products**2).sum())
+    np.testing.assert_allclose(random, [[[off]]], rtol=0.05)
+    assert random < rigorous / 2
+    # A value that comes again and again is off by the same.
+    same = np.full_like(x, 1 + 2.0**-12)
+    both = [
+        verify.error_bound(conv, same, kernel, probabilistic=p, **claims) for p in (True, False)
+    ]
+    assert both[0] > 0.9 * both[1]
+
+
+def test_nothing_is_said_of_what_overflows_or_is_not_finite():
+    x, kernel = np.array([[[200.0], [100.0], [1.0], [np.inf]]]), np.full((1, 1, 1), 400.0)
+    for integers in (True, False):
+        allowed = allowed_for(
+            conv, [x, kernel, None], np.float16, accumulate=np.float32, integers=integers
+        )[1]["y"].ravel()
+        assert allowed[0] == allowed[3] == np.inf
+        assert (allowed[1:3] < np.array([40, 1])).all()
+    x[0, 3] = np.nan
+    allowed = allowed_for(conv, [x, kernel, None], np.float32)[1]["y"].ravel()
+    assert (allowed[:3] == 0).all()
+    assert allowed[3] == np.inf
+
+
+def test_integers_are_summed_exactly_by_any_algorithm():
+    x, kernel = (rng.integers(-128, 128, shape).astype(float) for shape in ((1, 9, 4), (3, 4, 2)))
+    for algorithm in ("direct", "winograd", "fft"):
+        found = allowed_for(conv, [x, kernel, None], np.int8, algorithm=algorithm)[1]
+        assert found.keys() == {"y", "dx", "dkernel"}
+        assert not any(bound.any() for bound in found.values())
+    assert not verify.error_bound(conv, x, kernel, dtype=np.int8).any()
+    large = [np.full((1, 3, 1), 32767.0), np.full((3, 1, 1), 32767.0), None]
+    dy = np.ones((1, 1, 1))
+    assert allowed_for(conv, large, np.int16, dy)[1]["y"] == np.inf  # more than an int32 holds

@@ -33,7 +33,7 @@ from convinsights.verify._transforms import lost
 __all__ = ["Precision", "allowances", "bounds", "error_bound", "rounded"]
 
 # Numbers of float64 that error_bound looks at together
-BLOCK = 2**20
+BLOCK = 2**18
 
 
 def error_bound(
@@ -191,8 +191,9 @@ def _unrounded(
             return normalized(module, arrays, settings, precision, dy)
         result = of_sums(module, arrays, settings, precision, dy, integers)
         if precision.algorithm != "direct":
-            for name, more in lost(module, arrays, settings, precision, dy).items():
-                result[name] += more
+            more = lost(module, arrays, settings, precision, dy)
+            for name, bound in result.items():
+                bound += more.get(name, 0.0)
         return result
 
 

@@ -104,9 +104,8 @@ class Precision:
 
     @property
     def not_finite(self) -> tuple[float, ...]:
-        """What can be stored and is not finite."""
-        some = np.array([np.nan, np.inf])
-        held = () if self.stored.integers else self.stored.rounded(some)
+        """What can be stored and multiplied, and is not finite: some formats have no infinity."""
+        held = () if self.stored.integers else self.held(np.array([np.nan, np.inf]))
         return tuple(float(value) for value in held if not np.isfinite(value))
 
     def held(self, array: Array) -> Array:

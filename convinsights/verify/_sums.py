@@ -54,8 +54,9 @@ def of_sums(
     limit = _exact_limit(module, arrays, precision, dy) if integers else 0.0
     result = {}
     for name, magnitude in magnitudes.items():
-        bound = read[name] + precision.growth(counts[name]) * (magnitude + read[name])
-        bound += precision.summed.smallest * counts[name]
+        bound = magnitude + read[name]
+        bound *= precision.growth(counts[name])
+        bound += read[name] + precision.summed.smallest * counts[name]
         bound[magnitude > precision.summed.largest] = np.inf
         bound[magnitude <= limit] = 0
         result[name] = bound
@@ -78,8 +79,10 @@ def _of_operands(
     held = not precision.coarser or all(map(precision.operands.holds, factors))
     times = steps - 1 if held else 2 * steps
     off = (1 + precision.coarser) ** times * (1 + between) - 1
+    if not off:
+        return dict.fromkeys(magnitudes, np.zeros(()))
     result = {name: off * magnitude for name, magnitude in magnitudes.items()}
-    if not precision.coarser or not times:
+    if not precision.coarser:
         return result
     most, terms = max(map(largest, factors)), max(float(n.max()) for n in counts.values())
     squares: Outcome = {}
