@@ -147,6 +147,24 @@ def torch_relu(x):
     return F.relu(x)
 
 
+def torch_max_pooling(x, *, pool_size, strides=None, padding=0, dilation_rate=1):
+    operation = getattr(F, f"max_pool{x.ndim - 2}d")
+    return operation(x.movedim(-1, 1), pool_size, strides, padding, dilation_rate).movedim(1, -1)
+
+
+def torch_average_pooling(x, *, pool_size, strides=None, padding=0, count_padding=False):
+    operation = getattr(F, f"avg_pool{x.ndim - 2}d")
+    options = {"count_include_pad": count_padding}
+    return operation(x.movedim(-1, 1), pool_size, strides, padding, **options).movedim(1, -1)
+
+
+def torch_global(name, x, *, pool_size):
+    """Pool the whole image, which is what a pool size of None stands for here."""
+    assert pool_size is None
+    operation = getattr(F, f"adaptive_{name}_pool{x.ndim - 2}d")
+    return operation(x.movedim(-1, 1), 1).movedim(1, -1)
+
+
 def run_torch(function, given, rng):
     """Return y, a random dy and the gradients; PyTorch has none for moving statistics."""
     leaves = {
@@ -246,6 +264,10 @@ def keras_relu(x):
     return keras.ops.relu(x)
 
 
+def keras_pooling(kind, x, *, pool_size, **options):
+    return getattr(keras.layers, f"{kind}Pooling{x.ndim - 2}D")(pool_size, **options)(x)
+
+
 def run_keras(function, given, rng):
     """Return y, a random dy and the gradients."""
 
@@ -305,6 +327,19 @@ def onnx_batchnorm(x, gamma, beta, statistics, *, epsilon):
     weights = gamma, beta, *statistics.values()
     y = onnx_node("BatchNormalization", np.moveaxis(x, -1, 1), *weights, epsilon=epsilon)
     return np.moveaxis(y, 1, -1)
+
+
+def onnx_pooling(operator, x, *, pool_size, strides, padding, dilation_rate=None, **counted):
+    attributes = {"kernel_shape": pool_size, "strides": strides}
+    if padding == "same":
+        attributes["auto_pad"] = "SAME_UPPER"
+    else:
+        attributes["pads"] = [before for before, _ in padding] + [after for _, after in padding]
+    if dilation_rate:
+        attributes["dilations"] = dilation_rate
+    if operator == "AveragePool":
+        attributes["count_include_pad"] = int(counted["count_padding"])
+    return np.moveaxis(onnx_node(operator, np.moveaxis(x, -1, 1), **attributes), 1, -1)
 
 
 def run_onnx(function, given, rng):
@@ -380,6 +415,8 @@ def case(name, function, shapes, **hyperparameters):
     given = {path: draw(rng, path, shape) for path, shape in shapes.items()}
     function = partial(function, **hyperparameters)
     record = CASES[name] = {"call": {"module": module, "hyperparameters": hyperparameters}}
+    if framework == "onnx" and "pooling" in module:
+        given["x"] = given["x"].astype(np.float32)
     if framework == "onnx" and "kernel" in given:
         given = {path: (array / 10).astype(np.float32) for path, array in given.items()}
         record["scale"] = function(**{path: abs(array) for path, array in given.items()})
@@ -555,6 +592,45 @@ def activations():
     case("relu-keras-with-zeros", keras_relu, {"x": (3, 5)})
 
 
+def poolings():
+    def pooling(name, function, x, **options):
+        case(name, function, {"x": x}, **options)
+
+    for kind, module in (("Max", "max_pooling"), ("Average", "average_pooling")):
+        torch = torch_max_pooling if kind == "Max" else torch_average_pooling
+        # Whole numbers from -4 to 4: in most windows several pixels are the largest.
+        pooling(f"{module}-torch-2d", torch, (2, 7, 6, 3), pool_size=[3, 2], strides=2, padding=1)
+        pooling(f"{module}-torch-default", torch, (2, 7, 9, 2), pool_size=[2, 3])
+        pooling(f"{module}-torch-1d", torch, (2, 11, 3), pool_size=4, strides=3, padding=2)
+        options = {"pool_size": [2, 3, 2], "strides": [1, 2, 3], "padding": [1, 0, 1]}
+        pooling(f"{module}-torch-3d", torch, (1, 4, 5, 6, 2), **options)
+        whole = partial(torch_global, "max" if kind == "Max" else "avg")
+        pooling(f"{module}-torch-global", whole, (2, 5, 4, 3), pool_size=None)
+        keras = partial(keras_pooling, kind)
+        same = {"padding": "same"}
+        pooling(f"{module}-keras-same", keras, (2, 7, 6, 2), pool_size=3, strides=2, **same)
+        pooling(f"{module}-keras-same-even", keras, (2, 5, 8, 2), pool_size=[2, 4], **same)
+        pooling(f"{module}-keras-valid-1d", keras, (2, 9, 3), pool_size=3, strides=2)
+        options = {"pool_size": [2, 3, 1], "strides": [2, 1, 3], **same}
+        pooling(f"{module}-keras-same-3d", keras, (1, 3, 4, 5, 2), **options)
+
+    rates = {"pool_size": [3, 2], "strides": [1, 2], "padding": [1, 1], "dilation_rate": [2, 3]}
+    pooling("max_pooling-torch-dilated", torch_max_pooling, (2, 7, 8, 3), **rates)
+    counted = {"pool_size": 3, "strides": 2, "padding": 1, "count_padding": True}
+    pooling("average_pooling-torch-counted", torch_average_pooling, (2, 7, 6, 3), **counted)
+
+    sides = {"pool_size": [3, 2], "strides": [2, 2], "padding": [[0, 2], [1, 0]]}
+    rates = {"pool_size": [2, 2], "strides": [1, 2], "padding": [[1, 0], [1, 1]]}
+    onnx = partial(onnx_pooling, "MaxPool")
+    pooling("max_pooling-onnx-asymmetric", onnx, (2, 7, 6, 3), **sides)
+    pooling("max_pooling-onnx-dilated", onnx, (2, 7, 6, 3), **rates, dilation_rate=[2, 3])
+    onnx = partial(onnx_pooling, "AveragePool")
+    pooling("average_pooling-onnx-asymmetric", onnx, (2, 7, 6, 3), **sides, count_padding=False)
+    pooling("average_pooling-onnx-counted", onnx, (2, 7, 6, 3), **sides, count_padding=True)
+    options = {"pool_size": [3, 2], "strides": [2, 2], "padding": "same", "count_padding": False}
+    pooling("average_pooling-onnx-same", onnx, (2, 7, 6, 3), **options)
+
+
 def residual_blocks():
     def block(name, run, x, *kernels, projection=None, norm=False, known=False, **options):
         incoming, outgoing = ([kernel[i] for kernel in kernels] for i in (-2, -1))
@@ -693,6 +769,7 @@ def main():
         dilated_convolutions,
         batch_normalizations,
         activations,
+        poolings,
         residual_blocks,
         stacks,
     ):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from helpers import arrays_in, traced
 
-from convinsights import batchnorm, conv, depthwise, normalization, transposed
+from convinsights import (
+    average_pooling,
+    batchnorm,
+    conv,
+    depthwise,
+    max_pooling,
+    normalization,
+    transposed,
+)
 
 MIB = 2**20
 rng = np.random.default_rng(101)
@@ -27,6 +35,28 @@ def test_forward_and_backward_take_two_copies_of_the_larger_image_and_32_mib(nam
     assert end - y.nbytes < MIB, "the cache holds more than references to the inputs"
     gradients, peak, _ = traced(layer.backward, y, cache)
     assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most
+
+
+@pytest.mark.parametrize("layer", [average_pooling, max_pooling])
+@pytest.mark.parametrize(
+    "options", [{"pool_size": 3, "strides": 1, "padding": 1}, {"pool_size": 2}]
+)
+def test_pooling_takes_a_few_blocks_and_keeps_a_byte_per_window_at_most(layer, options):
+    x = rng.standard_normal((4, 224, 224, 16), np.float32)
+    (y, cache), peak, end = traced(layer.forward, x, **options)
+    assert end - y.nbytes < y.size + MIB
+    assert peak - y.nbytes < y.size + 12 * MIB
+    gradients, peak, _ = traced(layer.backward, y, cache)
+    assert peak - gradients.x.nbytes < 12 * MIB
+
+
+@pytest.mark.parametrize("layer", [average_pooling, max_pooling])
+def test_global_pooling_takes_two_copies_of_the_image_and_32_mib(layer):
+    x = rng.standard_normal((1, 1000, 1000, 8), np.float32)
+    (y, cache), peak, _ = traced(layer.forward, x, None)
+    assert peak <= 2 * x.nbytes + 32 * MIB
+    gradients, peak, _ = traced(layer.backward, y, cache)
+    assert peak - gradients.x.nbytes <= 2 * x.nbytes + 32 * MIB
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])

@@ -63,6 +63,7 @@ def forward(case):
 
 def test_covers_every_concept_and_framework():
     concepts = "conv unary depthwise depthwise_separable batchnorm relu residual transposed dilated"
+    concepts += " max_pooling average_pooling"
     assert {case["call"]["module"] for case in CASES.values()} == set(concepts.split())
     assert {name.split("-")[1] for name in CASES} == {"torch", "keras", "onnx"}
 
