@@ -1083,8 +1083,18 @@ def test_is_shown_in_notebooks_and_saved(tmp_path):
         ),
         (
             ValueError,
-            "a picture must be at most 60000 bytes, got",
+            "input_size must make a picture of at most 60000 bytes, or be drawn still",
             lambda: draw.windows(conv, (14, 14), 3),
+        ),
+        (
+            ValueError,
+            "input_size must make a picture of at most 60000 bytes, got one of",
+            lambda: draw.windows(conv, (30, 30), 3, animate=False),
+        ),
+        (
+            ValueError,
+            "x must make a picture of at most 60000 bytes, got one of",
+            lambda: draw.array(np.arange(5760).reshape(90, 64)),
         ),
     ],
 )

@@ -164,7 +164,9 @@ class Canvas:
 
     # -- the whole ------------------------------------------------------------------------------
 
-    def picture(self, height: float, title: str, description: str) -> Picture:
+    def picture(
+        self, height: float, title: str, description: str, argument: str = "input_size"
+    ) -> Picture:
         """Return the picture as a value; names in it are its own, on a page with others too."""
         size = f'viewBox="0 0 {WIDTH} {number(height)}" width="{WIDTH}" height="{number(height)}"'
         body = "\n".join(
@@ -181,9 +183,10 @@ class Canvas:
         svg = body.replace(ID, f"c{zlib.crc32(body.encode()) & 0xFFFFF:05x}")
         size_in_bytes = len(svg.encode())
         if size_in_bytes > MOST_BYTES:
+            still = ", or be drawn still (animate=False)" if self.moves else ""
             raise ValueError(
-                f"a picture must be at most {MOST_BYTES} bytes, got {size_in_bytes}: draw a "
-                "smaller geometry, which shows the same, or a still picture (animate=False)"
+                f"{argument} must make a picture of at most {MOST_BYTES} bytes{still}, "
+                f"got one of {size_in_bytes}"
             )
         return Picture(svg)
 

@@ -84,7 +84,7 @@ def array(x: Array, *, title: str = "array") -> Picture:
     legend = [(_kind(level), told[level]) for level in sorted(told)]
     y = canvas.legend(40 + rows * size + 28, legend)
     summary = f"numbers from {_label(numbers.min())} to {_label(numbers.max())}"
-    return canvas.picture(y - 6, f"{name}, {sizes}: {summary}", f"Shades of {summary}.")
+    return canvas.picture(y - 6, f"{name}, {sizes}: {summary}", f"Shades of {summary}.", "x")
 
 
 def matrix(
@@ -171,7 +171,7 @@ def matrix(
     y = canvas.lines(y, [words.settings(view)])
     y = canvas.lines(y, [words.sides(view), *words.law(view)], "m")
     title = f"the matrix of a convolution, {rows} × {inputs}: {words.settings(view)}"
-    return canvas.picture(y - 6, title, f"{summary}. {words.description(view)}")
+    return canvas.picture(y - 6, title, f"{summary}. {words.description(view)}", "input_shape")
 
 
 def _weights(
