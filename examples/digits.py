@@ -28,7 +28,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import terminal
 
-from convinsights import batchnorm, conv, depthwise_separable, dilated, relu, residual, unary
+from convinsights import (
+    average_pooling,
+    batchnorm,
+    conv,
+    depthwise_separable,
+    dilated,
+    relu,
+    residual,
+    unary,
+)
 from convinsights.parameters import mapped
 
 TRAINING = 1437  # digits; the others are the test
@@ -108,16 +117,15 @@ def forward(x, p, moving=(None,) * 4):
     y, c9 = batchnorm.forward(y, *p.wide_norm, wide)
     y, c10 = relu.forward(y)
     y, c11 = unary.forward(y, p.classifier)  # (N, 4, 4, 10)
-    scores = y.mean(axis=(1, 2))  # average pooling: (N, 10)
+    y, c12 = average_pooling.forward(y, None)  # (N, 1, 1, 10)
     used = c2.statistics, c4.statistics, c6.statistics, c9.statistics
-    return scores, used, (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11)
+    return y[:, 0, 0], used, (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12)
 
 
 def backward(dscores, caches):
     """Send the gradient back through the same lines from the last to the first."""
-    c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11 = caches
-    # Each of the 16 pixels had a 16th part in the average.
-    dy = np.broadcast_to(dscores[:, None, None] / 16, (len(dscores), 4, 4, 10))
+    c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = caches
+    (dy,) = average_pooling.backward(dscores[:, None, None], c12)
     dy, dclassifier, _ = unary.backward(dy, c11)
     (dy,) = relu.backward(dy, c10)
     dy, *dwide_norm, _ = batchnorm.backward(dy, c9)

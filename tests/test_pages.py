@@ -18,6 +18,7 @@ COURSE = [
         "depthwise_separable",
         "batchnorm",
         "residual",
+        "pooling",
         "transposed",
         "dilated",
         "gradients",
