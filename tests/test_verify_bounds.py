@@ -533,3 +533,17 @@ def test_integers_are_summed_exactly_by_any_algorithm():
     large = [np.full((1, 3, 1), 32767.0), np.full((3, 1, 1), 32767.0), None]
     dy = np.ones((1, 1, 1))
     assert allowed_for(conv, large, np.int16, dy)[1]["y"] == np.inf  # more than an int32 holds
+
+
+def test_integers_of_two_steps_must_be_held_between_them():
+    x, spatial, pointwise = np.full((1, 3, 1), 20.0), np.ones((3, 1, 1)), np.ones((1, 1))
+    arrays, dy = [x, spatial, pointwise, None], np.ones((1, 1, 1))
+    for dtype, exact in ((np.float32, True), (verify.BFLOAT16, True), (verify.FLOAT8_E4M3, False)):
+        allowed = allowed_for(depthwise_separable, arrays, dtype, dy)[1]
+        assert (allowed["y"] == 0).all() == exact
+        assert (allowed["ddepthwise_kernel"] == 0).all() == exact
+
+
+def test_more_arrays_than_there_are_arguments_are_refused():
+    with pytest.raises(TypeError, match="arrays must be x, kernel, bias, got 4 of them"):
+        verify.error_bound(conv, *[np.ones((1, 1, 1))] * 4, dtype=np.float32)

@@ -205,3 +205,22 @@ DTYPES = "float16, float32, float64"
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_claim_in_words():
+    assert str(precision()) == "float32"
+    assert str(precision(operands=TFLOAT32)) == "float32 with tfloat32 operands"
+    assert str(precision(dtype=np.int8)) == "int8 summed in int32"
+    words = "float16 with float32 operands summed in float32 by winograd"
+    claim = precision(dtype=np.float16, accumulate=np.float32, algorithm="winograd")
+    assert str(claim) == words
+
+
+def test_what_a_case_may_hold():
+    assert precision().values == ("integers", "normal")
+    assert precision(dtype=np.int8).values == ("integers", "extremes")
+    np.testing.assert_array_equal(precision().not_finite, [np.nan, INF])
+    assert np.isnan(precision(operands=FLOAT8_E4M3).not_finite).tolist() == [True]
+    assert precision(dtype=np.int8).not_finite == ()
+    held = precision(dtype=np.float16, operands=FLOAT8_E4M3).held(np.array([1 + 2.0**-12, 1.2]))
+    np.testing.assert_array_equal(held, [1, 1.25])

@@ -104,6 +104,9 @@ def test_of_two_steps_the_first_is_transformed(algorithm):
     case = case_of(depthwise_separable, (x, spatial, pointwise, None), dy, **settings)
     allowed = bounds.allowances(case, precision, gradients=True)
     direct = bounds.allowances(case, Precision.of(depthwise_separable, np.float32), True)
+    of_y = bounds.allowances(case, precision, gradients=False)
+    assert of_y.keys() == {"y"}
+    np.testing.assert_allclose(of_y["y"], allowed["y"], rtol=1e-12)
     assert allowed.keys() == direct.keys() == case.truth.keys()
     for name, allowance in allowed.items():
         assert (allowance > direct[name]).all()
@@ -128,6 +131,8 @@ def test_normalization_of_every_channel_of_one_image_is_that_of_the_batch():
     for name, bound in of_group.items():  # but for the products with gamma, rounded one by one
         assert (bound >= of_batch[name]).all()
         np.testing.assert_allclose(bound, of_batch[name], rtol=0.1)
+    bare = bounds.bounds(normalization, (x, None, None), {"groups": 1, "epsilon": 1e-3}, single, dy)
+    assert bare.keys() == {"y", "dx"}
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
