@@ -188,6 +188,7 @@ def forward(
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
         used = _as_statistics("statistics", statistics, affine)
+    # Every step leaves its cache at its place.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
     relus: dict[int, relu.Cache] = {}
@@ -210,6 +211,7 @@ def forward(
     if p.projection_norm is not None:
         identity = normalize(identity, len(p.norms))
 
+    # The rows of the table: F, then the sum, then what stands behind it.
     a, end = x, len(p.kernels)
     if variant == "original":
         for i in range(end):
@@ -277,6 +279,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     def rectify(da: Array, i: int) -> Array:
         return relu.backward(da, cache.relus[i]).x
 
+    # The same rows from right to left.
     end = len(cache.convs)
     if cache.variant == "original":
         dsum = da = rectify(dy, end)
