@@ -84,7 +84,7 @@ class _View:
     def indices(self, name: str) -> Array:
         """Return the indices at which elements are wrong."""
         index = np.broadcast_to(self.coordinates[name].number, self.wrong.shape)
-        return np.unique(index[self.wrong])
+        return np.flatnonzero(np.bincount(index[self.wrong]))
 
 
 def _region(findings: Sequence[Finding]) -> str | None:
