@@ -13,7 +13,7 @@ import curves
 import numpy as np
 import scenes
 
-from convinsights import conv, depthwise, dilated, draw, transposed, unary
+from convinsights import conv, depthwise, dilated, draw, max_pooling, transposed, unary
 from convinsights.receptive_field import Layer
 
 FOLDER = Path(__file__).parent / "figures"
@@ -69,7 +69,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "shortcut": scenes.shortcut,
     "convolution": lambda: str(draw.windows(conv, (5, 5), (3, 3))),
     "strided": lambda: str(draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same")),
-    "pooling": lambda: str(draw.windows(conv, (6, 6), (2, 2), strides=2)),
+    "pooling": lambda: str(draw.windows(max_pooling, (6, 6), (2, 2))),
     "unary": lambda: str(draw.windows(unary, (3, 4))),
     "depthwise": lambda: str(draw.windows(depthwise, (4, 4), (3, 3))),
     "transposed": lambda: str(draw.windows(transposed, (3, 3), (3, 3), strides=2)),
