@@ -175,13 +175,15 @@ def check_gradients(
     >>> import numpy as np
     >>> from convinsights import verify
     >>> x, y = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])
-    >>> error = verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * x), x, y)
+    >>> def product(x, y):
+    ...     return x * y
+    >>> error = verify.check_gradients(product, lambda dz, x, y: (dz * y, dz * x), x, y)
     >>> bool(error < 1e-9)
     True
-    >>> verify.check_gradients(np.multiply, lambda dz, x, y: (dz * y, dz * y), x, y)
+    >>> verify.check_gradients(product, lambda dz, x, y: (dz * y, dz * y), x, y)
     ... # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    AssertionError: the gradient of x2 is wrong: ...
+    AssertionError: the gradient of y is wrong: ...
     """
     rng = generator(seed)
     directions = to_integer("directions", directions)
