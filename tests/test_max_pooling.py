@@ -103,7 +103,9 @@ def test_zeros_of_either_sign_are_equal():
 
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("copies", [1, 4])
-def test_a_nan_is_the_maximum_wherever_it_stands(place, copies):
+@pytest.mark.parametrize("taps", [0.5, 16])
+def test_a_nan_is_the_maximum_wherever_it_stands(place, copies, taps, monkeypatch):
+    monkeypatch.setattr(_pooling, "TAPS", taps)
     values = np.array([3, np.inf, -1, 2])
     values[place] = np.nan
     y, dx = pool(np.tile(values.reshape(1, 2, 2, 1), (1, copies, copies, 1)), 2)
@@ -114,7 +116,11 @@ def test_a_nan_is_the_maximum_wherever_it_stands(place, copies):
 
 
 @pytest.mark.parametrize("copies", [1, 4])
-def test_of_several_nans_the_first_gets_the_gradient_and_other_windows_are_spared(copies):
+@pytest.mark.parametrize("taps", [0.5, 16])
+def test_of_several_nans_the_first_gets_the_gradient_and_other_windows_are_spared(
+    copies, taps, monkeypatch
+):
+    monkeypatch.setattr(_pooling, "TAPS", taps)
     values = np.array([[1, np.nan, 7, 8], [np.nan, np.nan, 9, 0]]).reshape(1, 2, 4, 1)
     y, dx = pool(np.tile(values, (1, copies, 1, 1)), 2)
     assert_array_equal(y[0, 0, :, 0], [np.nan, 9])
@@ -170,9 +176,10 @@ def test_values_and_gradients_are_their_definition(case):
 
 
 @given(case=pool_cases(dilated=True))
-def test_in_many_blocks_too(case):
+def test_in_many_blocks_and_window_by_window_too(case):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_pooling, "BLOCK", 64)
+        patch.setattr(_pooling, "TAPS", 1)
         agrees_with_the_definition(case)
 
 
@@ -243,6 +250,13 @@ def test_the_cache_holds_a_small_integer_for_each_window():
     for pool_size, dtype in ((2, "uint8"), (16, "uint8"), (17, "uint16")):
         _, cache = max_pooling.forward(np.zeros((1, 20, 20, 3)), pool_size, strides=1)
         assert repr(cache).startswith(f"Cache(winners={dtype} (1, {21 - pool_size}, ")
+
+
+def test_the_rate_of_a_single_tap_may_be_any_number():
+    x = rng.permutation(12).reshape(1, 3, 4, 1)
+    y, dx = pool(x, (3, 1), dilation_rate=(1, 10**30))
+    assert_array_equal(y, x.max(axis=1, keepdims=True))
+    assert_array_equal(dx.sum(axis=1), [[[1], [10], [100], [1000]]])
 
 
 # ---- refusals
