@@ -29,6 +29,7 @@ from convinsights import (
     average_pooling,
     conv,
     depthwise,
+    depthwise_separable,
     dilated,
     draw,
     im2col,
@@ -154,7 +155,8 @@ class Drawn(NamedTuple):
         x = np.reshape(image, (1, *self.input_size, 1)).astype(float)
         if self.module in (average_pooling, max_pooling):
             return self.module.forward(x, self.kernel_size, **keywords)
-        return self.module.forward(x, np.ones((*self.kernel_size, 1, 1)), **keywords)
+        mixing = [np.ones((1, 1))] * (self.module is depthwise_separable)
+        return self.module.forward(x, np.ones((*self.kernel_size, 1, 1)), *mixing, **keywords)
 
     def support(self, pixel):
         """The input pixels that an output pixel depends on, by its gradient."""
@@ -180,6 +182,7 @@ def drawings(draw_from, transposed_too=True):
                 (conv, conv_cases()),
                 (dilated, conv_cases()),
                 (depthwise, depthwise_cases()),
+                (depthwise_separable, depthwise_cases()),
                 (unary, unary_cases()),
                 (max_pooling, pool_cases(True)),
                 (average_pooling, pool_cases(False)),
@@ -192,7 +195,8 @@ def drawings(draw_from, transposed_too=True):
         size = per_axis(case.pool_size, case.x.ndim - 2)
         return Drawn(module, case.x.shape[1:-1], tuple(size), case.hyperparameters, 1)
     kernel_size = case.kernel.shape[:-2] or (1,) * (case.x.ndim - 2)
-    planes = 2 if module is depthwise or case.hyperparameters.get("groups", 1) > 1 else 1
+    apart = module in (depthwise, depthwise_separable)
+    planes = 2 if apart or case.hyperparameters.get("groups", 1) > 1 else 1
     return Drawn(module, case.x.shape[1:-1], kernel_size, case.hyperparameters, planes)
 
 
@@ -419,6 +423,11 @@ def test_words_of_pooling():
 
 def test_channels_that_stay_apart_are_drawn_apart():
     assert "output 4, channel 1" in words(draw.windows(depthwise, 4, 2, padding="same"))
+    assert {
+        "between 4, channel 1",
+        "between",
+        "then 1 × 1: of every pixel between, the channels are mixed",
+    } <= set(words(draw.windows(depthwise_separable, 4, 2, padding="same")))
     grouped = words(draw.windows(conv, 4, 2, groups=3))
     assert {"input 4, group 1", 'kernel 2, strides 1, padding "valid", groups 3'} <= set(grouped)
 

@@ -12,6 +12,7 @@ from convinsights import (
     average_pooling,
     conv,
     depthwise,
+    depthwise_separable,
     dilated,
     max_pooling,
     transposed,
@@ -25,9 +26,10 @@ from convinsights.im2col import im2col
 __all__ = ["MODULES", "Scene", "axes", "scene"]
 
 POOLING = (average_pooling, max_pooling)
+APART = (depthwise, depthwise_separable)  # channel by channel
 MODULES = {
     name_of(module): module
-    for module in (*POOLING[:1], conv, depthwise, dilated, *POOLING[1:], transposed, unary)
+    for module in (average_pooling, conv, *APART, dilated, max_pooling, transposed, unary)
 }
 MOST_CELLS = 40
 
@@ -55,9 +57,14 @@ class Scene(NamedTuple):
         return MODULES[self.name] in POOLING
 
     @property
+    def result(self) -> str:
+        """What its windows fill."""
+        return "between" if MODULES[self.name] is depthwise_separable else "output"
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """What each of the two planes is called where channels stay apart, else one plane."""
-        if self.name == "depthwise":
+        if MODULES[self.name] in APART:
             return "channel 0", "channel 1"
         return ("group 0", "group 1") if self.options.get("groups", 1) > 1 else ("",)
 
@@ -119,9 +126,11 @@ def scene(
         raise ValueError(f"kernel_size must be 1 for unary, got {shown(kernel_size)}")
     groups = to_integer("groups", settled.get("groups", 1))
     taps = None if kernel_size is None else kernel
-    shape = taps if module in POOLING else (*kernel, 1, groups)
+    shapes: list[Any] = [taps if module in POOLING else (*kernel, 1, groups)]
+    if module is depthwise_separable:
+        shapes.append((1, 1))
     try:
-        output = module.output_shape((1, *size, groups), shape, **settled)[1:-1]
+        output = module.output_shape((1, *size, groups), *shapes, **settled)[1:-1]
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("pool_size", "kernel_size")) from None
     geometry = Geometry.of(

@@ -43,12 +43,13 @@ def windows(
 
     A transposed convolution stamps instead: every input pixel stamps the kernel onto the output,
     and each pixel there counts the stamps that add up. Channels that stay apart (depthwise, groups)
-    have two of them drawn.
+    have two of them drawn; of depthwise_separable that is what its pointwise kernel mixes.
 
     Parameters
     ----------
     module : module of convinsights
-        average_pooling, conv, depthwise, dilated, max_pooling, transposed or unary.
+        average_pooling, conv, depthwise, depthwise_separable, dilated, max_pooling, transposed or
+        unary.
     input_size : int or one for each of two axes
         Pixels of the input, up to 40 with their zeros.
     kernel_size : int or one per axis
@@ -102,7 +103,7 @@ def windows(
             canvas.text(WIDTH / 2, y, words.counted(view, frame, window), f"n d{frame}")
         canvas.text(WIDTH / 2, y, words.summary(view), "z")
     y = canvas.legend(y + 26, words.legend(view)) + 4
-    y = canvas.lines(y, [words.settings(view)])
+    y = canvas.lines(y, [words.settings(view), *words.mixing(view)])
     y = canvas.lines(y, [words.sides(view), *words.law(view)], "m")
     return canvas.picture(y - 6, words.title(view), words.description(view))
 
@@ -145,7 +146,7 @@ def _labels(canvas: Canvas, view: Scene, layout: Layout, part: str) -> None:
         (layout.large, geometry.input_size, not view.back),
         (layout.small, geometry.output_size, view.back),
     ):
-        what = f"{'input' if is_input else 'output'} {words.by(size)}{part and ', ' + part}"
+        what = f"{'input' if is_input else view.result} {words.by(size)}{part and ', ' + part}"
         middle = grid.x + ((size[-1] - 1) * grid.pitch + grid.size) / 2
         if flat:
             y = grid.y - 8 if is_input else grid.y + grid.size + 18

@@ -15,6 +15,7 @@ __all__ = [
     "description",
     "law",
     "legend",
+    "mixing",
     "settings",
     "several",
     "sides",
@@ -49,9 +50,15 @@ def settings(view: Scene) -> str:
             "output_padding", options["output_padding"], len(view.input_size), minimum=0
         )
         words.append(f"output padding {_brief(extra)}")
-    if len(view.parts) > 1 and view.name != "depthwise":
+    if "groups" in options and len(view.parts) > 1:
         words.append(f"groups {options['groups']}")
     return ", ".join(words)
+
+
+def mixing(view: Scene) -> list[str]:
+    """Say what follows where the windows do not fill the output yet."""
+    follows = "then 1 × 1: of every pixel between, the channels are mixed"
+    return [follows] if view.result == "between" else []
 
 
 def sides(view: Scene) -> str:
@@ -171,7 +178,7 @@ def legend(view: Scene) -> list[tuple[str, str]]:
         *[("un", "read by no window")] * idle,
         *[("ze", padding)] * padded,
         *taps,
-        ("ou", "output"),
+        ("ou", view.result),
     ]
 
 
