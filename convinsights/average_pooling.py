@@ -112,7 +112,7 @@ def forward(
         image = x[pixels].astype(compute_dtype(dtype), copy=False)
         for axis in reversed(range(1, x.ndim - 1)):
             image = _sums(image, part, axis)
-        y[box] = image / _counts(part, count_padding, image.dtype)
+        np.divide(image, _counts(part, count_padding, image.dtype), out=y[box])
     return y, Cache(x.shape, geometry, count_padding, dtype)
 
 
@@ -205,8 +205,8 @@ def _spread(slopes: Array, geometry: Geometry, axis: int) -> Array:
 
 
 def _counts(geometry: Geometry, count_padding: bool, dtype: DType) -> Array:
-    # How many pixels every window averages: (*output_size, 1)
-    if count_padding:
+    # How many pixels every window averages: one number, or (*output_size, 1)
+    if count_padding or not any(map(any, geometry.padding)):
         return np.array(math.prod(geometry.kernel_size), dtype)
     axes = [last - first + 1 for first, last in _pooling.taps_over_pixels(geometry)]
     return reduce(np.multiply.outer, axes)[..., None].astype(dtype)

@@ -167,7 +167,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     further = reduce(np.add.outer, (np.arange(k) * d * step for k, d, step in taps)).ravel()
     for box, _, _ in _pooling.patches(dx.shape, geometry, dtype):
         at = np.ix_(*(places[some] for places, some in zip(first, box, strict=True)), last)
-        places = sum(at, start=further[winners[box]])
+        places = further[winners[box]]
+        places += sum(at)
         slopes = dy[box].astype(dtype, copy=False)
         np.add.at(dx.reshape(-1), places.ravel(), slopes.ravel())
     return Gradients(dx.astype(cache.dtype, copy=False))
