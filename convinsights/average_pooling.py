@@ -108,8 +108,9 @@ def forward(
     geometry = _pooling.normalized(_pooling.plan(x.shape, pool_size, strides, padding))
     dtype = result_dtype(x)
     y = np.empty((len(x), *geometry.output_size, x.shape[-1]), dtype)
-    for box, pixels, part in _pooling.patches(x.shape, geometry, dtype):
-        image = x[pixels].astype(compute_dtype(dtype), copy=False)
+    compute = compute_dtype(dtype)
+    for box, pixels, part in _pooling.patches(x.shape, geometry, compute):
+        image = x[pixels].astype(compute, copy=False)
         for axis in reversed(range(1, x.ndim - 1)):
             image = _sums(image, part, axis)
         np.divide(image, _counts(part, count_padding, image.dtype), out=y[box])

@@ -117,8 +117,9 @@ def forward(
     dtype = result_dtype(x)
     y = np.empty((len(x), *geometry.output_size, x.shape[-1]), dtype)
     winners = np.empty(y.shape, np.min_scalar_type(math.prod(geometry.kernel_size) - 1))
-    for box, pixels, part in _pooling.patches(x.shape, geometry, dtype):
-        image = x[pixels].astype(compute_dtype(dtype), copy=False)
+    compute = compute_dtype(dtype)
+    for box, pixels, part in _pooling.patches(x.shape, geometry, compute):
+        image = x[pixels].astype(compute, copy=False)
         y[box], winners[box] = _compete(image, part, winners.dtype)
     return y, Cache(winners, geometry, dtype)
 

@@ -45,9 +45,9 @@ def test_pooling_takes_a_few_blocks_and_keeps_a_byte_per_window_at_most(layer, o
     x = rng.standard_normal((4, 224, 224, 16), np.float32)
     (y, cache), peak, end = traced(layer.forward, x, **options)
     assert end - y.nbytes < y.size + MIB
-    assert peak - y.nbytes < y.size + 12 * MIB
+    assert peak - y.nbytes < y.size + 16 * MIB
     gradients, peak, _ = traced(layer.backward, y, cache)
-    assert peak - gradients.x.nbytes < 12 * MIB
+    assert peak - gradients.x.nbytes < 16 * MIB
 
 
 @pytest.mark.parametrize("layer", [average_pooling, max_pooling])
