@@ -66,7 +66,7 @@ class Canvas:
 
     def heading(self, x: float, y: float, words: str) -> None:
         """Write a label over the middle of a table, or beside it where the picture ends."""
-        half = 4.4 * len(words)
+        half = 4.8 * len(words)
         self.text(min(max(x, half), WIDTH - half), y, words, "h")
 
     def define(self, name: str, size: float, label: object = "") -> None:

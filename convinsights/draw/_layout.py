@@ -49,7 +49,7 @@ def _side_by_side(view: Scene, top: float, part: str) -> Layout:
     (rows, columns), room = zip(*shapes, strict=True), WIDTH - 2 * MARGIN - GAP
     size = floor(min(38, room / sum(columns), 460 / max(rows)))
     # A grid has at least the room of the label above it.
-    label = 8 * len(f"output {' × '.join(map(str, view.output_size))} {part}")
+    label = 9 * len(f"output {' × '.join(map(str, view.output_size))} {part}")
     wide = [max(size * count, min(label, room // 2)) for count in columns]
     gap = min(3 * GAP // 2, WIDTH - 2 * MARGIN - sum(wide))
     left = (WIDTH - sum(wide) - gap) // 2
