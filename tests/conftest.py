@@ -1,8 +1,11 @@
-"""Hypothesis profiles: the same examples every time where CI is set, fresh ones elsewhere."""
+"""Hypothesis profiles, the same examples every time where CI is set; fewer cases of verify."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from convinsights.verify import _candidate, _plan
 
 # No deadline and no complaint about slow drawing: a busy machine is not a fault of the library.
 settings.register_profile(
@@ -10,3 +13,32 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+MADE, ROWS, ALLOWANCES = _plan.case_of, _plan.rows, _candidate.allowances
+CASES, ALLOWED = {}, {}
+
+
+@pytest.fixture
+def few_cases(monkeypatch):
+    """Let verify take forty rows of a middling size, and make each case once for all tests."""
+
+    def case_of(module, rank, row, precision, seed):
+        key = module, rank, tuple(sorted(row.items())), precision, seed
+        if key not in CASES:
+            CASES[key] = MADE(module, rank, row, precision, seed)
+        return CASES[key]
+
+    def allowances(case, precision, gradients):
+        key = id(case), precision, gradients
+        if key not in ALLOWED:
+            ALLOWED[key] = case, ALLOWANCES(case, precision, gradients)
+        return ALLOWED[key][1]
+
+    def rows(space, strength):
+        some = sorted(ROWS(space, strength), key=_plan.weight)
+        return some[30:70] or some
+
+    monkeypatch.setattr(_plan, "case_of", case_of)
+    monkeypatch.setattr(_plan, "rows", rows)
+    monkeypatch.setattr(_plan, "extra_rows", lambda *arguments: ())
+    monkeypatch.setattr(_candidate, "allowances", allowances)

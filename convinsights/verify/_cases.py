@@ -160,10 +160,10 @@ def given_cases(
     missing = [name for name in names if name not in settings]
     if unknown or missing:
         raise ValueError(
-            f"{what} must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
+            f"must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
             f"got {', '.join(map(str, given))}"
         )
-    x_shape, *kernels = (shape_of(f"{what}[{n!r}]", settings.pop(n), minimum=0) for n in names)
+    x_shape, *kernels = (shape_of(n, settings.pop(n), minimum=0) for n in names)
     for index, values in enumerate(precision.values):
         row = {"layout": "C", "values": values, "bias": True, "gamma": True, "beta": True}
         numbers = 1994, seed, number, index

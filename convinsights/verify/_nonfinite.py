@@ -22,7 +22,7 @@ __all__ = ["Spoilt", "judged", "spoilt"]
 
 
 class Spoilt(NamedTuple):
-    """A case with one element that is not finite, in the middle of one of its arrays or of dy."""
+    """A case with one element that is not finite, in a corner of one of its arrays or of dy."""
 
     case: Case
     name: str
@@ -36,7 +36,7 @@ def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> I
             if not isinstance(arrays[place], np.ndarray) or (name == "dy" and not gradients):
                 continue
             arrays[place] = arrays[place].copy()
-            arrays[place][_middle(arrays[place])] = value
+            arrays[place][_corner(arrays[place], value)] = value
             kind, numbers = f"{value} in {name}", f"{case.values} with {value} in {name}"
             changed = replace(
                 case,
@@ -72,8 +72,9 @@ def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
     return trial
 
 
-def _middle(array: Array) -> tuple[int, ...]:
-    return tuple(n // 2 for n in array.shape)
+def _corner(array: Array, value: float) -> tuple[int, ...]:
+    # A nan is the last element, an infinite one the first: borders are where kernels differ.
+    return tuple(n - 1 if np.isnan(value) else 0 for n in array.shape)
 
 
 def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> None:
@@ -103,7 +104,7 @@ def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]
     if arrays[other] is not None:
         arrays[other] = np.zeros_like(arrays[other])
     alone = np.zeros_like(arrays[place])
-    alone[_middle(alone)] = 1
+    alone[~np.isfinite([*case.arrays, case.dy][place])] = 1
     arrays[place] = alone
     counted = apply(case.module, arrays[:-1], case.settings, arrays[-1])
     must, may = {}, {}

@@ -40,7 +40,10 @@ class Plan:
     def cases(self) -> Iterator[Case]:
         """Yield every case, the author's first."""
         for number, mapping in enumerate(self.given):
-            yield from given_cases(self.module, number, mapping, self.precision, self.seed)
+            try:
+                yield from given_cases(self.module, number, mapping, self.precision, self.seed)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"cases[{number}]: {error}") from None
         for rank in self.ranks:
             yield from self.of_rows(rank, chain(self.rows(rank), self.extra(rank)))
 
