@@ -212,12 +212,14 @@ def _tap_by_tap(
     shape = _pooling.pooled_shape(image, geometry, axis)
     # The last tap first: of equal pixels the one compared last is the winner.
     reads = _pooling.reads(geometry, axis)[::-1]
-    maxima, winners = np.full(shape, -np.inf, image.dtype), np.zeros(shape, dtype)
-    for windows, tap, pixels in reads:
+    (_, last, pixels), duels = reads[0], reads
+    if image[pixels].shape == shape:  # every window has it: nobody to fight with yet
+        maxima, duels = image[pixels].copy(), reads[1:]
+        winners = np.full(shape, _number(numbers, pixels, last * taps), dtype)
+    else:
+        maxima, winners = np.full(shape, -np.inf, image.dtype), np.zeros(shape, dtype)
+    for windows, tap, pixels in duels:
         number = _number(numbers, pixels, tap * taps)
-        if image[pixels].shape == shape and tap == reads[0].tap:  # nobody to fight with yet
-            maxima[...], winners[...] = image[pixels], number
-            continue
         # Copied first: pixels that lie apart take twice as long, and are read twice.
         challenger, most = np.ascontiguousarray(image[pixels]), maxima[windows]
         won, winner = challenger >= most, winners[windows]
