@@ -5,6 +5,7 @@ import pytest
 
 from convinsights import batchnorm, conv, depthwise, normalization, transposed, unary
 from convinsights._concepts import defaults
+from convinsights.verify import _where
 from convinsights.verify._cases import Case
 from convinsights.verify._when import condition, features
 from convinsights.verify._where import region
@@ -383,3 +384,19 @@ def test_nothing_wrong_is_nowhere():
 def test_every_result_has_its_part():
     found = [f for name in ("y", "dx") for f in findings(conv, name, part(np.s_[:, :1]))]
     assert region(found) == "first row; first row of dx"
+
+
+@pytest.mark.parametrize(("rank", "noun"), [(1, "pixel"), (3, "plane")])
+def test_parts_are_called_by_the_rank(rank, noun):
+    found = []
+    for case in drawn(conv, 40, rank=rank):
+        kernel = np.zeros(case.arrays[1].shape, bool)
+        y = np.zeros(case.dy.shape, bool)
+        y[:, -1:] = kernel[-1:] = True
+        found += [(case, "y", y), (case, "dkernel", kernel)]
+    assert region(found) == f"last {noun}; last kernel {noun} of dkernel"
+
+
+def test_of_many_large_results_some_are_looked_at(monkeypatch):
+    monkeypatch.setattr(_where, "ELEMENTS", 20_000)
+    assert region(findings(conv, "y", part(np.s_[:, :1]))) == "first row"

@@ -20,6 +20,7 @@ from convinsights import (
     normalization,
     transposed,
     unary,
+    verify,
 )
 
 
@@ -975,3 +976,20 @@ WRONG = [
         grouped_normalized(root=lambda v, e: np.sqrt(v) + e),
     ),
 ]
+
+
+def main():
+    """Print what verify says of each kernel: whether it is caught, and how it is explained."""
+    caught = explained = 0
+    for kernel in WRONG:
+        report = verify.verify(kernel.module, *kernel.make(), **kernel.options)
+        words = [report.diagnosis, report.when, report.where]
+        caught += not report.passed
+        explained += not report.passed and any(words)
+        verdict = "passed" if report.passed else " | ".join(str(word) for word in words)
+        print(f"{kernel.name:44} {verdict}", flush=True)
+    print(f"{caught} of {len(WRONG)} caught, {explained} explained")
+
+
+if __name__ == "__main__":
+    main()

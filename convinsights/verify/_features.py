@@ -110,9 +110,8 @@ def _of_windows(case: Case) -> dict[str, Feature]:
         found |= {"output_padding": max(entries)} | _per_axis("output_padding", entries)
     if "groups" in case.settings:
         found["groups"] = case.settings["groups"]
-    if "strides" in case.settings:
-        beyond = any(s > k for s, k in zip(case.axes("strides"), taps, strict=True))
-        found["strides and kernel_size"] = "strides > kernel_size" if beyond else "overlap"
+    beyond = any(s > k for s, k in zip(case.axes("strides"), taps, strict=True))
+    found["strides and kernel_size"] = "strides > kernel_size" if beyond else "overlap"
     found |= _given(case, ("bias",))
     outputs = (f"output {name}" for name in axis_names(case.rank))
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
