@@ -856,6 +856,15 @@ def test_a_rectifier_takes_any_shape():
         assert 'onnx.helper.make_node("Relu", ["x"], ["y"])' in string
 
 
+def test_onnx_pads_before_a_pooling_only_what_its_node_refuses():
+    """Behind the last window no padding is left, and the rest is less than the window."""
+    plain = translate.to_onnx(max_pooling, (2, 9, 8, 3), pool_size=3, strides=2, padding=(1, 2))
+    assert "pads=[1, 2, 1, 1]" in plain
+    assert "Pad" not in plain.replace("pads", "")
+    apart = translate.to_onnx(max_pooling, (2, 9, 8, 3), pool_size=2, dilation_rate=3, padding=2)
+    assert '"Pad"' in apart
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_dilated_is_conv_with_defaults_of_its_own(function):
     x_shape, kernel_shape = (2, 9, 8, 3), (3, 3, 3, 4)
