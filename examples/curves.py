@@ -17,7 +17,7 @@ from convinsights import conv, residual
 
 RESULTS = json.loads((Path(__file__).parent / "results.json").read_text(encoding="utf-8"))
 HUES = ("#4c78a8", "#d9822b", "#3f9b4b", "#c44e52", "#8d6cab", "#8a7556")
-LEFT, RIGHT, TOP, HEIGHT = 56, 430, 44, 220
+LEFT, RIGHT, TOP, HEIGHT = 56, 424, 44, 220
 STYLE = """<style>
 text { fill: #24292f; font: 13px sans-serif }
 path.grid { stroke: #d0d4d9; fill: none }
@@ -53,7 +53,7 @@ def plot(
     parts += [text(place(x, low)[0], bottom + 16, f"{x:g}") for x in xs[::step]]
     parts.append(text((LEFT + RIGHT) / 2, bottom + 36, axes[0]))
 
-    ends = []
+    last = []
     for (name, runs), hue in zip(series.items(), HUES, strict=False):
         columns = list(zip(*runs, strict=True))
         above = [place(x, max(column)) for x, column in zip(xs, columns, strict=True)]
@@ -63,17 +63,19 @@ def plot(
         parts.append(
             f'<polyline points="{points(middle)}" fill="none" stroke="{hue}" stroke-width="2.5"/>'
         )
-        ends.append([middle[-1][1], name, hue])
-    ends.sort()
-    for i, (y, name, hue) in enumerate(ends):
-        # Names keep 18 pixels apart, in the order of their lines.
-        ends[i][0] = y = max(y, ends[i - 1][0] + 18) if i else max(y, TOP - 8)
-        parts.append(f'<path d="M{RIGHT + 8} {y:.1f}h14" stroke="{hue}" stroke-width="3"/>')
-        parts.append(text(RIGHT + 28, y, name, "start"))
+        last.append((middle[-1][1], name, hue))
+    y = bottom + 44
+    for _, name, hue in sorted(last):  # the names from above, as the lines end
+        y += 18
+        parts.append(f'<path d="M{LEFT} {y:.1f}h14" stroke="{hue}" stroke-width="3"/>')
+        parts.append(text(LEFT + 22, y, name, "start"))
     runs = len(next(iter(series.values())))
-    parts.append(text(RIGHT + 28, bottom + 16, f"{runs} starts each: band from", "start"))
-    parts.append(text(RIGHT + 28, bottom + 34, "least to largest, line the median", "start"))
-    return picture(title, RIGHT + 250, bottom + 52, parts)
+    note = f"{runs} starts each: the band from least to largest, the line the median"
+    parts.append(text(LEFT - 44, y + 24, note, "start"))
+    ends = {name: sorted(run[-1] for run in runs) for name, runs in series.items()}
+    told = (f"{name}: {least:.2g} to {most:.2g}" for name, (least, *_, most) in ends.items())
+    words = f"{axes[1]}, by {axes[0]}; at the end " + ", ".join(told)
+    return picture(title, words, RIGHT + 16, y + 40, parts)
 
 
 def bars(title: str, rows: dict[str, dict[str, float]]) -> str:
@@ -84,14 +86,18 @@ def bars(title: str, rows: dict[str, dict[str, float]]) -> str:
         parts.append(text(8, y, name, "start"))
         for (kind, value), hue in zip(row.items(), HUES, strict=False):
             y += 20
-            parts.append(text(150, y, kind, "end"))
-            width = 380 * value / widest
+            parts.append(text(116, y, kind, "end"))
+            width = 260 * value / widest
             parts.append(
-                f'<rect x="158" y="{y - 7:g}" width="{width:.1f}" height="14" fill="{hue}"/>'
+                f'<rect x="124" y="{y - 7:g}" width="{width:.1f}" height="14" fill="{hue}"/>'
             )
-            parts.append(text(164 + width, y, f"{value:.3g}", "start"))
+            parts.append(text(130 + width, y, f"{value:.3g}", "start"))
         y += 30
-    return picture(title, 600, y - 4, parts)
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"{kind} {value:.3g}" for kind, value in row.items())
+        for name, row in rows.items()
+    )
+    return picture(title, words, 440, y - 4, parts)
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
@@ -102,12 +108,13 @@ def points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def picture(title: str, width: float, height: float, parts: Sequence[str]) -> str:
+def picture(title: str, words: str, width: float, height: float, parts: Sequence[str]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img">'
     )
-    return "\n".join([head, f"<title>{title}</title>", STYLE, *parts, "</svg>\n"])
+    described = f"<title>{title}</title><desc>{words}</desc>"
+    return "\n".join([head, described, STYLE, *parts, "</svg>\n"])
 
 
 # -- what is plotted ------------------------------------------------------------------------------

@@ -50,15 +50,15 @@ def normalized() -> str:
         "(x − 4) / 2, deviation 1": scaled,
         "4 (x − 4) / 2 + 10": anew,
     }
-    left, unit, low, high, gap = 190, 19, -4, 17, 62
+    left, unit, low, high, gap = 16, 19, -4, 17, 80
 
     def place(row: int, value: float, lift: int) -> Place:
-        return left + (value - low) * unit, 46 + row * gap - 15 * lift
+        return left + (value - low) * unit, 60 + row * gap - 15 * lift
 
     parts, places = [], [[] for _ in range(6)]
     for row, (name, values) in enumerate(rows.items()):
-        y = 46 + row * gap
-        parts.append(text(8, y, name, "start"))
+        y = 60 + row * gap
+        parts.append(text(left - 8, y - 34, name, "start"))
         parts.append(f'<path class="grid" d="M{left} {y + 8}H{left + (high - low) * unit}"/>')
         parts += [text(place(row, n, 0)[0], y + 20, f"{n}") for n in range(low, high + 1, 4)]
         seen: list[float] = []
@@ -78,7 +78,7 @@ def normalized() -> str:
         parts.append(
             f'<circle class="dot" r="7" fill="{HUES[i // 3]}" style="animation-name:v{i}"/>'
         )
-    bottom = 46 + 3 * gap + 52
+    bottom = 60 + 3 * gap + 52
     parts += [
         f'<circle cx="{left + 6}" cy="{bottom}" r="6" fill="{HUES[0]}"/>',
         text(left + 18, bottom, "values of image 1", "start"),
@@ -104,27 +104,27 @@ def shortcut() -> str:
     def shown(values: np.ndarray) -> str:
         return ", ".join(f"{v:g}".replace("-", "−") for v in values.ravel())
 
-    high, low, fork, join = 60, 176, 100, 560
+    high, low, fork, join = 60, 176, 92, 368
     parts = [
         f'<path class="way" d="M16 {low}H{join - 11}M{join + 11} {low}H{join + 110}'
-        f"M{fork} {low}V{high}H132M222 {high}h16M328 {high}h16M434 {high}h16M540 {high}"
+        f"M{fork} {low}V{high}H104M160 {high}h8M224 {high}h8M288 {high}h8M352 {high}"
         f'H{join}V{low - 11}"/>',
         f'<circle cx="{join}" cy="{low}" r="11" class="box"/>',
         text(join, low, "+"),
     ]
-    for i, name in enumerate(("ReLU", "convolution", "ReLU", "convolution")):
-        at = 132 + 106 * i
-        parts.append(f'<rect x="{at}" y="{high - 15}" width="90" height="30" rx="5" class="box"/>')
-        parts.append(text(at + 45, high, name))
+    for i, name in enumerate(("ReLU", "conv.", "ReLU", "conv.")):
+        at = 104 + 64 * i
+        parts.append(f'<rect x="{at}" y="{high - 15}" width="56" height="30" rx="5" class="box"/>')
+        parts.append(text(at + 28, high, name))
     labels = [
-        (16, low - 16, f"x = {shown(x)}", "start", 0),
+        (6, low - 16, f"x = {shown(x)}", "start", 0),
         (join + 18, low - 16, f"y = {shown(y)}", "start", 0),
         (join + 10, high - 6, f"F(x) = {shown(y - x)}", "start", 0),
         ((fork + join) / 2, low - 14, f"short cut: {shown(x)}", "middle", 0),
         (join + 18, low + 18, f"dy = {shown(dy)}", "start", 1),
         ((fork + join) / 2, low + 18, f"short cut: {shown(dy)}", "middle", 1),
         (fork + 8, high + 34, f"branch: {shown(dx - dy)}", "start", 1),
-        (16, low + 18, f"dx = {shown(dx)}", "start", 1),
+        (6, low + 18, f"dx = {shown(dx)}", "start", 1),
     ]
     parts += [
         text(a, b, words, anchor).replace("<text", f'<text class="k{kind}"')
