@@ -880,7 +880,7 @@ def same(x):
         (
             lambda: verify.verify(conv, same, cases=[{"x_shape": (1, 4, 4, 1)}]),
             ValueError,
-            "cases[0] must have x_shape, kernel_shape and hyperparameters of conv, got x_shape",
+            "cases[0]: it must have x_shape, kernel_shape and hyperparameters of conv, got x_shape",
         ),
         (
             lambda: verify.verify(

@@ -160,7 +160,7 @@ def given_cases(
     missing = [name for name in names if name not in settings]
     if unknown or missing:
         raise ValueError(
-            f"must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
+            f"it must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
             f"got {', '.join(map(str, given))}"
         )
     x_shape, *kernels = (shape_of(n, settings.pop(n), minimum=0) for n in names)

@@ -31,12 +31,12 @@ from convinsights.verify._state import Memory, remembered, stale, stale_argument
 __all__ = ["checked_plan", "verify"]
 
 # How often the factors are narrowed to what a candidate takes that declines most of them.
-NARROWINGS = 2
+NARROWINGS = 3
 # Below this share of cases that are taken, they are.
 TAKEN = 0.6
 # Factors that are narrowed first, to what a few cases show that were taken; others after so many.
 WINDOWS = ("path", "kernel_size", "strides", "dilation_rate", "padding", "output")
-TELLING = 12
+TELLING = 5
 # Names of padding that `supports` may list beside hyperparameters.
 NAMES = {"same", "causal", "valid"}
 
