@@ -118,5 +118,20 @@ def test_no_line_of_code_is_cut_off(page):
     assert [line for line in session(page).splitlines() if len(line) > 90] == []
 
 
+@EACH
+def test_no_line_of_a_paragraph_is_taken_for_a_quotation_or_a_list(page):
+    text = without(r"^```.*?^```", read(page))
+    paragraphs = [part.splitlines() for part in re.split(r"\n\s*\n", text)]
+    mark = re.compile(r"([>*+-]|\d+\.)\s")
+    broken = [
+        line
+        for first, *others in filter(None, paragraphs)
+        if not mark.match(first)
+        for line in others
+        if mark.match(line)
+    ]
+    assert broken == []
+
+
 def test_readme_shows_a_session():
     assert ">>> " in session(ROOT / "README.md")
