@@ -30,11 +30,11 @@ __all__ = ["Line", "refuse_annihilated"]
 # about 1e-10, by curvature and by rounding alike.
 STEPS = (1e-5, 3e-7, 5e-8, 1e-8)
 # Random directions that are tried before one counts as wrong.
-TRIES = 4
+TRIES = 8
 # Rounding of an element of y, relative to it; a correct y is off by a few units of 2^-53.
 ROUNDING = 32 * 2.0**-53
 # Tolerances that rounding may take at the shorter steps; where it takes more they say nothing.
-ALLOWANCE = 20
+ALLOWANCE = 50
 
 
 class Sides(NamedTuple):
