@@ -38,6 +38,11 @@ def edges(*kernels: np.ndarray) -> np.ndarray:
     return (y if len(kernels) == 1 else abs(y)).sum(axis=(0, 3)).astype(int)
 
 
+def largest(size: int) -> np.ndarray:
+    """Keep of every window of the seven the largest pixel."""
+    return max_pooling.forward(SEVEN.reshape(1, 8, 8, 1), size)[0][0, :, :, 0].astype(int)
+
+
 def seen(*rates: int) -> np.ndarray:
     """Leave of the seven what output pixel (3, 4) of a stack depends on."""
     price = np.zeros((1, 8, 8, 1))
@@ -63,6 +68,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "seven": lambda: str(draw.array(SEVEN, title="a seven")),
     "edges": lambda: str(draw.array(edges(UPRIGHT), title="its upright edges")),
     "strength": lambda: str(draw.array(edges(UPRIGHT, UPRIGHT.T), title="how much edge")),
+    "pooled": lambda: str(draw.array(largest(2), title="the largest of every four pixels")),
     "seen": lambda: str(draw.array(seen(2, 2, 2), title="what rates 2, 2, 2 see of a seven")),
     **curves.PLOTS,
     "normalized": scenes.normalized,
