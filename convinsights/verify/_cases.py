@@ -256,7 +256,7 @@ def _drawn(
 ) -> Case:
     y_shape = module.output_shape(x_shape, *kernels, **settings)
     terms = _terms(x_shape, kernels, y_shape, settings.get("groups", 1))
-    draw = _Draw(np.random.default_rng(seed), row["values"], precision, terms)
+    draw = _Draw(seed, row["values"], precision, terms, 1 + len(kernels))
     x = draw(x_shape, first=True)
     if row["layout"] == "broadcast":
         x = np.repeat(x[:1], len(x), axis=0)
@@ -273,7 +273,8 @@ def _terms(
     pixels = max(math.prod(x[:-1]), math.prod(y[:-1]))
     taps = math.prod(kernels[0][:-2])
     if len(kernels) > 1:  # the products of two steps are sums of products
-        return max(pixels, taps * kernels[1][-2] * kernels[1][-1])
+        mixed, filters = kernels[1][-2:]
+        return max(pixels * max(taps, filters), taps * mixed * filters)
     return max(pixels, taps * max(x[-1], y[-1]) // groups)
 
 
@@ -344,17 +345,20 @@ def _kind(row: Row, rank: int) -> str:
 class _Draw:
     # The numbers of one case.
     def __init__(
-        self, rng: np.random.Generator, values: str, precision: Precision, terms: int
+        self, seed: Seed, values: str, precision: Precision, terms: int = 1, factors: int = 2
     ) -> None:
-        self.rng, self.values, self.precision, self.terms = rng, values, precision, terms
+        self.rng, self.values, self.precision = np.random.default_rng(seed), values, precision
+        self.terms, self.factors = terms, factors
         self.integers = values in ("integers", "extremes")
 
     def __call__(self, shape: tuple[int, ...], first: bool = False) -> Array:
         if self.values == "extremes":
-            return extremes(self.rng, shape, self.precision.stored.carrier, first)
+            carrier, factors = self.precision.stored.carrier, self.factors
+            return extremes(self.rng, shape, carrier, self.terms, factors, first)
         if self.values == "integers":
             most = self.precision.exact_integers
-            return integers(self.rng, shape, self.terms, most)
+            signed = self.precision.stored.carrier.kind != "u"
+            return integers(self.rng, shape, self.terms, most, signed)
         return self.precision.held(self.rng.normal(size=shape))
 
 
@@ -378,7 +382,7 @@ def _normalization(
     groups, training = row.get("groups", 1), row.get("training", True)
     channels = groups * row["channels"]
     shape = (row["batch"], *(row[f"size[{a}]"] for a in range(rank)), channels)
-    draw = _Draw(np.random.default_rng(seed), row["values"], precision, 1)
+    draw = _Draw(seed, row["values"], precision)
     far = 0.0
     x = draw(shape)
     if not draw.integers:  # channels of their own width, some of them below that of epsilon

@@ -14,7 +14,7 @@ from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._plan import Plan
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
-from convinsights.verify._when import condition
+from convinsights.verify._when import Retry, condition
 from convinsights.verify._where import region
 
 __all__ = ["explained"]
@@ -55,9 +55,8 @@ def explained(
             least = shrinker.shrunk(min(failing, key=lambda trial: trial.case.size))
             failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
             retry = partial(shrinker.retry, least)
-        marks = {id(trial) for trial in failing}
         if when is None:
-            when = condition([t.case for t in ran], [id(t) in marks for t in ran], retry)
+            when = _when(ran, failing, retry)
         where = region([finding for trial in failing for finding in _wrong_elements(trial)])
     return Report(
         candidate.title,
@@ -70,6 +69,14 @@ def explained(
         where,
         sum(trial.seen for trial in ran) / max(1, sum(trial.outputs for trial in ran)),
     )
+
+
+def _when(ran: Sequence[Trial], failing: Sequence[Trial], retry: Retry | None) -> str | None:
+    # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing.
+    kinds = {failure.result for trial in failing for failure in trial.failures}
+    marks = {id(trial) for trial in failing}
+    concerned = [t for t in ran if id(t) in marks or not t.got or kinds & t.got.keys()]
+    return condition([t.case for t in concerned], [id(t) in marks for t in concerned], retry)
 
 
 def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:

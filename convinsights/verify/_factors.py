@@ -94,6 +94,7 @@ def _paths(module: ModuleType, rank: int) -> Iterator[Path]:
     threes, ones = times(["3"] * rank), times(["1"] * rank)
     twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
     yield Path(ones, square(1))
+    yield Path(threes, square(3))
     yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
     yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
     yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")

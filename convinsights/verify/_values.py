@@ -2,7 +2,7 @@
 
 Integers come first: small ones, and few that are not 0 where a precision holds few, so that every
 sum is exact and one forgotten product is seen however many there are. Normal deviates show what is
-lost to rounding. "Extremes" of the integer types come one to a sum, which stays within int32.
+lost to rounding. "Extremes" of the integer types make sums as large as int32 holds.
 """
 
 import math
@@ -18,27 +18,41 @@ __all__ = ["arranged", "extremes", "integers"]
 MARGIN = 3
 
 
-def integers(rng: np.random.Generator, shape: tuple[int, ...], terms: int, most: float) -> Array:
+def integers(
+    rng: np.random.Generator, shape: tuple[int, ...], terms: int, most: float, signed: bool
+) -> Array:
     """Draw integers whose sums of so many products are at most `most`, in magnitude.
 
-    From -3 to 3 without 0 where that fits, else few ones: a product is not 0 with the probability
-    that makes a quarter of `most` of them.
+    From 1 to 3, of either sign, where that fits; else few ones: a product is not 0 with the
+    probability that makes a quarter of `most` of them.
     """
-    signs: Array = rng.choice([-1.0, 1.0], shape)
+    signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
     if 9 * terms <= most:
         return signs * rng.integers(1, 4, shape)
     density = math.sqrt(most / (4 * terms))
     return signs * (rng.random(shape) < density)
 
 
-def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, first: bool) -> Array:
-    """Draw from the ends of an integer type for the first array of a product, -1 … 1 for others."""
+def extremes(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: DType,
+    terms: int,
+    factors: int,
+    first: bool,
+) -> Array:
+    """Draw from the ends of an integer type, and from 0 and 1 where sums would leave int32.
+
+    Where a sum of so many `terms`, each a product of so many `factors`, would, the `first` array
+    alone has such ends.
+    """
     info = np.iinfo(dtype)
-    low = -1 if info.min < 0 else 0
-    if not first:
-        return rng.integers(low, 2, shape).astype(np.float64)
-    ends = [info.min, info.min + 1, info.max - 1, info.max]
-    return rng.choice(ends, shape).astype(np.float64)
+    largest = max(-float(info.min), float(info.max))
+    every = terms * largest**factors < 2.0**31
+    density = min(1.0, 2.0**30 / (terms * largest)) if first else float(every)
+    ends = rng.choice([info.min, info.min + 1, info.max - 1, info.max], shape)
+    drawn: Array = np.where(rng.random(shape) < density, ends, rng.integers(0, 2, shape))
+    return drawn.astype(np.float64)
 
 
 def arranged(array: Array, layout: str) -> Array:
