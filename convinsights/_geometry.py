@@ -89,6 +89,15 @@ class Geometry:
         return tuple(target), tuple(kept)
 
     @property
+    def is_identity(self) -> bool:
+        """Whether the windows are the pixels."""
+        return (
+            math.prod(self.kernel_size) == 1
+            and math.prod(self.strides) == 1
+            and not any(map(any, self.padding))
+        )
+
+    @property
     def spread(self) -> float:
         """Pixels per window, in one phase of the strides: what gathering visits for each window.
 
@@ -143,6 +152,21 @@ class Geometry:
         pixels, sizes, padding, counts = zip(*axes, strict=True)
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
+
+    def taken_apart(self) -> list[Phase]:
+        """Split the way from pixels to windows into convolutions with strides of 1, to be added up.
+
+        Tap u of window i reads the padded pixel i s + u d. Those that leave the same remainder r by
+        s are pixels s apart, of which it reads number i + (u d - r) / s; and the taps that read
+        them are every (s / g)-th, with g = gcd(s, d), and read d / g apart.
+        """
+        axes = [_axis_taken_apart(*sizes) for sizes in self.axes()]
+        ones, parts = (1,) * len(axes), []
+        for chosen in product(*axes):
+            pixels, taps, sizes, counts, rates, padding = zip(*chosen, strict=True)
+            geometry = Geometry(sizes, counts, ones, rates, padding, self.output_size)
+            parts.append(Phase(pixels, taps, geometry))
+        return parts
 
     def phases(self) -> list[Phase]:
         """Split the way back, from windows to pixels, into ordinary convolutions.
@@ -248,6 +272,24 @@ def axis_reads(
         if first <= last:
             pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
             yield tap, slice(first, last + 1), pixels
+
+
+def _axis_taken_apart(
+    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
+) -> list[AxisPhase]:
+    common = math.gcd(stride, rate)
+    step = stride // common
+    parts = []
+    for first in range(min(taps, step)):
+        skipped, phase = divmod(first * rate, stride)
+        start = (phase - padding[0]) % stride
+        pixels = slice(start, None, stride)
+        count, length = len(range(first, taps, step)), len(range(size)[pixels])
+        before = (start + padding[0] - phase) // stride - skipped
+        after = windows + (count - 1) * (rate // common) - before - length
+        taken = slice(first, None, step)
+        parts.append(AxisPhase(pixels, taken, length, count, rate // common, (before, after)))
+    return parts
 
 
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:

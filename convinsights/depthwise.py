@@ -19,12 +19,10 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from convinsights import _passes
+from convinsights import _products
 from convinsights._arguments import (
     Array,
     DType,
@@ -46,10 +44,9 @@ from convinsights._arguments import (
 )
 from convinsights._caches import cache_class
 from convinsights._geometry import Geometry
-from convinsights._products import rounded
+from convinsights._passes import channel_sum
 from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients
-from convinsights.im2col import blank, crop, pad, windows
 
 __all__ = [
     "Cache",
@@ -65,17 +62,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
-
-
-# Bytes of an image gone through at a time, every channel as often as it is shown. einsum goes along
-# the rows of pixels and needs few of them in the cache: by 256 KiB it takes 1.1 to 1.25 times as
-# long. All at once, the image would be copied whole, with its zeros and every channel M times: it
-# takes 1.05 to 1.1 times as long.
-BLOCK = 2**22
-
-# Pixels to a window above which the image gradient is scattered (see `Geometry.spread`). Where the
-# kernel is as large as the image, collecting takes 8 times as long.
-SPREAD = 3
 
 
 @cache_class
@@ -150,12 +136,7 @@ def forward(
     bias = as_vector("bias", bias, channels)
     dtype = result_dtype(x, kernel, bias)
     compute = compute_dtype(dtype)
-    taps = _taps(kernel, compute)
-    y = np.empty((len(x), *geometry.output_size, channels), compute)
-    for box, view in _patches(x, geometry, kernel.shape[-1], compute):
-        _weigh(view, taps, out=y[box])
-        if bias is not None:
-            _passes.add_bias(y[box], bias)
+    y = _products.correlate(x, _one_by_one(kernel), bias, geometry, x.shape[-1], compute)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -200,10 +181,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     channels = math.prod(kernel.shape[-2:])
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
-    dx = _image_gradient(dy, kernel.astype(compute, copy=False), geometry)
-    dkernel = _kernel_gradient(x, dy, geometry, compute).reshape(kernel.shape)
-    dbias = _passes.channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*rounded(cache.dtype, dx, dkernel, dbias))
+    dx, dkernel = _products.both_gradients(
+        x, dy, _one_by_one(kernel), geometry, x.shape[-1], compute
+    )
+    dbias = channel_sum(dy, compute) if cache.has_bias else None
+    dkernel = dkernel.reshape(kernel.shape)
+    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(
@@ -399,116 +382,6 @@ def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) ->
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _patches(
-    x: Array, geometry: Geometry, multiplier: int, dtype: DType
-) -> Iterator[tuple[_passes.Box, Array]]:
-    # Box by box, the windows over an image, with every channel shown M times: channel c M + m shows
-    # channel c. Only the pixels under the box are padded, and copied if M > 1. Neighbouring boxes
-    # share the halo of their windows, so they may be up to twice as high as that, beyond BLOCK.
-    spanned = x.shape[-1] * multiplier * dtype.itemsize * math.prod(geometry.strides)
-    halo = geometry.halo // geometry.strides[0] * math.prod(geometry.output_size[1:])
-    most = max(BLOCK // spanned, 2 * halo)
-    for box in _passes.blocks((len(x), *geometry.output_size), most):
-        pixels, part = geometry.part(box[1:])
-        patch = pad(x[(box[0], *pixels)], part, dtype)
-        yield box, windows(patch if multiplier == 1 else patch.repeat(multiplier, axis=-1), part)
-
-
-def _taps(kernel: Array, dtype: DType) -> Array:
-    # (*kernel_size, C, M) -> (*kernel_size, C M): one kernel for each channel shown
-    shape = (*kernel.shape[:-2], math.prod(kernel.shape[-2:]))
-    return kernel.reshape(shape).astype(dtype, copy=False)
-
-
-def _weigh(view: Array, taps: Array, out: Array) -> None:
-    # Sum the windows, weighted. Looking at them where they lie beats gathering them: every entry is
-    # used once.
-    rank = out.ndim - 2
-    i, u = _letters(rank)
-    t, (view, out) = _widened(rank, view, out)
-    np.einsum(f"n{i}{u}c,{u}c->n{i}c", view, np.tile(taps, t), out=out)
-
-
-def _image_gradient(dy: Array, kernel: Array, geometry: Geometry) -> Array:
-    # Every pixel collects from the windows that read it: with strides of 1 a convolution of dy with
-    # the flipped kernels, else one for each phase of the strides. It lays windows over the zeros
-    # around dy: 0 · inf would be nan.
-    if geometry.spread > SPREAD or not np.isfinite(kernel).all():
-        return _scattered(dy, kernel, geometry)
-    *taps, channels, multiplier = kernel.shape
-    dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
-    for phase in geometry.phases():
-        flipped = _taps(kernel[phase.taps], kernel.dtype)[(slice(None, None, -1),) * len(taps)]
-        target = dx[(slice(None), *phase.pixels)]
-        for box, view in _patches(dy, phase.geometry, 1, kernel.dtype):
-            part = target[box]
-            if multiplier == 1:
-                _weigh(view, flipped, out=part)
-            else:
-                # All M appearances are of one channel: their gradients add up.
-                each = np.empty((*part.shape[:-1], channels * multiplier), kernel.dtype)
-                _weigh(view, flipped, out=each)
-                _sum_appearances(each.reshape(*part.shape, multiplier), out=part)
-    return dx
-
-
-def _sum_appearances(each: Array, out: Array) -> None:
-    # Add up the last axis: few entries one by one, more by einsum. Over 2, 4 and 16 of them `sum`
-    # takes 13, 6 and 6 times as long.
-    if each.shape[-1] > 4:
-        np.einsum("...m->...", each, out=out)
-        return
-    out[...] = each[..., 0]
-    for m in range(1, each.shape[-1]):
-        out += each[..., m]
-
-
-def _scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
-    # Every window adds to its pixels instead, one tap at a time.
-    each = dy.astype(kernel.dtype, copy=False).reshape(*dy.shape[:-1], *kernel.shape[-2:])
-    padded = blank(len(dy), geometry, kernel.shape[-2], kernel.dtype)
-    view, pixels = windows(padded, geometry), (slice(None),) * (dy.ndim - 1)
-    for *tap, m in np.ndindex(*geometry.kernel_size, kernel.shape[-1]):
-        view[(*pixels, *tap)] += each[..., m] * kernel[(*tap, slice(None), m)]
-    return crop(padded, geometry)
-
-
-def _kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Array:
-    rank, channels = dy.ndim - 2, dy.shape[-1]
-    i, u = _letters(rank)
-    dtaps = np.zeros((*geometry.kernel_size, channels), dtype)
-    most = _passes.BLOCK // (channels * dtype.itemsize)
-    for patch, view in _patches(x, geometry, channels // x.shape[-1], dtype):
-        slopes = dy[patch]
-        # In small boxes: little is lost when they are summed in float32.
-        for box in _passes.blocks(slopes.shape[:-1], most):
-            t, shown, rows = 1, view[box], slopes[box].astype(dtype, copy=False)
-            if channels * dtype.itemsize < 128:  # with more it takes 1.25 to 1.75 times as long
-                t, (shown, rows) = _widened(rank, shown, rows)
-            sums = np.einsum(f"n{i}{u}c,n{i}c->{u}c", shown, rows)
-            dtaps += sums.reshape(*geometry.kernel_size, t, channels).sum(axis=-2)
-    return dtaps
-
-
-def _widened(axis: int, *arrays: Array) -> tuple[int, list[Array]]:
-    # Show t neighbours along an axis as one of t C channels, where they lie side by side, as
-    # `_passes.in_blocks` does: on 3×3 windows of 3, 32 and 128 channels `_weigh` takes 25, 5 and
-    # 1.4 times as long without. Returns t, the largest divisor of the axis up to RUN / C, and the
-    # views, (…, L / t, …, t C). It is 1, and nothing gained, where the axis is a large prime.
-    length, channels = arrays[0].shape[axis], arrays[0].shape[-1]
-    if any(a.strides[axis] != channels * a.itemsize or a.strides[-1] != a.itemsize for a in arrays):
-        return 1, list(arrays)
-    most = max(1, min(length, _passes.RUN // channels))
-    t = next(t for t in range(most, 0, -1) if length % t == 0)
-    views = []
-    for a in arrays:
-        shape, strides = [*a.shape[:-1], t * channels], list(a.strides)
-        shape[axis] //= t
-        strides[axis] *= t
-        views.append(as_strided(a, shape, strides))
-    return t, views
-
-
-def _letters(rank: int) -> tuple[str, str]:
-    # einsum's letters for the pixels and for the taps
-    return "ijk"[:rank], "uvw"[:rank]
+def _one_by_one(kernel: Array) -> Array:
+    # (*kernel_size, C, M) -> (*kernel_size, 1, C M): that of a convolution with C groups
+    return kernel.reshape(*kernel.shape[:-2], 1, math.prod(kernel.shape[-2:]))

@@ -22,9 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from convinsights._arguments import (
     Array,
@@ -38,6 +38,7 @@ from convinsights._arguments import (
     result_dtype,
     shape_of,
 )
+from convinsights._costs import Scatter, way_to_scatter
 from convinsights._geometry import Geometry
 from convinsights._weights import spatial_size
 
@@ -46,11 +47,6 @@ __all__ = ["col2im", "im2col", "resolve_padding"]
 
 def __dir__() -> list[str]:
     return __all__
-
-
-# Images of up to so many channels, or groups of them, are gone through one channel at a time (see
-# `few`).
-NARROW = 8
 
 
 def im2col(
@@ -168,11 +164,10 @@ def col2im(
             f"for input_shape {shape}, got shape {columns.shape}"
         )
     dtype = result_dtype(columns)
-    padded = blank(shape[0], geometry, shape[-1], compute_dtype(dtype))
+    padded = blank(shape[:1], geometry, shape[-1], compute_dtype(dtype))
     view = windows(padded, geometry)
-    one_by_one = few(shape[-1], rows)
-    scatter(columns.reshape(view.shape), view, geometry, one_by_one)
-    return crop(padded, geometry).astype(dtype, copy=False)
+    scatter(columns.reshape(view.shape), view, geometry, way_to_scatter(geometry, shape[-1]))
+    return np.ascontiguousarray(crop(padded, geometry), dtype)
 
 
 def resolve_padding(
@@ -226,25 +221,27 @@ def resolve_padding(
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
-    """Return x in `dtype` and C order, with its zeros around it; x itself, if nothing is to change.
+    """Return x (…, *input_size, C) in `dtype` and C order, with its zeros around it.
 
-    planar: stored channel by channel (see `few`), of the same shape.
+    x itself, if nothing is to change. planar: stored channel by channel, of the same shape.
     """
     bare = not any(chain.from_iterable(geometry.padding))
     if bare and x.flags.c_contiguous and x.dtype == dtype and not planar:
         return x
     target, kept = geometry.interior
-    padded = blank(len(x), geometry, x.shape[-1], dtype, planar, np.empty)
-    for axis, inside in enumerate(target, 1):  # the rest is written below
-        outer = (slice(None),) * axis
-        padded[(*outer, slice(inside.start))] = 0
-        padded[(*outer, slice(inside.stop, None))] = 0
-    padded[(slice(None), *target)] = x[(slice(None), *kept)]
+    outer = x.shape[: -1 - len(target)]
+    padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
+    around: tuple[slice, ...] = ()  # the axes behind this one
+    for inside in reversed(target):  # the rest is written below
+        for outside in (slice(inside.start), slice(inside.stop, None)):
+            padded[_pixels((outside, *around))] = 0
+        around = (inside, *around)
+    padded[_pixels(target)] = x[_pixels(kept)]
     return padded
 
 
 def blank(
-    batch: int,
+    outer: tuple[int, ...],
     geometry: Geometry,
     channels: int,
     dtype: DType,
@@ -252,26 +249,31 @@ def blank(
     make: Callable[..., Array] = np.zeros,
 ) -> Array:
     """Return padded images, of zeros if `make` makes them; planar: stored channel by channel."""
-    size = batch, *geometry.padded_size
+    size = *outer, *geometry.padded_size
     if planar:
         return np.moveaxis(make((channels, *size), dtype), 0, -1)
     return make((*size, channels), dtype)
 
 
 def crop(padded: Array, geometry: Geometry) -> Array:
-    """Cut the zeros off again, in C order: the adjoint of `pad` where that cuts nothing off.
+    """Cut the zeros off again: the adjoint of `pad` where that cuts nothing off. It is a view."""
+    image: Array = padded[_pixels(geometry.interior[0])]
+    return image
 
-    It is a copy, so that the padded image can be freed, unless there is nothing to change.
-    """
-    image = padded[(slice(None), *geometry.interior[0])]
-    if padded.strides[-1] > padded.itemsize:  # planar; `copy` takes 2 to 6 times as long
-        return np.stack([*np.moveaxis(image, -1, 0)], axis=-1)
-    return padded if image.shape == padded.shape else image.copy()
+
+def _pixels(box: tuple[slice, ...]) -> tuple[Any, ...]:
+    # These pixels of every image, in all channels
+    return (..., *box, slice(None))
 
 
 def windows(padded: Array, geometry: Geometry) -> Array:
-    """Show a padded image as its windows, (N, *output_size, *kernel_size, C), without copying."""
-    batch, *axes, channel = padded.strides
+    """Show padded images as their windows, (…, *output_size, *kernel_size, C), without copying.
+
+    The images must be as `blank` makes them. NumPy refuses windows that do not fit in their memory.
+    """
+    rank = len(geometry.kernel_size)
+    *outer, channel = padded.strides
+    axes = outer[-rank:]
     # An axis of one window or one tap is never stepped along: its step may be any number, and must
     # not be one that overflows.
     steps = [
@@ -284,38 +286,33 @@ def windows(padded: Array, geometry: Geometry) -> Array:
             axes, geometry.dilation_rate, geometry.kernel_size, strict=True
         )
     ]
-    shape = (len(padded), *geometry.output_size, *geometry.kernel_size, padded.shape[-1])
-    strides = (batch, *steps, *taps, channel)
-    if padded.flags.c_contiguous:  # a small training step takes 4 % longer by `as_strided`
-        return np.ndarray(shape, padded.dtype, padded, 0, strides)
-    return as_strided(padded, shape, strides, writeable=padded.flags.writeable)
+    several = padded.shape[: -1 - rank]
+    shape = (*several, *geometry.output_size, *geometry.kernel_size, padded.shape[-1])
+    strides = (*outer[:-rank], *steps, *taps, channel)
+    memory = padded if padded.flags.c_contiguous else np.moveaxis(padded, -1, 0)
+    return np.ndarray(shape, padded.dtype, memory, 0, strides)
 
 
-def scatter(columns: Array, view: Array, geometry: Geometry, one_by_one: bool) -> None:
+def scatter(columns: Array, view: Array, geometry: Geometry, way: Scatter) -> None:
     """Add columns, shaped as windows, to the pixels under a view made by `windows`.
 
-    One tap at a time: neighbouring windows overlap, but the pixels under one tap are distinct, and
-    `+=` adds each of them just once. Windows that lie apart are written: their pixels must be 0.
-
-    one_by_one: also one channel at a time (see `few`).
+    Neighbouring windows overlap, but the pixels under one tap are distinct, as are those under one
+    window, and `+=` adds each of them just once. Windows that lie apart are written: their pixels
+    must be 0.
     """
     if geometry.disjoint:
         view[...] = columns
         return
-    axes = 1 + len(geometry.kernel_size)
-    pixels, channels = (slice(None),) * axes, view.shape[2 * axes - 1 :]
-    for entry in np.ndindex(*geometry.kernel_size, *(channels if one_by_one else ())):
-        view[(*pixels, *entry)] += columns[(*pixels, *entry)]
-
-
-def few(channels: int, windows_count: int) -> bool:
-    """Tell whether to go through windows one channel at a time.
-
-    NumPy's innermost loop then runs along the pixels: a gradient to 3 channels takes half as long.
-    It costs a call per channel, which 64 windows per channel pay for. Images are then stored
-    `planar`, columns `across`, and scattered `one_by_one`.
-    """
-    return channels <= min(NARROW, windows_count // 64)
+    rank = len(geometry.kernel_size)
+    if way.one_by_one:
+        first, shape = view.ndim - 1 - 2 * rank, view.shape[-1 - 2 * rank : -1 - rank]
+    else:
+        first, shape = view.ndim - 1 - rank, geometry.kernel_size
+    outer = (slice(None),) * first
+    if way.planar:
+        shape = *shape, view.shape[-1]
+    for entry in np.ndindex(*shape):
+        view[(*outer, *entry)] += columns[(*outer, *entry)]
 
 
 def _geometry(

@@ -1,13 +1,11 @@
 """conv: the classic convolution, forward, backward, shapes, counts, weights and its matrix."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 
 import numpy as np
 import pytest
 from helpers import (
     LAYOUTS,
-    arrays_in,
     close,
     conv_cases,
     dot,
@@ -17,18 +15,15 @@ from helpers import (
     result_type,
     same_values,
     says,
-    spied,
-    traced,
     untouched,
     variants,
 )
 from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights import _products, conv, depthwise, transposed
+from convinsights import _costs, conv, depthwise, transposed
 from convinsights._geometry import Geometry
-from convinsights.im2col import col2im, few, im2col
+from convinsights.im2col import col2im, im2col
 
 rng = np.random.default_rng(11)
 
@@ -261,100 +256,17 @@ def test_large_images_go_through_the_workspace_block_by_block(x_shape, kernel_sh
         same_values(actual, wanted)
 
 
-@given(conv_cases(), st.sampled_from([1, 100, 400, 1600, 10**6]), st.sampled_from([1, 10**6]))
-def test_the_size_of_the_workspace_changes_nothing(case, size, pixels):
-    y, _, gradients = both_ways(case)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_products, "WORKSPACE", size)
-        patch.setattr(_products, "PIXELS", pixels)  # 1: windows are gathered by rows
-        again, _, same_gradients = both_ways(case)
-    same_values(again, y)
-    for actual, expected in zip(same_gradients, gradients, strict=True):
-        assert actual is expected is None or same_values(actual, expected)
-
-
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_an_empty_batch_has_no_kernel_gradient_however_small_the_workspace(
     monkeypatch, padding, strides
 ):
-    monkeypatch.setattr(_products, "WORKSPACE", 1)
+    monkeypatch.setattr(_costs, "WORKSPACE", 1)
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     x = np.ones((0, 5, 6, 4))
     for module, kernel_shape in ((conv, (3, 3, 4, 2)), (transposed, (3, 3, 2, 4))):
         y, cache = module.forward(x, np.ones(kernel_shape), padding=padding, strides=strides)
         same_values(module.backward(y, cache).kernel, np.zeros(kernel_shape))
-
-
-def way_to_the_image(monkeypatch, x, kernel, **options):
-    """Which of its two ways image_gradient takes, alone or together with the kernel's gradient."""
-    ways = {"_gathered": "_gathered", "_scattered": "_scattered", "both_from_columns": "_gathered"}
-    taken = [
-        spied(monkeypatch, _products, name, lambda *_, way=way: way) for name, way in ways.items()
-    ]
-    y, cache = conv.forward(x, kernel, **options)
-    conv.backward(y, cache)
-    return [*chain.from_iterable(taken)]
-
-
-@pytest.mark.parametrize(
-    ("windows", "channels", "filters", "groups", "way"),
-    [
-        (4, 1, 2, 1, "_gathered"),
-        (3, 1, 2, 1, "_scattered"),
-        (4, 1, 3, 1, "_scattered"),
-        (7, 2, 4, 2, "_gathered"),
-        (6, 2, 4, 2, "_scattered"),
-        (7, 2, 6, 2, "_scattered"),
-    ],
-)
-def test_the_image_gradient_is_gathered_from_many_windows_of_few_filters(
-    monkeypatch, windows, channels, filters, groups, way
-):
-    x, kernel = np.ones((1, windows + 1, channels)), np.ones((2, channels // groups, filters))
-    assert way_to_the_image(monkeypatch, x, kernel, groups=groups) == [way]
-
-
-@pytest.mark.parametrize(
-    ("taps", "filters", "way"),
-    [(3, 3, "_gathered"), (3, 4, "_scattered"), (4, 4, "_gathered"), (4, 5, "_scattered")],
-)
-def test_strides_that_do_not_divide_the_kernel_scatter_from_fewer_filters_on(
-    monkeypatch, taps, filters, way
-):
-    x, kernel = np.ones((1, 40, 2)), np.ones((taps, 2, filters))
-    assert way_to_the_image(monkeypatch, x, kernel, strides=2) == [way]
-
-
-@pytest.mark.parametrize(
-    ("workspace", "windows", "taps", "way"),
-    [
-        (10, 4, 5, "_gathered"),
-        (10, 4, 6, "_scattered"),
-        (1, 6, 6, "_gathered"),
-        (1, 6, 7, "_scattered"),
-    ],
-)
-def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(
-    monkeypatch, workspace, windows, taps, way
-):
-    monkeypatch.setattr(_products, "WORKSPACE", workspace)
-    x, kernel = np.ones((1, windows, 1)), np.ones((taps, 1, 1))
-    assert way_to_the_image(monkeypatch, x, kernel, padding="same") == [way]
-
-
-@pytest.mark.parametrize(
-    ("length", "taps", "strides", "way"),
-    [
-        (18, 7, 1, "_gathered"),  # 18 pixels for 12 windows
-        (18, 8, 1, "_scattered"),
-        (20, 11, 5, "_scattered"),
-        (20, 6, 5, "_gathered"),
-    ],
-)
-def test_a_kernel_large_beside_the_image_scatters(monkeypatch, length, taps, strides, way):
-    x, kernel = np.ones((2, length, 1)), np.ones((taps, 1, 1))
-    assert way_to_the_image(monkeypatch, x, kernel, strides=strides) == [way]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +284,7 @@ def test_a_kernel_large_beside_the_image_scatters(monkeypatch, length, taps, str
     ],
 )
 def test_windows_that_lie_apart_are_scattered_without_adding(
-    monkeypatch, kernel_size, strides, rates, padding, apart
+    kernel_size, strides, rates, padding, apart
 ):
     """Adding to zeros would do as well; a zero's sign tells: 0 + -0 is 0."""
     x, kernel = integers(rng, (3, 17, 19, 2)), np.ones((*kernel_size, 2, 1))
@@ -384,9 +296,6 @@ def test_windows_that_lie_apart_are_scattered_without_adding(
     image = col2im(-0.0 * columns, x.shape, kernel_size, **options)
     assert_array_equal(np.signbit(image), (read == 1) & apart)
     assert not apart or read.max() == 1
-    monkeypatch.setattr(_products, "SPREAD", np.inf)
-    way = "_scattered" if apart else "_gathered"
-    assert way_to_the_image(monkeypatch, x, kernel, **options)[-1] == way
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
@@ -399,36 +308,6 @@ def test_what_is_not_finite_in_a_kernel_reaches_the_pixels_that_its_tap_read(bat
         y, cache = module.forward(x, kernel)
         assert_array_equal(module.backward(np.ones(y.shape), cache).x, wanted)
     assert_array_equal(transposed.forward(x[:, 1:], kernel)[0], wanted)
-
-
-@given(conv_cases())
-def test_both_gradients_are_those_that_come_one_by_one(case):
-    y, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
-    dy = integers(np.random.default_rng(3), y.shape)
-    geometry, groups, dtype = cache.geometry, cache.groups, np.dtype(float)
-    dx, dkernel = _products.both_gradients(case.x, dy, case.kernel, geometry, groups, dtype)
-    same_values(dx, _products.image_gradient(dy, case.kernel, geometry, groups, dtype))
-    same_values(dkernel, _products.kernel_gradient(case.x, dy, geometry, groups, dtype))
-
-
-@pytest.mark.parametrize(
-    ("module", "strides", "taps", "padding", "wanted"),
-    [
-        (conv, 1, 3, "same", [True]),  # windows of dy, for both
-        (conv, 2, 4, "valid", [True, True, True]),  # of x, and of dy phase by phase
-        (conv, 1, 15, "valid", [True]),  # of x; dx is scattered
-        (conv, 1, 3, 3, [True, True]),  # some windows see no pixel
-        (transposed, 2, 3, "same", [True]),  # of dy, for both
-    ],
-)
-def test_windows_are_gathered_once_for_both_gradients(
-    monkeypatch, module, strides, taps, padding, wanted
-):
-    x, kernel = integers(rng, (1, 20, 2)), integers(rng, (taps, 2, 2))
-    y, cache = module.forward(x, kernel, strides=strides, padding=padding)
-    gathered = spied(monkeypatch, _products, "_Columns", lambda *_: True)
-    module.backward(y, cache)
-    assert gathered == wanted
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
@@ -508,237 +387,6 @@ def test_results_are_in_c_order(padding, filters):
     y, cache = conv.forward(x, kernel, padding=padding)
     gradients = conv.backward(y, cache)
     assert all(a.flags.c_contiguous for a in (y, gradients.x, gradients.kernel))
-
-
-def test_a_forward_takes_no_more_than_its_result_and_the_workspace(monkeypatch):
-    monkeypatch.setattr(_products, "WORKSPACE", 2**18)  # all columns would take 30 MB
-    x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
-    (y, cache), peak, _ = traced(conv.forward, x, kernel)
-    assert peak < y.nbytes + 5 * 2**18 + 2**16
-    padded = 8 * 204**2 * 4
-    gradients, peak, _ = traced(conv.backward, y, cache)
-    assert peak < gradients.x.nbytes + padded + 5 * 2**18 + 2**16
-
-
-@pytest.mark.parametrize("name", ["kernel_gradient", "both_from_columns"])
-def test_what_is_added_to_a_kernel_gradient_is_never_all_there(monkeypatch, name):
-    monkeypatch.setattr(_products, "WORKSPACE", 2**16)
-    x, kernel, dy = np.ones((1, 407, 64)), np.ones((8, 64, 256)), np.ones((1, 400, 256))
-    geometry = conv.forward(x, kernel)[1].geometry
-    arrays = (x, dy) if name == "kernel_gradient" else (x, kernel, dy)
-    function = getattr(_products, name)
-    result, peak, _ = traced(function, *arrays, geometry, 1, x.dtype)
-    beyond = peak - sum(array.nbytes for array in arrays_in(result))
-    assert beyond < 5 * 2**16 + 2**15 < kernel.nbytes
-
-
-@pytest.mark.parametrize("filters", [4, 16])  # the image gradient is gathered, scattered
-def test_a_kernel_of_one_tap_takes_no_workspace(filters):
-    x, kernel = np.ones((1, 200, 200, 4)), np.ones((1, 1, 4, filters))
-    (y, cache), peak, _ = traced(conv.forward, x, kernel)
-    assert peak < y.nbytes + 2**16
-    gradients, peak, _ = traced(conv.backward, y, cache)
-    assert peak < gradients.x.nbytes + 2**16
-
-
-@pytest.mark.parametrize(
-    ("channels", "windows", "wanted"),
-    [(8, 512, True), (8, 511, False), (9, 10**6, False), (1, 64, True), (1, 63, False)],
-)
-def test_few_channels_of_many_windows_are_scattered_one_at_a_time(
-    monkeypatch, channels, windows, wanted
-):
-    def across(_, columns, *others):
-        return columns.strides[-1] > columns.itemsize
-
-    stored = spied(monkeypatch, _products, "scatter", across)
-    assert few(channels, windows) == wanted
-    windows = min(windows, 1000)
-    kernel = integers(rng, (2, channels, 3 * channels))
-    y, cache = conv.forward(integers(rng, (1, windows + 1, channels)), kernel)
-    dx = conv.backward(y, cache).x
-    wanted_x = np.zeros((1, windows + 1, channels))
-    for tap in range(2):
-        wanted_x[:, tap : tap + windows] += y @ kernel[tap].T
-    assert_array_equal(dx, wanted_x)
-    assert stored == [wanted]
-
-
-def images_for(output_size, batch, channels, kernel_size, strides, rate=1):
-    """Images that just hold so many windows, and where these lie."""
-    spatial = tuple(
-        (n - 1) * s + (k - 1) * rate + 1
-        for n, s, k in zip(output_size, strides, kernel_size, strict=True)
-    )
-    geometry = Geometry.of(spatial, kernel_size, strides, "valid", rate)
-    assert geometry.output_size == output_size
-    return integers(rng, (batch, *spatial, channels)).astype(np.float64), geometry
-
-
-@pytest.mark.parametrize(
-    ("output_size", "kernel_size", "filters", "options", "high"),
-    [
-        ((16, 32), (3, 3), 4, {}, 16),
-        ((16, 31), (3, 3), 4, {}, None),  # too small a product
-        ((16, 32), (3, 3), 5, {}, None),  # adding costs as much as copying
-        ((16, 32), (3, 2), 3, {}, None),
-        ((4, 128), (3, 3), 4, {}, 4),
-        ((3, 256), (3, 3), 4, {}, None),  # five rows of windows for three
-        ((15, 64), (3, 3), 4, {"dilation_rate": 4}, None),
-        ((16, 64), (3, 3), 4, {"dilation_rate": 4}, 16),
-        ((3, 256), (5, 1), 1, {}, 3),
-        ((2, 256), (5, 1), 1, {}, None),
-        ((100, 100), (2, 3), 4, {}, None),  # never half of the copying
-        ((100, 100), (1, 9), 4, {}, None),
-        ((100, 100), (3, 3), 4, {"strides": (2, 1)}, None),
-        ((100, 100), (3, 3), 4, {"strides": (1, 2)}, 20),  # 22 rows of 4.8 kB fit
-        ((100, 400), (3, 3), 4, {}, None),  # 5 rows of 19 kB fit
-        ((100, 300), (3, 3), 4, {}, 5),  # 7 rows of 14 kB fit
-        ((2000,), (3,), 1, {}, 2000),
-        ((10000,), (3,), 1, {}, 5000),
-        ((20, 10, 20), (3, 1, 3), 4, {}, 7),  # 11 rows of 9.6 kB fit
-    ],
-)
-def test_windows_are_gathered_by_rows_where_it_pays(
-    monkeypatch, output_size, kernel_size, filters, options, high
-):
-    rate, strides = options.get("dilation_rate", 1), options.get("strides", (1,) * len(kernel_size))
-    x, geometry = images_for(output_size, 2, 2, kernel_size, strides, rate)
-    sizes = spied(monkeypatch, _products, "_places", lambda _, size, *others: size * 8)
-    columns = _products._Columns(x, geometry, 1, filters, 106_000, x.dtype)
-    taps = kernel_size[0] if high else 1
-    windows = im2col(x, kernel_size, strides=strides, dilation_rate=rate)
-    windows = windows.reshape(2, *output_size, -1)
-    if high:
-        assert windows[columns.boxes[0]].shape[:2] == (1, high)
-    for box in columns.boxes:
-        expected = windows[box]
-        gathered = columns.gather(box)
-        assert len(gathered) == taps
-        together = np.concatenate([part[0] for part in gathered], axis=1)
-        assert_array_equal(together, expected.reshape(together.shape))
-    assert max(sizes) <= 106_000
-
-
-@pytest.mark.parametrize(
-    ("channels", "output_size", "kernel_size", "strides", "planar"),
-    [
-        (3, (192,), (3,), (1,), True),
-        (3, (191,), (3,), (1,), False),
-        (8, (512,), (2,), (1,), True),
-        (9, (1000,), (2,), (1,), False),
-        (3, (192,), (3,), (2,), False),
-        (3, (192,), (1,), (1,), False),  # the windows lie side by side
-        (3, (8, 24), (3, 1), (2, 1), True),
-        (3, (8, 24), (1, 2), (1, 2), False),
-    ],
-)
-def test_few_channels_are_stored_one_by_one(
-    monkeypatch, channels, output_size, kernel_size, strides, planar
-):
-    x, geometry = images_for(output_size, 1, channels, kernel_size, strides)
-    columns = _products._Columns(x, geometry, 1, 99, 10**6, x.dtype)
-    stored = columns.view.strides[-1] > x.itemsize
-    assert columns.planar == stored == planar
-    (box,) = columns.boxes
-    (gathered,) = columns.gather(box)
-    assert_array_equal(gathered[0], im2col(x, kernel_size, strides=strides))
-    assert gathered.flags.c_contiguous != planar
-    given = spied(monkeypatch, _products, "blank", lambda *arguments: arguments[-1])
-    y, cache = conv.forward(x, np.ones((*kernel_size, channels, 99)), strides=strides)
-    conv.backward(y, cache)
-    assert given == [planar]
-
-
-@pytest.mark.parametrize(
-    ("rate", "width", "planar"),
-    [(1, 12, True), (1, 11, False), (2, 3, True), (2, 2, False)],  # 4 taps of 3 channels
-)
-def test_but_not_if_a_row_of_pixels_is_shorter_than_one_of_taps(rate, width, planar):
-    geometry = Geometry.of((2, width + 3 * rate), (2, 4), 1, "valid", (1, rate))
-    x = integers(rng, (99, *geometry.input_size, 3))
-    columns = _products._Columns(x, geometry, 1, 99, 10**6, x.dtype)
-    assert columns.planar == (columns.view.strides[-1] > x.itemsize) == planar
-
-
-@pytest.mark.parametrize(
-    ("output_size", "channels", "filters", "way"),  # of each group
-    [
-        ((16, 32), 4, 8, "by row"),
-        ((16, 32), 4, 7, "by channel"),  # what is added would lie in short runs
-        ((16, 32), 9, 7, "windows"),
-        ((128, 8), 8, 3, "by channel"),
-        ((128, 7), 8, 3, "windows"),  # a group's channels are more than a row of pixels
-    ],
-)
-def test_groups_of_few_channels_are_gathered_channel_by_channel(
-    output_size, channels, filters, way
-):
-    x, geometry = images_for(output_size, 2, 3 * channels, (3, 3), (1, 1))
-    columns = _products._Columns(x, geometry, 3, 3 * filters, 10**6, x.dtype)
-    assert (columns.halo > 0, columns.planar) == (way == "by row", way == "by channel")
-    kernel = integers(rng, (3, 3, channels, 3 * filters))
-    y, cache = conv.forward(x, kernel, groups=3)
-    gradients = conv.backward(y, cache)
-    for g in range(3):
-        inputs, outputs = (np.s_[..., g * n : (g + 1) * n] for n in (channels, filters))
-        y_alone, cache_alone = conv.forward(x[inputs], kernel[outputs])
-        alone = conv.backward(y_alone, cache_alone)
-        same_values(y[outputs], y_alone)
-        same_values(gradients.x[inputs], alone.x)
-        same_values(gradients.kernel[outputs], alone.kernel)
-
-
-@pytest.mark.parametrize(
-    ("rows", "wanted"),
-    [
-        (1, [0]),  # one block, one place
-        (3, [0, 1, 2]),
-        (6, [0, 1, 2, 3, 0, 1]),
-    ],
-)
-def test_blocks_are_gathered_in_several_places_in_turn(monkeypatch, rows, wanted):
-    places = []
-
-    class Workspace(_products._Workspace):
-        def columns(self, *arguments):
-            columns = super().columns(*arguments)
-            places.append(columns.ctypes.data)
-            return columns
-
-    monkeypatch.setattr(_products, "WORKSPACE", 240)  # 10 windows of 3 taps in float64
-    monkeypatch.setattr(_products, "TURNS", 4)
-    monkeypatch.setattr(_products, "_Workspace", Workspace)
-    x = integers(rng, (1, rows, 12, 1))
-    y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
-    assert_array_equal(y, x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:])
-    assert [places.index(place) for place in places] == wanted
-
-
-@pytest.mark.parametrize(
-    ("size", "count", "wanted"),
-    [(30, 1, 1), (30, 9, 4), (10, 9, 4), (10, 3, 3), (60, 9, 2), (61, 9, 1), (10**4, 9, 1)],
-)
-def test_there_are_as_many_places_as_blocks_turns_and_memory(monkeypatch, size, count, wanted):
-    monkeypatch.setattr(_products, "WORKSPACE", 240)
-    monkeypatch.setattr(_products, "TURNS", 4)
-    turns = _products._places(size, count, np.dtype(float))
-    places = [next(turns) for _ in range(2 * wanted)]
-    assert [place.shape for place in places] == [(size,)] * len(places)
-    assert len({place.ctypes.data for place in places[:wanted]}) == wanted
-    assert all(first is second for first, second in zip(places, places[wanted:], strict=False))
-
-
-@pytest.mark.parametrize(("filters", "size"), [(5, 1000), (10, 1920), (30, 3000)])
-def test_the_blocks_are_eight_times_the_kernel_within_1_to_3_workspaces(monkeypatch, filters, size):
-    monkeypatch.setattr(_products, "WORKSPACE", 1000)
-    most = spied(monkeypatch, _products, "blocks", lambda *arguments: arguments[-1])
-    y, cache = conv.forward(line(1, 2, 3, 4), np.ones((3, 1, filters)))
-    conv.backward(y, cache)
-    transposed.backward(*transposed.forward(y, np.ones((3, 1, filters))))
-    width = 3 * 8  # bytes of a window
-    # y, the kernel's gradient, the image's; of the transposed convolution y and both gradients
-    assert most == [size // width] * 5
 
 
 # ---- adjoint

@@ -15,16 +15,13 @@ from helpers import (
     result_type,
     same_values,
     says,
-    spied,
     untouched,
     variants,
 )
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from convinsights import _passes, conv, depthwise
-from convinsights._geometry import Geometry
+from convinsights import _channelwise, conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -202,146 +199,6 @@ def under(tap, size, strides, rates):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "channels", "wanted"),
-    [
-        (np.float64, 15, [7, 9, 7]),
-        (np.float64, 16, [7, 9]),
-        (np.float32, 31, [7, 9, 7]),
-        (np.float32, 32, [7, 9]),
-    ],
-)
-def test_neighbouring_pixels_are_taken_as_one_but_of_many_channels_in_the_kernel_gradient(
-    monkeypatch, dtype, channels, wanted
-):
-    taken = spied(monkeypatch, depthwise, "_widened", lambda result, *_: result[0])
-    x, kernel = (integers(rng, size).astype(dtype) for size in ((1, 9, channels), (3, channels, 1)))
-    y, cache = depthwise.forward(x, kernel)
-    gradients = depthwise.backward(y, cache)
-    assert taken == wanted  # y has 7 pixels, dx has 9, and the kernel's gradient sums over 7
-    wanted_kernel = np.stack([(x[:, u : u + 7] * y).sum(axis=(0, 1)) for u in range(3)])
-    assert_array_equal(gradients.kernel[..., 0], wanted_kernel)
-
-
-@pytest.mark.parametrize(
-    ("length", "channels", "wanted"),
-    [(12, 1, 12), (2048, 1, 1024), (1026, 1, 513), (1031, 1, 1), (6, 300, 3), (4, 1025, 1)],
-)
-def test_neighbours_are_shown_as_one_with_many_channels(length, channels, wanted):
-    x = integers(rng, (2, length, 3, channels))
-    view = x.swapaxes(1, 2)  # (2, 3, length, channels): the neighbours are a row apart
-    t, views = depthwise._widened(2, view, view)
-    assert (t, len(views)) == (1, 2)
-    x = integers(rng, (2, 3, length, channels))
-    t, (first, second) = depthwise._widened(2, x, x[:, :2])
-    assert t == wanted
-    assert_array_equal(first, x.reshape(2, 3, length // t, t * channels))
-    assert_array_equal(second, x.reshape(2, 3, length // t, t * channels)[:, :2])
-    assert np.shares_memory(first, x)
-
-
-@pytest.mark.parametrize("cut", [np.s_[..., ::-1], np.s_[:, :, ::-1], np.s_[..., ::2]])
-def test_neighbours_that_do_not_lie_side_by_side_stay_apart(cut):
-    x = integers(rng, (2, 3, 4, 6))
-    t, views = depthwise._widened(2, x[cut], x[cut])
-    assert t == 1
-    assert_array_equal(views[0], x[cut])
-    assert depthwise._widened(2, np.ones(x[cut].shape), x[cut])[0] == 1
-
-
-@pytest.mark.parametrize(
-    ("length", "kernel_size", "strides", "scattered"),
-    [
-        ((12,), (9,), 1, False),  # 12 pixels for 4 windows
-        ((12,), (10,), 1, True),
-        ((12,), (9,), 3, False),
-        ((6, 6), (6, 6), 1, True),
-        ((9, 4), (4, 2), (1, 2), False),
-        ((9, 4), (4, 4), 1, True),
-    ],
-)
-@pytest.mark.parametrize("multiplier", [1, 2])
-def test_windows_that_are_few_beside_the_pixels_are_scattered(
-    monkeypatch, length, kernel_size, strides, scattered, multiplier
-):
-    taken = spied(monkeypatch, depthwise, "_scattered", lambda *_: True)
-    x, kernel = integers(rng, (2, *length, 3)), integers(rng, (*kernel_size, 3, multiplier))
-    y, cache = depthwise.forward(x, kernel, strides=strides)
-    dx = depthwise.backward(y, cache).x
-    assert taken == [True] * scattered
-    monkeypatch.setattr(depthwise, "SPREAD", np.inf if scattered else 0)
-    same_values(depthwise.backward(y, cache).x, dx)
-
-
-def spans(x, kernel_size, multiplier, **options):
-    """How many windows along each axis the boxes of an image have."""
-    geometry = Geometry.of(x.shape[1:-1], kernel_size, **{**STEPS, **options})
-    shape = len(x), *geometry.output_size
-    patches = depthwise._patches(x, geometry, multiplier, np.dtype(float))
-    return [
-        tuple(len(range(n)[where]) for n, where in zip(shape, box, strict=True))
-        for box, _ in patches
-    ]
-
-
-STEPS = {"strides": 1, "padding": "same", "dilation_rate": 1}
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"), [(480, [10, 10]), (479, [7, 7, 6]), (48, [1] * 20), (1, [1] * 20)]
-)
-def test_a_box_has_as_many_pixels_as_fit(monkeypatch, size, wanted):
-    monkeypatch.setattr(depthwise, "BLOCK", size)
-    x = np.empty((1, 20, 3))
-    assert spans(x, (1,), 2) == [(1, n) for n in wanted]  # 48 bytes a pixel, shown twice
-
-
-def test_a_box_spans_as_much_of_the_image_whatever_the_strides(monkeypatch):
-    monkeypatch.setattr(depthwise, "BLOCK", 8 * 6 * 10)
-    x = np.empty((1, 4, 10, 6))
-    assert spans(x, (1, 1), 1) == [(1, 1, 10)] * 4
-    assert spans(x, (1, 1), 1, strides=2) == [(1, 1, 2), (1, 1, 2), (1, 1, 1)] * 2
-    assert spans(x, (1, 1), 1, strides=(1, 5)) == [(1, 1, 2)] * 4
-
-
-@pytest.mark.parametrize(
-    ("kernel_size", "strides", "rate", "rows"),
-    [
-        ((1, 3), 1, 3, [1] * 12),
-        ((2, 3), 1, 1, [2] * 6),
-        ((3, 3), 1, 1, [4] * 3),
-        ((2, 3), 1, 2, [4] * 3),
-        ((4, 1), 1, 1, [6] * 2),
-        ((4, 1), 2, 1, [2] * 3),
-        ((4, 1), 1, 3, [12]),
-        ((5, 1), 1, 1, [6, 6]),  # 8 would fit: cut evenly
-    ],
-)
-def test_a_box_may_be_twice_as_high_as_its_halo(monkeypatch, kernel_size, strides, rate, rows):
-    monkeypatch.setattr(depthwise, "BLOCK", 8 * 3 * 10)  # a row
-    x = np.empty((1, 12, 10, 3))
-    options = {"strides": (strides, 1), "dilation_rate": rate}
-    assert spans(x, kernel_size, 1, **options) == [(1, n, 10) for n in rows]
-
-
-def test_the_kernel_gradient_is_summed_in_small_boxes_of_the_padded_ones(monkeypatch):
-    monkeypatch.setattr(_passes, "BLOCK", 10 * 48)  # 10 pixels of 6 channels
-    cut = spied(monkeypatch, _passes, "blocks", lambda _, *arguments: arguments)
-    x, kernel = integers(rng, (1, 20, 3)), integers(rng, (3, 3, 2))
-    y, cache = depthwise.forward(x, kernel, padding="same")
-    depthwise.backward(y, cache)
-    all_at_once = (1, 20), depthwise.BLOCK // 48
-    assert cut == [all_at_once, all_at_once, all_at_once, ((1, 20), 10)]  # y, dx, dkernel
-
-
-@pytest.mark.parametrize("multiplier", [1, 2, 4, 5, 12])
-def test_the_gradients_of_a_channels_appearances_add_up(multiplier):
-    each = integers(rng, (2, 3, 4, multiplier)).astype(float)
-    out = np.full((2, 3, 4), np.nan)
-    depthwise._sum_appearances(each, out=out)
-    assert_array_equal(out, each.sum(axis=-1))
-
-
-@pytest.mark.parametrize(
     ("x_shape", "kernel_shape", "strides", "rates"),
     [
         ((40, 20, 30, 2), (3, 2, 2, 2), (1, 1), (1, 2)),  # several images to a block
@@ -352,7 +209,7 @@ def test_the_gradients_of_a_channels_appearances_add_up(multiplier):
     ],
 )
 def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape, strides, rates):
-    monkeypatch.setattr(depthwise, "BLOCK", 2**18)
+    monkeypatch.setattr(_channelwise, "BLOCK", 2**18)
     *taps_size, channels, multiplier = kernel_shape
     x, kernel = integers(rng, x_shape), integers(rng, kernel_shape)
     bias = integers(rng, channels * multiplier)
@@ -370,18 +227,6 @@ def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape
     wanted = dx, dkernel, dy.reshape(-1, len(bias)).sum(axis=0)
     for actual, array in zip(depthwise.backward(dy, cache), wanted, strict=True):
         same_values(actual, array)
-
-
-@given(depthwise_cases(), st.sampled_from([1, 50, 200, 800]))
-def test_the_size_of_a_block_changes_nothing(case, size):
-    y, _, gradients = both_ways(case)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depthwise, "BLOCK", size)
-        patch.setattr(_passes, "BLOCK", size)
-        again, _, same_gradients = both_ways(case)
-    same_values(again, y)
-    for actual, expected in zip(same_gradients, gradients, strict=True):
-        assert actual is expected is None or same_values(actual, expected)
 
 
 # ---- adjoint

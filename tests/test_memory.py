@@ -59,11 +59,9 @@ def test_global_pooling_takes_two_copies_of_the_image_and_32_mib(layer):
     assert peak - gradients.x.nbytes <= 2 * x.nbytes + 32 * MIB
 
 
-@pytest.mark.parametrize("multiplier", [1, 2])
-def test_depthwise_convolution_takes_a_few_blocks(multiplier):
+def test_depthwise_convolution_takes_a_few_blocks():
     x, kernel = (
-        rng.standard_normal(size, np.float32)
-        for size in ((4, 224, 224, 32), (5, 5, 32, multiplier))
+        rng.standard_normal(size, np.float32) for size in ((4, 224, 224, 32), (5, 5, 32, 1))
     )
     (y, cache), peak, _ = traced(depthwise.forward, x, kernel, padding="same")
     assert peak - y.nbytes < 12 * MIB

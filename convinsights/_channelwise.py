@@ -1,0 +1,174 @@
+"""One kernel for every channel: sums over the pixels of a window alone.
+
+With strides of 1, every tap reads the same distance from its window: u rows and v pixels on. So
+neighbouring windows need not be gathered, nor told apart from their channels: they are one long run
+of numbers, and what a tap reads is the same run, further on. Where the rows are short, several are
+one run: windows that wrap from one row into the next are computed along, and dropped.
+
+A convolution with strides is a sum of such, one for each phase of the strides: the pixels and taps
+whose places leave the same remainder.
+
+Here kernels are (*kernel_size, C), one for each channel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convinsights._arguments import Array, DType
+from convinsights._geometry import Geometry
+from convinsights._passes import Box, blocks
+from convinsights.im2col import blank, crop, pad, windows
+
+__all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
+
+# Bytes of an image gone through at a time, so that no padded copy of it is made.
+BLOCK = 2**22
+
+# Numbers of a run that einsum goes through at once, and those that starting one costs. With 1024,
+# gradients of kernels take 1.7 times as long.
+RUN, START = 4096, 60
+
+# Bytes of a kernel repeated for the pixels of a run: more would leave the cache.
+REPEATED = 2**20
+
+
+def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
+    """Write y[n, i, j, c] = sum over u, v of x[n, i s + u d, j s + v d, c] kernel[u, v, c]."""
+    for index, (pixels, taps, part) in enumerate(geometry.taken_apart()):
+        for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
+            sums = runs.correlate(kernel[taps])
+            if index:
+                y[box] += sums
+            else:
+                y[box] = sums
+
+
+def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> None:
+    """Add the gradient to dx: every pixel collects from the windows that read it.
+
+    With strides of 1 it is a convolution of dy with the flipped kernel, else one for each phase.
+    """
+    for phase in geometry.phases():
+        flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
+        target = dx[(slice(None), *phase.pixels)]
+        for box, runs in _runs(dy, phase.geometry, kernel.dtype):
+            target[box] += runs.correlate(flipped)
+
+
+def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Array:
+    """Return the kernel's gradient: what `correlate` weighs, summed with the weights dy."""
+    dkernel = np.zeros((*geometry.kernel_size, dy.shape[-1]), dtype)
+    for pixels, taps, part in geometry.taken_apart():
+        for box, runs in _runs(x[(slice(None), *pixels)], part, dtype):
+            dkernel[taps] += runs.kernel_gradient(dy[box])
+    return dkernel
+
+
+def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Return the image gradient in the plain way: every window adds to its pixels."""
+    padded = blank(dy.shape[:1], geometry, dy.shape[-1], kernel.dtype)
+    view, pixels = windows(padded, geometry), (slice(None),) * (dy.ndim - 1)
+    for tap in np.ndindex(*geometry.kernel_size):
+        view[(*pixels, *tap)] += dy * kernel[tap]
+    return crop(padded, geometry)
+
+
+def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
+    # Box by box of the windows, the pixels under them. Neighbouring boxes share the halo of their
+    # windows, so they may be up to twice as high as that, beyond BLOCK.
+    halo = geometry.halo * math.prod(geometry.output_size[1:])
+    most = max(1, BLOCK // (x.shape[-1] * dtype.itemsize), 2 * halo)
+    for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
+        pixels, part = geometry.part(box[1:])
+        yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
+
+
+class Runs(NamedTuple):
+    """Windows with strides of 1 over padded images, and how many axes are one run."""
+
+    padded: Array
+    geometry: Geometry
+    axes: int
+
+    @classmethod
+    def of(cls, padded: Array, geometry: Geometry) -> Runs:
+        """Choose the axes of a run: the fewest wasted windows and started runs."""
+        channels, output, costs = padded.shape[-1], geometry.output_size, []
+        for axes in range(1, len(output) + 1):
+            run = math.prod(output[-axes:])
+            computed = math.prod(padded.shape[-axes - 1 : -1]) if axes > 1 else run
+            costs.append((computed / max(1, run) * (1 + START / min(RUN, channels * run)), axes))
+        return cls(padded, geometry, min(costs)[1])
+
+    def correlate(self, kernel: Array) -> Array:
+        """Return the sums over the windows, weighted."""
+        outer, inner, row = self._shapes()
+        sums = np.empty((*outer, row, kernel.shape[-1]), kernel.dtype)
+        for shown, part in self._pieces(sums, kernel.nbytes):
+            repeated = np.tile(kernel, shown.shape[-1] // kernel.shape[-1])
+            i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(self.geometry.kernel_size)]
+            np.einsum(f"{i}{u}z,{u}z->{i}z", shown, repeated, out=part)
+        return self._dropped(sums.reshape(*outer, *inner, kernel.shape[-1]))
+
+    def kernel_gradient(self, dy: Array) -> Array:
+        """Return the sums of the windows, weighted by dy."""
+        outer, inner, row = self._shapes()
+        channels, size = dy.shape[-1], self.geometry.kernel_size
+        slopes = np.zeros((*outer, *inner, channels), self.padded.dtype)
+        self._dropped(slopes)[...] = dy
+        total = np.zeros((*size, channels), self.padded.dtype)
+        slopes = slopes.reshape(*outer, row, channels)
+        for shown, part in self._pieces(slopes, total.nbytes):
+            i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(size)]
+            sums = np.einsum(f"{i}{u}z,{i}z->{u}z", shown, part)
+            total += sums.reshape(*size, -1, channels).sum(axis=-2)
+        if self.axes > 1 and not np.isfinite(total).all():
+            return self._replace(axes=1).kernel_gradient(dy)  # 0 · inf where a window wraps
+        return total
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        # Of the outer axes, of those of a run, with the windows that wrap, and its length
+        output, axes = self.geometry.output_size, self.axes
+        outer = len(self.padded), *output[: len(output) - axes]
+        inner = self.padded.shape[-axes - 1 : -1] if axes > 1 else output[-1:]
+        return outer, inner, math.prod(inner)
+
+    def _dropped(self, sums: Array) -> Array:
+        # Without the windows that wrap
+        inside: tuple[Any, ...] = tuple(slice(n) for n in self.geometry.output_size[-self.axes :])
+        return sums[(..., *inside, slice(None))]
+
+    def _pieces(self, pixels: Array, kernel: int) -> Iterator[tuple[Array, Array]]:
+        # Piece by piece of the runs, (*outer, pieces, *kernel_size, t C) what they read, and
+        # (*outer, pieces, t C) the part of `pixels`, (*outer, run, C), that is theirs.
+        geometry, channels = self.geometry, pixels.shape[-1]
+        pixel = channels * self.padded.itemsize
+        sizes = self.padded.shape[:-1]
+        steps = [math.prod(sizes[axis + 1 :]) * pixel for axis in range(len(sizes))]
+        flat = geometry.output_size[-self.axes :]
+        run = 1 + sum(
+            (n - 1) * (step // pixel)
+            for n, step in zip(flat, steps[len(steps) - self.axes :], strict=True)
+        )
+        t = max(1, min(run, RUN // channels, REPEATED // max(1, kernel)))
+        taps = [
+            step * rate if k > 1 else 0
+            for step, rate, k in zip(
+                steps[1:], geometry.dilation_rate, geometry.kernel_size, strict=True
+            )
+        ]
+        whole = run - run % t
+        for start, stop, length in ((0, whole, t), (whole, run, run - whole)):
+            if start == stop:
+                continue
+            part = pixels[..., start:stop, :]
+            count = (stop - start) // length
+            part = part.reshape(*part.shape[:-2], count, length * channels)
+            shape = *part.shape[:-1], *geometry.kernel_size, length * channels
+            strides = *steps[: part.ndim - 2], length * pixel, *taps, self.padded.itemsize
+            yield np.ndarray(shape, self.padded.dtype, self.padded, start * pixel, strides), part

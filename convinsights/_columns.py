@@ -1,0 +1,237 @@
+"""The columns of images, block by block, and their products.
+
+The columns would take prod(kernel_size) times the memory of the images. So they are not all there:
+windows are gathered block by block into a workspace, where the product reads them out of the cache.
+Groups come first: what a group's images hold lies together, as do its columns (groups, windows, K).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import cycle
+
+import numpy as np
+
+from convinsights import _costs
+from convinsights._arguments import Array, DType
+from convinsights._geometry import Geometry
+from convinsights._passes import Box, add_bias, blocks
+from convinsights._pieces import add_product, product
+from convinsights.im2col import blank, crop, pad, scatter, windows
+
+__all__ = ["gather_accumulate", "gather_both", "gather_multiply", "multiply_scatter"]
+
+# Blocks that two cores multiply are gathered into so many places in turn, as many of them as fit
+# into TURNS * WORKSPACE bytes. What another core has just read is slow to write to again where the
+# cores share no cache: in one place, training steps of wide 3×3 layers take 1.2 times as long.
+TURNS = 5
+
+# The C library of Linux takes every large array from new pages, and filling those costs as much as
+# the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
+# to use again, of all freed memory twice as much. This one is freed at once and never written to.
+# Without it, training steps of 5 to 50 ms take 1.0 to 1.3 times as long.
+np.empty(31 * 2**20, np.uint8)
+
+
+def gather_multiply(
+    x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> Array:
+    """Return y = columns kernel + bias."""
+    y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
+    columns = Columns(x, geometry, groups, y.shape[-1], dtype)
+    matrix = columns.split(_by_group(kernel, groups))
+    for box in columns.boxes:
+        _multiply(columns.gather(box), matrix, out=_rows(y[box], groups))
+        if bias is not None:
+            add_bias(y[box], bias)
+    return y
+
+
+def multiply_scatter(
+    dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType
+) -> Array:
+    """Return dx = col2im(dy kernelᵀ)."""
+    dy, channels = np.ascontiguousarray(dy, dtype), kernel.shape[-2]
+    matrix = _by_group(kernel, groups).swapaxes(1, 2)
+    way = _costs.way_to_scatter(geometry, channels)
+    padded = blank((groups, len(dy)), geometry, channels, dtype, way.planar)
+    view = windows(padded, geometry)
+    if view.flags.c_contiguous:
+        # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up, and 0.7 to
+        # 0.9 of the time.
+        product(_rows(dy, groups), matrix, _as_matrix(view))
+    else:
+        size = _block_size(kernel.nbytes) // (matrix.shape[-1] * groups * dtype.itemsize)
+        boxes = list(blocks(dy.shape[:-1], max(1, size)))
+        room = matrix.shape[-1] * groups * min(max(1, size), dy.size // dy.shape[-1])
+        workspace = Workspace(room, len(boxes), matrix.shape[1], dtype)
+        for box in boxes:
+            target = view[(slice(None), *box)]
+            columns = workspace.columns(target.shape, way.planar)
+            product(_rows(dy[box], groups), matrix, _as_matrix(columns))
+            scatter(columns, target, geometry, way)
+    return _ungrouped(crop(padded, geometry))
+
+
+def gather_accumulate(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
+    """Return dkernel = columnsᵀ dy."""
+    dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
+    columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
+    dmatrix = columns.split(_by_group(dkernel, groups))
+    for index, box in enumerate(columns.boxes):
+        _accumulate(columns.gather(box), _rows(dy[box], groups), dmatrix, first=index == 0)
+    return dkernel
+
+
+def gather_both(
+    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
+) -> tuple[Array, Array]:
+    """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
+    y, dkernel = np.empty(dy.shape, dtype), np.empty(kernel.shape, dtype)
+    columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
+    matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
+    dmatrix = columns.split(_by_group(dkernel, groups))
+    for index, box in enumerate(columns.boxes):
+        parts = columns.gather(box)
+        _multiply(parts, matrix, out=_rows(y[box], groups))
+        _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
+    return y, dkernel
+
+
+class Columns:
+    """The columns of images, gathered block by block in the cheapest way (see `_costs`).
+
+    They come in parts: one, or one for each row of taps. The products of the parts with the parts
+    of the kernel add up.
+    """
+
+    def __init__(
+        self, x: Array, geometry: Geometry, groups: int, filters: int, dtype: DType
+    ) -> None:
+        images, pixels = _grouped(x, groups), (len(x), *geometry.output_size)
+        inputs, outputs = images.shape[-1], filters // groups
+        size = _block_size(math.prod(geometry.kernel_size) * inputs * filters * dtype.itemsize)
+        numbers = size // (groups * dtype.itemsize)
+        way = _costs.way_to_gather(geometry, inputs, outputs, numbers)
+        shown, line, self.halo, rate = geometry, math.prod(pixels[2:]), 0, geometry.dilation_rate[0]
+        width = math.prod(geometry.kernel_size) * inputs
+        most = max(1, numbers // width)
+        if way.high:
+            shown, self.halo, most = geometry.by_row(), geometry.halo, way.high * line
+            width //= geometry.kernel_size[0]
+        self.side_by_side = geometry.is_identity and x.dtype == dtype  # the windows are the pixels
+        if self.side_by_side:
+            self.view = images.reshape(*images.shape[:-1], *geometry.kernel_size, inputs)
+        else:
+            self.view = windows(pad(images, geometry, dtype, way.planar), shown)
+        self.planar, self.boxes = way.planar, list(blocks(pixels, most))
+        self.starts = range(0, self.halo * line + 1, rate * line)
+        count = min(most, math.prod(pixels)) + self.halo * line
+        self.workspace = Workspace(groups * width * count, len(self.boxes), outputs, dtype)
+
+    def split(self, matrix: Array) -> Array:
+        """Show a matrix (groups, K, columns) as the parts (groups, parts, K / parts, columns)."""
+        return matrix.reshape(len(matrix), len(self.starts), -1, matrix.shape[-1])
+
+    def gather(self, box: Box) -> list[Array]:
+        """Return the columns of the windows in this box, one for each part of the matrix."""
+        images, first, *others = box
+        if first.stop is not None:
+            first = slice(first.start, first.stop + self.halo)
+        view = self.view[(slice(None), images, first, *others)]
+        if not (self.side_by_side or view.flags.c_contiguous):
+            columns = self.workspace.columns(view.shape, self.planar)
+            np.copyto(columns, view)
+            view = columns
+        matrix = _as_matrix(view)
+        count = matrix.shape[1] - self.starts[-1]
+        return [matrix[:, start : start + count] for start in self.starts]
+
+
+class Workspace:
+    """Room for the columns of a few blocks of so many numbers, used in turn."""
+
+    def __init__(self, size: int, count: int, outputs: int, dtype: DType) -> None:
+        turns = 1 if outputs <= _costs.NARROW else TURNS
+        fitting = turns * _costs.WORKSPACE // max(1, size * dtype.itemsize)
+        self.places = self._places(size, max(1, min(count, turns, fitting)), dtype)
+
+    @staticmethod
+    def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
+        # Made when first used
+        yield from cycle([np.empty(size, dtype) for _ in range(count)])
+
+    def columns(self, shape: tuple[int, ...], across: bool) -> Array:
+        """Return room for windows (groups, *windows, *entries); across: stored entry by entry."""
+        room = next(self.places)[: math.prod(shape)]
+        if not across:
+            return room.reshape(shape)
+        axes = len(shape) // 2
+        turned = room.reshape(shape[0], *shape[axes + 1 :], *shape[1 : axes + 1])
+        return turned.transpose(0, *range(axes + 1, len(shape)), *range(1, axes + 1))
+
+
+def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
+    """Write out = columns matrix, part by part."""
+    first, *others = parts
+    product(first, matrix[:, 0], out)
+    for u, part in enumerate(others, 1):
+        # The product lies in memory as out does: with groups of 16 channels 0.9 of the time.
+        out += product(part, matrix[:, u], np.empty_like(out))
+
+
+def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> None:
+    """Add columnsᵀ dy to dmatrix, part by part; the first block writes it.
+
+    Zeros, if it has no windows.
+    """
+    for u, part in enumerate(parts):
+        turned, target = part.swapaxes(1, 2), dmatrix[:, u]
+        if first and not _costs.piece(*target.shape[1:]):
+            np.matmul(turned, dy, out=target)
+            continue
+        if first:
+            target[...] = 0
+        add_product(turned, dy, target)
+
+
+def _grouped(pixels: Array, groups: int) -> Array:
+    """Show pixels (…, C) group by group: (groups, …, C // groups)."""
+    *outer, channels = pixels.shape
+    return np.moveaxis(pixels.reshape(*outer, groups, channels // groups), -2, 0)
+
+
+def _rows(pixels: Array, groups: int) -> Array:
+    """Show contiguous pixels (…, C) as the rows of a matrix: (groups, pixels, C // groups)."""
+    return pixels.reshape(-1, groups, pixels.shape[-1] // groups).swapaxes(0, 1)
+
+
+def _as_matrix(columns: Array) -> Array:
+    """Show columns (groups, *windows, *entries) as (groups, windows, K)."""
+    axes = columns.ndim // 2
+    count = math.prod(columns.shape[1 : axes + 1])
+    return columns.reshape(len(columns), count, math.prod(columns.shape[axes + 1 :]))
+
+
+def _block_size(kernel: int) -> int:
+    """Return the bytes of a block of columns, given those of the kernel.
+
+    Every block reads the whole kernel, or adds to its whole gradient, so blocks are eight times as
+    large as the kernel, between 4 and 12 MiB. With blocks of twice its size, 3×3×256×256 takes 1.1
+    times as long; with 4 MiB, 3×3×512×512 takes 1.1 to 1.4 times.
+    """
+    return min(max(_costs.WORKSPACE, 8 * kernel), 3 * _costs.WORKSPACE)
+
+
+def _by_group(kernel: Array, groups: int) -> Array:
+    # (*kernel_size, C_in // groups, C_out) -> (groups, K, C_out // groups)
+    return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
+
+
+def _ungrouped(pixels: Array) -> Array:
+    # (groups, …, C // groups) -> (…, C), in C order
+    if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
+        return np.stack([plane for group in pixels for plane in np.moveaxis(group, -1, 0)], axis=-1)
+    together = np.ascontiguousarray(np.moveaxis(pixels, 0, -2))
+    return together.reshape(*together.shape[:-2], len(pixels) * pixels.shape[-1])

@@ -1,0 +1,212 @@
+"""What each way of computing a convolution costs, and so which one is taken.
+
+Every product can be had in several ways, which differ in how many numbers they copy, add and
+multiply. The counts follow from the geometry; the prices were measured once, in float32, with
+NumPy 2.4 on one core of an AMD EPYC (Zen 4). Only their ratios matter, and they need not be exact:
+where two ways cost about the same, either will do.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from convinsights._geometry import Geometry
+from convinsights._strips import strips
+
+__all__ = [
+    "NARROW",
+    "WORKSPACE",
+    "Scatter",
+    "Way",
+    "by_channel",
+    "collects",
+    "collects_by_channel",
+    "neighbours",
+    "piece",
+    "way_to_gather",
+    "way_to_scatter",
+]
+
+# Nanoseconds to copy a number, and to begin with the next run of numbers that lie side by side.
+COPY, COPY_RUN = 0.07, 4.4
+
+# Nanoseconds to add a number to another, and to begin with the next run of them.
+ADD, ADD_RUN = 0.3, 13.0
+
+# Nanoseconds to multiply and add in a product, and what one of n columns takes more: this by n.
+MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
+
+# Nanoseconds to store a number of an image channel by channel.
+STORE = 0.7
+
+# Nanoseconds to multiply and add by channel, without a matrix product, and to pass a number in and
+# out of it. It takes twice as long; but so do products of a single channel, priced as above.
+CHANNEL, PASS = 0.1, 1.0
+
+# Strips are taken where they are expected to gain so much: else their own copies eat it up.
+STRIP = 1.15
+
+# Bytes of columns gathered at a time. With 1 MiB small images take 1.1 times as long, with all
+# columns at once up to 2 times (they leave the cache).
+WORKSPACE = 4 * 2**20
+
+# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are.
+PIECE = 990_000
+
+# Fewest rows of a piece: with fewer the other factor is read too often.
+PIECE_ROWS = 64
+
+# Columns up to which a product is cut into such pieces. Two cores have to wait for each other and
+# to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as long, and up
+# to 50 times beside another process; with 32, quietly, 0.75.
+NARROW = 16
+
+# Fewest windows in a block for which gathering by rows pays: the products stay large.
+PIXELS = 512
+
+
+class Way(NamedTuple):
+    """How windows are gathered: plainly, planar, or by rows, `high` of them at a time."""
+
+    cost: float  # nanoseconds for each window of a group
+    planar: bool = False
+    high: int = 0
+
+
+def piece(inner: int, columns: int) -> int:
+    """Return how many rows of a product are multiplied at a time, or 0 for all."""
+    count = PIECE // (inner * columns)
+    return count if min(inner, columns) <= NARROW and count >= PIECE_ROWS else 0
+
+
+@lru_cache(1024)
+def way_to_gather(geometry: Geometry, inputs: int, outputs: int, numbers: int) -> Way:
+    """Choose how the windows of images are gathered: `numbers` of them at a time, for each group.
+
+    plainly: along what lies together in a window, a row of taps with all channels (inputs).
+
+    planar: the image is stored channel by channel first. Copying then runs along the pixels.
+
+    by rows: windows that lie one below the other read mostly the same rows of pixels. So only the
+    windows of one row of taps are gathered, over every row of pixels. Row u of the kernel is
+    multiplied by those from row u d on, and the products (outputs) are added up: about
+    1 / kernel_size[0] of the copying, for some more adding.
+    """
+    taps, width, halo = geometry.kernel_size[0], geometry.kernel_size[-1], geometry.halo
+    entries = math.prod(geometry.kernel_size) * inputs
+    run = inputs if geometry.dilation_rate[-1] > 1 else inputs * width
+    ways = [Way(entries * _copying(run))]
+    if geometry.strides[-1] == 1 and entries > inputs:
+        stored = STORE * inputs * geometry.spread
+        ways.append(Way(entries * _copying(geometry.output_size[-1]) + stored, planar=True))
+    line = math.prod(geometry.output_size[1:])
+    high = min(geometry.output_size[0], numbers * taps // (line * entries) - halo)
+    if geometry.strides[0] == 1 and taps > 1 and high * line >= PIXELS:
+        copies = entries / taps * (1 + halo / high) * _copying(run)
+        ways.append(Way(copies + (taps - 1) * outputs * 2 * COPY, high=high))  # in long runs
+    return min(ways)
+
+
+@lru_cache(1024)
+def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> int:
+    """Choose how many windows to take as one strip (see `_strips`), 1 for none."""
+    width = geometry.output_size[-1]
+    best = _price(geometry, inputs, outputs, scatter), 1
+    count = 2
+    while math.prod(geometry.kernel_size) > 1 and count <= width:
+        strip = strips(geometry, count)
+        entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
+        if groups * entries * columns * 4 > WORKSPACE:
+            break
+        price = _price(strip, inputs, columns, scatter) * strip.output_size[-1] / width
+        if groups > 1 or width % count:  # outputs are put in order
+            price += 2 * outputs * _copying(outputs)
+        best = min(best, (price * STRIP, count))
+        count *= 2
+    return best[1]
+
+
+@lru_cache(1024)
+def by_channel(geometry: Geometry, groups: int, outputs: int) -> bool:
+    """Tell whether to go without matrix products where every group is one channel."""
+    taps = math.prod(geometry.kernel_size)
+    windows = max(1, math.prod(geometry.output_size))
+    products = _total(geometry, groups, 1, outputs, False) / windows + 2 * PASS
+    return outputs * (taps * CHANNEL + PASS) < products
+
+
+def collects_by_channel(geometry: Geometry) -> bool:
+    """Tell whether pixels collect their gradients channel by channel, or windows scatter them."""
+    return CHANNEL * geometry.spread < 2 * ADD
+
+
+@lru_cache(1024)
+def collects(geometry: Geometry, groups: int, inputs: int, outputs: int) -> bool:
+    """Tell whether pixels collect their gradients from windows of dy, or windows scatter them.
+
+    Both multiply and then copy or add; a pixel collects `outputs` numbers of a group from each tap,
+    a window adds `inputs` of them to each. Collecting visits every pixel, scattering every window:
+    few, beside a large kernel.
+    """
+    if geometry.disjoint:
+        return False  # windows that lie apart are written, without adding
+    parts = [phase.geometry for phase in geometry.phases()]
+    collecting = sum(_total(part, groups, outputs, inputs, False) for part in parts)
+    return collecting < _total(geometry, groups, inputs, outputs, True)
+
+
+class Scatter(NamedTuple):
+    """How windows are scattered: tap by tap, one channel at a time (planar), or one by one."""
+
+    cost: float  # nanoseconds for each number
+    planar: bool = False
+    one_by_one: bool = False
+
+
+@lru_cache(1024)
+def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
+    """Choose how windows are added to their pixels.
+
+    Tap by tap: neighbouring windows overlap, but the pixels under one tap are distinct.
+
+    planar: one channel at a time too, in an image that is stored channel by channel. Adding then
+    runs along the pixels.
+
+    one by one: where windows are fewer than taps. Adding then runs along a row of taps.
+    """
+    ways = [Scatter(_adding(inputs)), Scatter(_adding(geometry.output_size[-1]), planar=True)]
+    if math.prod(geometry.output_size) < math.prod(geometry.kernel_size):
+        run = inputs * (1 if geometry.dilation_rate[-1] > 1 else geometry.kernel_size[-1])
+        ways.append(Scatter(_adding(run), one_by_one=True))
+    return min(ways) if not geometry.disjoint else Scatter(0)
+
+
+def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
+    # Nanoseconds for all windows of an image and a group
+    count = neighbours(geometry, groups, inputs, outputs, scatter)
+    strip = strips(geometry, count) if count > 1 else geometry
+    return math.prod(strip.output_size) * _price(strip, inputs, outputs * count, scatter)
+
+
+def _price(geometry: Geometry, inputs: int, outputs: int, scatter: bool) -> float:
+    # Nanoseconds for a window of a group to be gathered and multiplied, or multiplied and scattered
+    entries = math.prod(geometry.kernel_size) * inputs
+    if scatter:
+        added = way_to_scatter(geometry, inputs).cost + 2 * COPY
+        return entries * (outputs * _multiplying(entries) + added)
+    gathered = way_to_gather(geometry, inputs, outputs, WORKSPACE // 4).cost
+    return gathered + entries * outputs * _multiplying(outputs)
+
+
+def _adding(run: int) -> float:
+    return ADD + ADD_RUN / run
+
+
+def _copying(run: int) -> float:
+    return COPY + COPY_RUN / run
+
+
+def _multiplying(columns: int) -> float:
+    return MULTIPLY + MULTIPLY_COLUMN / columns

@@ -1,0 +1,48 @@
+"""Matrix products, groups first, cut so that a narrow one stays on one core.
+
+OpenBLAS multiplies up to a million numbers on one core, with the factors where they are. Products
+of few columns are cut into pieces of that size; all others are left to it whole.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convinsights import _costs
+from convinsights._arguments import Array
+
+__all__ = ["add_product", "product"]
+
+
+def product(a: Array, b: Array, out: Array) -> Array:
+    """Write out = a b, groups first, a piece of the rows at a time where that pays."""
+    (groups, count, inner), columns = a.shape, b.shape[-1]
+    piece = _costs.piece(inner, columns)
+    whole = count - count % piece if piece else 0
+    if whole:
+        pieces = groups, whole // piece, piece
+        of_a, of_out = (
+            a[:, :whole].reshape(*pieces, inner),
+            out[:, :whole].reshape(*pieces, columns),
+        )
+        np.matmul(of_a, b[:, np.newaxis], out=of_out)
+    if whole < count:
+        np.matmul(a[:, whole:], b, out=out[:, whole:])
+    return out
+
+
+def add_product(a: Array, b: Array, target: Array) -> None:
+    """Add a b to target, of which at most WORKSPACE bytes are there at a time."""
+    (groups, inner, count), columns = a.shape, b.shape[-1]
+    most = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))
+    piece = _costs.piece(inner, columns)
+    whole = count - count % piece if piece else 0
+    several = max(1, most // inner) * piece
+    for start in range(0, whole, several or 1):
+        some = slice(start, min(start + several, whole))
+        of_a = a[:, :, some].reshape(groups, inner, -1, piece).swapaxes(1, 2)
+        of_b = b[:, some].reshape(groups, -1, piece, columns)
+        target += (of_a @ of_b).sum(axis=1)
+    for start in range(0, inner if whole < count else 0, most):
+        some = slice(start, start + most)
+        target[:, some] += a[:, some, whole:] @ b[:, whole:]

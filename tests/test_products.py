@@ -1,0 +1,378 @@
+"""The core: every way makes the same of every convolution, and the cheaper one is taken."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from helpers import (
+    arrays_in,
+    conv_cases,
+    depthwise_cases,
+    dot,
+    integers,
+    same_values,
+    spied,
+    traced,
+    transposed_cases,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from convinsights import _channelwise, _columns, _costs, _products, conv, depthwise, transposed
+from convinsights._geometry import Geometry
+from convinsights._pieces import add_product, product
+from convinsights._strips import Strips
+from convinsights.im2col import im2col
+
+rng = np.random.default_rng(211)
+FLOAT = np.dtype(float)
+CHOICES = [f for f in vars(_costs).values() if hasattr(f, "cache_clear")]
+
+
+@contextmanager
+def prices(**changed):
+    """Other prices and sizes than those of `_costs`, or choices made by others, for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in changed.items():
+            patch.setattr(_costs, name, value)
+        for choice in CHOICES:
+            choice.cache_clear()
+        yield
+    for choice in CHOICES:
+        choice.cache_clear()
+
+
+def laid(output_size, kernel_size, strides=1, rate=1):
+    """The least image that holds so many windows, as a geometry."""
+    rank = len(kernel_size)
+    strides, rate = (v if isinstance(v, tuple) else (v,) * rank for v in (strides, rate))
+    axes = zip(output_size, strides, kernel_size, rate, strict=True)
+    spatial = tuple((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in axes)
+    return Geometry.of(spatial, kernel_size, strides, "valid", rate)
+
+
+# ---- every way makes the same
+
+factors = st.sampled_from([0.0, 0.1, 1.0, 10.0, 1000.0])
+drawn_prices = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(("COPY_RUN", "ADD", "ADD_RUN", "MULTIPLY_COLUMN", "STORE"), factors),
+        "CHANNEL": factors,
+        "STRIP": st.sampled_from([0.0, 1.0, 1.0]),
+        "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
+        "PIECE": st.sampled_from([1, 30, 10**6]),
+        "PIECE_ROWS": st.sampled_from([1, 64]),
+        "NARROW": st.sampled_from([1, 16]),
+        "PIXELS": st.sampled_from([1, 512]),
+    }
+)
+channelwise = st.fixed_dictionaries(
+    {name: st.sampled_from([1, 30, 4096]) for name in ("BLOCK", "RUN", "START", "REPEATED")}
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "cases"),
+    [(conv, conv_cases()), (transposed, transposed_cases()), (depthwise, depthwise_cases())],
+)
+@given(st.data(), drawn_prices, channelwise)
+def test_whatever_it_costs_the_results_are_the_same(module, cases, data, drawn, sizes):
+    case = data.draw(cases)
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    gradients = module.backward(dy, cache)
+    with prices(**drawn), pytest.MonkeyPatch.context() as patch:
+        for name, value in sizes.items():
+            patch.setattr(_channelwise, name, value)
+        again, cache = module.forward(*case.arrays, **case.hyperparameters)
+        same_gradients = module.backward(dy, cache)
+    same_values(again, y)
+    for actual, expected in zip(same_gradients, gradients, strict=True):
+        assert actual is expected is None or same_values(actual, expected)
+
+
+@given(conv_cases())
+def test_both_gradients_are_those_that_come_one_by_one(case):
+    y, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
+    dy = integers(np.random.default_rng(3), y.shape)
+    geometry, groups = cache.geometry, cache.groups
+    dx, dkernel = _products.both_gradients(case.x, dy, case.kernel, geometry, groups, FLOAT)
+    same_values(dx, _products.image_gradient(dy, case.kernel, geometry, groups, FLOAT))
+    same_values(dkernel, _products.kernel_gradient(case.x, dy, geometry, groups, FLOAT))
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("name", ["x", "kernel", "dy"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups):
+    """Their zeros, and the windows that wrap from row to row, meet pixels that are not theirs."""
+    given = {
+        "x": integers(rng, (2, 7, 9, 3)),
+        "kernel": integers(rng, (3, 3, 3 // groups, 3)),
+        "dy": integers(rng, (2, 7, 9, 3)),
+    }
+    given = {key: array.astype(float) for key, array in given.items()}
+    given[name].flat[len(given[name].ravel()) // 2] = value
+    options = {"padding": "same", "groups": groups}
+
+    def step():
+        with np.errstate(invalid="ignore"):
+            y, cache = conv.forward(given["x"], given["kernel"], **options)
+            return [y, *conv.backward(given["dy"], cache)[:2]]
+
+    with prices(STRIP=np.inf, by_channel=lambda *_: False):
+        plain = step()
+    for changed in (
+        {"STRIP": 0.0, "by_channel": lambda *_: False},
+        {"by_channel": lambda *_: True},
+        {"STRIP": 0.0, "by_channel": lambda *_: False, "collects": lambda *_: False},
+    ):
+        with prices(**changed), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_channelwise, "START", 10**6)
+            for actual, wanted in zip(step(), plain, strict=True):
+                assert_array_equal(actual, wanted)
+
+
+# ---- columns, block by block
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("rate", "strides"), [(1, 1), ((2, 1), (1, 1)), (1, (1, 2))])
+@pytest.mark.parametrize("way", [{}, {"planar": True}, {"high": 2}, {"high": 5}])
+def test_columns_are_those_of_im2col(way, groups, rate, strides):
+    geometry = laid((5, 7), (3, 2), strides, rate)
+    x = integers(rng, (3, *geometry.input_size, 4)).astype(float)
+    wanted = im2col(x, (3, 2), strides=strides, dilation_rate=rate).reshape(3, 5, 7, 6, groups, -1)
+    with prices(way_to_gather=lambda *_: _costs.Way(0.0, **way), WORKSPACE=8 * 200):
+        columns = _columns.Columns(x, geometry, groups, 4, FLOAT)
+        assert len(columns.boxes) > 1
+        for box in columns.boxes:
+            parts = columns.gather(box)
+            assert len(parts) == (3 if way.get("high") else 1)
+            for group in range(groups):
+                rows = np.concatenate([part[group] for part in parts], axis=1)
+                assert_array_equal(rows, wanted[box][..., group, :].reshape(rows.shape))
+
+
+@pytest.mark.parametrize(("filters", "places"), [(16, 1), (17, 4)])
+def test_blocks_for_two_cores_are_gathered_in_several_places_in_turn(monkeypatch, filters, places):
+    monkeypatch.setattr(_columns, "TURNS", 4)
+    x = integers(rng, (1, 6, 12, 1)).astype(float)
+    with prices(WORKSPACE=240):  # 10 windows of 3 taps in float64
+        geometry = Geometry.of((6, 12), (1, 3), 1, "valid", 1)
+        workspace = _columns.Workspace(30, 6, filters, FLOAT)
+        taken = [workspace.columns((1, 10, 3), False).ctypes.data for _ in range(6)]
+        small = _columns.Workspace(30, 2, 17, FLOAT)
+        large = _columns.Workspace(61, 6, 17, FLOAT)
+        assert len({small.columns((30,), False).ctypes.data for _ in range(6)}) == 2
+        assert len({large.columns((30,), False).ctypes.data for _ in range(6)}) == 1
+        y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
+    assert taken == (taken[:places] * 6)[:6]
+    assert len(set(taken)) == places
+    assert_array_equal(y, x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:])
+    assert geometry.output_size == (6, 10)
+
+
+def test_a_forward_takes_no_more_than_its_result_and_the_workspace():
+    x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
+    with prices(WORKSPACE=2**18):  # all columns would take 30 MB
+        (y, cache), peak, _ = traced(conv.forward, x, kernel)
+        assert peak < y.nbytes + 5 * 2**18 + 2**16
+        padded = 8 * 204**2 * 4
+        gradients, peak, _ = traced(conv.backward, y, cache)
+        assert peak < gradients.x.nbytes + padded + 5 * 2**18 + 2**16
+
+
+@pytest.mark.parametrize("name", ["kernel_gradient", "both_from_columns"])
+def test_what_is_added_to_a_kernel_gradient_is_never_all_there(name):
+    x, kernel, dy = np.ones((1, 407, 64)), np.ones((8, 64, 256)), np.ones((1, 400, 256))
+    geometry = conv.forward(x, kernel)[1].geometry
+    arrays = (x, dy) if name == "kernel_gradient" else (x, kernel, dy)
+    function = getattr(_products, name)
+    with prices(WORKSPACE=2**16):
+        result, peak, _ = traced(function, *arrays, geometry, 1, x.dtype)
+    beyond = peak - sum(array.nbytes for array in arrays_in(result))
+    assert beyond < 5 * 2**16 + 2**15 < kernel.nbytes
+
+
+@pytest.mark.parametrize("filters", [4, 16])
+def test_a_kernel_of_one_tap_takes_no_workspace(filters):
+    x, kernel = np.ones((1, 200, 200, 4)), np.ones((1, 1, 4, filters))
+    (y, cache), peak, _ = traced(conv.forward, x, kernel)
+    assert peak < y.nbytes + 2**16
+    gradients, peak, _ = traced(conv.backward, y, cache)
+    assert peak < gradients.x.nbytes + 2**16
+
+
+@pytest.mark.parametrize(
+    ("module", "strides", "taps", "padding", "wanted"),
+    [
+        (conv, 1, 3, "same", 1),  # windows of dy, for both
+        (conv, 2, 4, "valid", 3),  # of x, and of dy phase by phase
+        (conv, 1, 15, "valid", 1),  # of x; dx is scattered
+        (conv, 1, 3, 3, 2),  # some windows see no pixel
+        (transposed, 2, 3, "same", 1),  # of dy, for both
+    ],
+)
+def test_windows_are_gathered_once_for_both_gradients(
+    monkeypatch, module, strides, taps, padding, wanted
+):
+    x, kernel = integers(rng, (1, 20, 2)), integers(rng, (taps, 2, 2))
+    y, cache = module.forward(x, kernel, strides=strides, padding=padding)
+    gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
+    with prices(STRIP=np.inf):
+        module.backward(y, cache)
+    assert len(gathered) == wanted
+
+
+# ---- products in pieces
+
+
+@pytest.mark.parametrize("piece", [0, 1, 5, 12, 13])
+@pytest.mark.parametrize("workspace", [1, 50, 2**20])
+def test_a_product_in_pieces_is_the_product(piece, workspace):
+    a, b, c = (integers(rng, s).astype(float) for s in ((2, 12, 4), (2, 4, 3), (2, 12, 3)))
+    with prices(piece=lambda *_: piece, WORKSPACE=workspace):
+        out = np.full((2, 12, 6), np.nan)[..., ::2]
+        assert product(a, b, out) is out
+        assert_array_equal(out, a @ b)
+        total = np.ones((2, 4, 3))
+        add_product(a.swapaxes(1, 2), c, total)
+        assert_array_equal(total, 1 + a.swapaxes(1, 2) @ c)
+
+
+@pytest.mark.parametrize(
+    ("inner", "columns", "wanted"),
+    [(100, 16, 618), (100, 17, 0), (16, 100, 618), (966, 16, 64), (967, 16, 0), (1, 1, 990_000)],
+)
+def test_narrow_products_are_cut_into_pieces_for_one_core(inner, columns, wanted):
+    assert _costs.piece(inner, columns) == wanted
+
+
+# ---- strips
+
+
+@given(conv_cases(), st.integers(1, 6))
+def test_strips_are_another_convolution_of_the_same_pixels(case, count):
+    y, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
+    geometry, groups = cache.geometry, cache.groups
+    strips = Strips(geometry, count, groups)
+    kernel, dy = case.kernel.astype(float), integers(rng, y.shape).astype(float)
+    bias = np.arange(float(y.shape[-1]))
+    wide = strips.kernel(kernel)
+    shown = _columns.gather_multiply(
+        case.x, wide, strips.bias(bias), strips.geometry, groups, FLOAT
+    )
+    same_values(strips.outputs_back(shown), y + bias)
+    assert_array_equal(strips.outputs_back(strips.outputs(dy)), dy)
+    back = integers(rng, wide.shape).astype(float)
+    assert dot(wide, back) == dot(kernel, strips.kernel_back(back))
+
+
+def test_the_kernel_of_a_strip_is_the_kernel_shifted_from_window_to_window():
+    geometry = Geometry.of((9,), (2,), 1, "valid", 2)
+    wide = Strips(geometry, 3, 1).kernel(np.array([10.0, 20]).reshape(2, 1, 1))
+    assert_array_equal(wide[:, 0], [[10, 0, 0], [0, 10, 0], [20, 0, 10], [0, 20, 0], [0, 0, 20]])
+
+
+# ---- the cheaper way
+
+
+def counted(geometry, inputs, outputs, groups=1):
+    return _costs.neighbours(geometry, groups, inputs, outputs, False)
+
+
+@pytest.mark.parametrize(
+    ("output_size", "kernel_size", "inputs", "outputs", "wanted"),
+    [
+        ((56, 56), (3, 3), 64, 64, 1),
+        ((56, 56), (1, 1), 1, 1, 1),
+        ((56, 56), (3, 3), 16, 16, 1),
+        ((128, 128), (63, 63), 3, 8, 4),
+        ((512, 512), (31, 31), 1, 1, 32),
+        ((65536,), (1001,), 1, 1, 256),
+        ((4, 4), (1, 63), 8, 1, 4),  # no more windows than there are
+    ],
+)
+def test_wide_kernels_of_few_filters_are_taken_strip_by_strip(
+    output_size, kernel_size, inputs, outputs, wanted
+):
+    count = counted(laid(output_size, kernel_size), inputs, outputs)
+    assert (count > 1) == (wanted > 1)
+    assert count <= output_size[-1]
+
+
+def test_a_wide_kernel_fits_in_the_workspace():
+    geometry = laid((9, 512), (63, 63))
+    count = counted(geometry, 3, 2)
+    with prices(WORKSPACE=2**18):
+        less = counted(geometry, 3, 2)
+        assert 1 < less < count
+        assert Strips(geometry, less, 1).kernel(np.ones((63, 63, 3, 2), "f4")).nbytes <= 2**18
+
+
+@pytest.mark.parametrize(
+    ("geometry", "inputs", "outputs", "way"),
+    [
+        (laid((56, 56), (3, 3)), 64, 64, "rows"),
+        (laid((56, 56), (3, 3)), 64, 512, "plain"),  # too much to add
+        (laid((7, 7), (3, 3)), 64, 8, "plain"),  # small products
+        (laid((56, 56), (3, 3), (2, 1)), 64, 8, "plain"),
+        (laid((56, 56), (3, 3)), 1, 32, "planar"),
+        (laid((56, 56), (3, 3), (1, 2)), 8, 8, "rows"),
+        (laid((56, 56), (3, 3), 2), 1, 32, "plain"),
+        (laid((56, 6), (3, 3)), 3, 32, "plain"),  # a row of taps is longer than one of pixels
+        (laid((56, 56), (1, 1)), 1, 1, "plain"),
+    ],
+)
+def test_windows_are_gathered_in_the_cheapest_way(geometry, inputs, outputs, way):
+    cost, planar, high = _costs.way_to_gather(geometry, inputs, outputs, 2**20)
+    assert ("planar" if planar else "rows" if high else "plain") == way
+    assert cost > 0
+
+
+@pytest.mark.parametrize(
+    ("geometry", "inputs", "way"),
+    [
+        (laid((56, 56), (3, 3)), 64, "taps"),
+        (laid((56, 56), (3, 3)), 3, "planar"),
+        (laid((2, 2), (9, 9)), 3, "windows"),
+        (laid((28, 28), (3, 3), 3), 3, "taps"),  # apart: nothing to add
+    ],
+)
+def test_windows_are_scattered_in_the_cheapest_way(geometry, inputs, way):
+    _, planar, one_by_one = _costs.way_to_scatter(geometry, inputs)
+    assert ("planar" if planar else "windows" if one_by_one else "taps") == way
+
+
+@pytest.mark.parametrize(
+    ("geometry", "inputs", "outputs", "wanted"),
+    [
+        (laid((56, 56), (3, 3)), 64, 64, True),
+        (laid((56, 56), (3, 3)), 3, 64, False),  # a pixel collects many filters
+        (laid((2, 2), (9, 9)), 8, 8, False),  # and there are many pixels
+        (laid((28, 28), (3, 3), 3), 64, 64, False),  # nothing to add
+    ],
+)
+def test_pixels_collect_their_gradients_where_that_is_cheaper(geometry, inputs, outputs, wanted):
+    assert _costs.collects(geometry, 1, inputs, outputs) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "outputs", "wanted"),
+    [((3, 3), 1, True), ((13, 13), 1, True), ((3, 3), 16, False), ((1001,), 1, False)],
+)
+def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs, wanted):
+    geometry = laid((56,) * len(kernel_size), kernel_size)
+    assert _costs.by_channel(geometry, 32, outputs) == wanted
+
+
+def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(monkeypatch):
+    collected = spied(monkeypatch, _products, "_collected", lambda *_: True)
+    x, kernel = np.ones((1, 9, 2)), np.ones((9, 2, 2))
+    y, cache = conv.forward(x, kernel, padding="same", strides=(1,))
+    for size, wanted in ((8 * 9 * 4 // 4, 1), (8 * 9 * 4 // 4 - 1, 1)):
+        with prices(WORKSPACE=size, collects=lambda *_: True):
+            _products.image_gradient(y, kernel, cache.geometry, 1, FLOAT)
+        assert len(collected) == wanted
