@@ -1,0 +1,55 @@
+"""verify: kernels with a fault of every kind that is reported of real ones are caught."""
+
+import pytest
+from wrong_kernels import WRONG
+
+from convinsights import verify
+
+# These show on large arrays only, such as those beyond a tile or a chunk.
+LARGE = (
+    "kernel flipped from 8 output channels on",
+    "packing of 8 input channels",
+    "unary from 8 input channels on",
+    "rows beyond a tile",
+    "columns beyond a tile",
+    "images beyond a chunk",
+    "elements beyond 2^15",
+    "rows beyond a tile, depthwise",
+    "images from the fifth on repeated",
+    "terms beyond a chunk",
+    "same as if not strided",
+    "dgamma of many images",
+    "dbias from 4 images on",
+    "moments of three images",
+)
+
+
+def caught(kernel):
+    return not verify.verify(kernel.module, *kernel.make(), **kernel.options).passed
+
+
+def some(kernels, step):
+    """Every so many kernels in any run, the others where there are minutes for it."""
+    return [
+        pytest.param(kernel, id=kernel.name, marks=[pytest.mark.thorough] if number % step else [])
+        for number, kernel in enumerate(kernels)
+    ]
+
+
+@pytest.mark.usefixtures("few_cases")
+@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name not in LARGE], 3))
+def test_a_fault_is_caught(kernel):
+    assert caught(kernel)
+
+
+@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 4))
+def test_a_fault_of_large_arrays_is_caught(kernel):
+    assert caught(kernel)
+
+
+@pytest.mark.thorough
+def test_nearly_all_are_explained_too():
+    reports = [verify.verify(k.module, *k.make(), **k.options) for k in WRONG]
+    explained = [any((report.diagnosis, report.when, report.where)) for report in reports]
+    assert all(not report.passed for report in reports)
+    assert sum(explained) >= 0.9 * len(WRONG)
