@@ -13,6 +13,7 @@ import operator
 import reprlib
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -41,6 +42,7 @@ __all__ = [
     "check_size",
     "compute_dtype",
     "described",
+    "entries_of",
     "is_sequence",
     "per_axis",
     "result_dtype",
@@ -66,21 +68,18 @@ FLOATS = (np.float16, np.float32, np.float64)
 
 def as_array(name: str, value: object) -> Array:
     """Return `value` as an array of real numbers, without a copy where it is one already."""
-    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
-        raise TypeError(f"{name} must be a plain array, got a masked one: its mask would be lost")
-    if isinstance(value, tuple) and any(map(is_cache, value)):
-        raise TypeError(
-            f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
-        )
+    if not isinstance(value, np.ndarray) or hasattr(value, "mask"):
+        _check_no_array(name, value)
     try:
         array = np.asarray(value)
-    except (RuntimeError, TypeError) as error:  # of PyTorch: use detach(), cpu() or float()
+    except (OverflowError, RuntimeError, TypeError) as error:  # of PyTorch: detach(), cpu(), …
         raise TypeError(
             f"{name} must be an array, got a {type(value).__name__} that is none: {error}"
         ) from None
-    except ValueError:
+    except ValueError as error:
+        what = "nested too deep" if "exceed" in str(error) else "of unequal length"
         raise ValueError(
-            f"{name} must be a rectangular array of numbers, got nested sequences of unequal length"
+            f"{name} must be a rectangular array of numbers, got nested sequences {what}"
         ) from None
     if array.dtype.kind not in "biu" and array.dtype.type not in FLOATS:
         raise TypeError(
@@ -88,6 +87,31 @@ def as_array(name: str, value: object) -> Array:
             f"got {shown(value) if array.dtype == object else f'dtype {array.dtype}'}"
         )
     return array
+
+
+def _check_no_array(name: str, value: object) -> None:
+    # What NumPy would take for an array, losing something by it
+    if isinstance(value, tuple) and any(map(is_cache, value)):
+        raise TypeError(
+            f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
+        )
+    if isinstance(value, bytearray) or (isinstance(value, memoryview) and value.format in "Bbc"):
+        raise TypeError(
+            f"{name} must be an array of numbers, got bytes in a {type(value).__name__}"
+        )
+    level = [value]
+    for _ in range(64):  # as deep as an array can be
+        if any(isinstance(entry, np.ndarray) and hasattr(entry, "mask") for entry in level):
+            raise TypeError(
+                f"{name} must be a plain array, got a masked one: its mask would be lost"
+            )
+        level = [
+            entry
+            for sequence in level
+            if isinstance(sequence, (list, tuple))
+            for entry in sequence
+            if isinstance(entry, (list, tuple, np.ndarray))
+        ]
 
 
 def result_dtype(*arrays: Array | None) -> DType:
@@ -108,8 +132,8 @@ def compute_dtype(dtype: DType) -> DType:
 def as_float(dtype: FloatType, name: str = "dtype") -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
-        result = np.dtype(dtype)
-    except (TypeError, ValueError):
+        result = np.dtype("none" if dtype is None else dtype)  # None is float64 to NumPy
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         raise TypeError(f"{name} must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
         raise TypeError(f"{name} must be float16, float32 or float64, got {result}")
@@ -167,23 +191,45 @@ def described(name: str, shape: tuple[int, ...]) -> str:
 
 def shown(value: object) -> str:
     """Write `value` for a message: as Python does, but cut short where it is long."""
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except (RecursionError, RuntimeError, ValueError):  # an int of 5000 digits, among others
+        return f"a {type(value).__name__} that cannot be written out"
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     """Tell whether `value` is one entry per axis rather than one for all."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    return isinstance(value, Sequence) and not isinstance(
+        value, (str, bytes, bytearray, memoryview)
+    )
+
+
+def entries_of(name: str, value: Sequence[Any], most: int | None = None) -> list[Any]:
+    """Return the entries of a sequence, which must be as many as it says."""
+    try:
+        count = len(value)
+        entries = list(islice(value, count + 1)) if most is None or count <= most else []
+    except Exception as error:
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}, which is none") from error
+    if most is not None and count > most:
+        raise ValueError(f"{name} must have at most {most} entries, got {count}")
+    if len(entries) != count:
+        raise ValueError(
+            f"{name} must have as many entries as it says, {count}, got {shown(value)}"
+        )
+    return entries
 
 
 def as_sequence(name: str, value: object, what: str, count: int | None = None) -> Sequence[Any]:
     """Return `value`, which must be a sequence: of so many entries, or of one at least."""
     if not is_sequence(value):
         raise TypeError(f"{name} must be {what}, got {shown(value)}")
-    if len(value) == 0 or count not in (None, len(value)):
-        raise ValueError(f"{name} must be {what}, got {len(value)} entries")
-    return value
+    entries = entries_of(name, value, 10**6)
+    if len(entries) == 0 or count not in (None, len(entries)):
+        raise ValueError(f"{name} must be {what}, got {len(entries)} entries")
+    return entries
 
 
 def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
@@ -192,10 +238,13 @@ def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
         raise TypeError(f"{name} must be an integer, got {shown(value)}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
+    except Exception as error:
+        cause = None if isinstance(error, TypeError) else error
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from cause
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {shown(value)}")
+    if abs(number) > sys.maxsize:
+        raise ValueError(f"{name} must be of at most {sys.maxsize}, got {shown(value)}")
     return number
 
 
@@ -205,7 +254,7 @@ def to_integers(
     """Return every entry as an int of at least `minimum`."""
     return tuple(
         to_integer(f"{name}[{index}]", entry, minimum=minimum)
-        for index, entry in enumerate(entries)
+        for index, entry in enumerate(entries_of(name, entries, 64))
     )
 
 
@@ -215,11 +264,12 @@ def per_axis(
     """Return one int per axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
         return (to_integer(name, value, minimum=minimum),) * count
-    if len(value) != count:
+    numbers = entries_of(name, value, 64)
+    if len(numbers) != count:
         raise ValueError(
             f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
         )
-    return to_integers(name, value, minimum=minimum)
+    return to_integers(name, numbers, minimum=minimum)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -253,7 +303,7 @@ def check_fraction(name: str, value: object, *, most: float = math.inf) -> float
     return number
 
 
-def shape_of(name: str, value: object, *, minimum: int = 1) -> tuple[int, ...]:
+def shape_of(name: str, value: object, *, minimum: int | None = 1) -> tuple[int, ...]:
     """Return a shape argument as a tuple of ints."""
     if not is_sequence(value):
         raise TypeError(f"{name} must be a sequence of ints, got {shown(value)}")

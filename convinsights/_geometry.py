@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
-from convinsights._arguments import Ints, Pad, check_size, is_sequence, per_axis, shown, to_integer
+from convinsights._arguments import (
+    Ints,
+    Pad,
+    check_size,
+    entries_of,
+    is_sequence,
+    per_axis,
+    shown,
+    to_integer,
+)
 
 __all__ = ["Geometry", "Phase", "axis_reads", "effective_size", "resolve"]
 
@@ -49,8 +58,12 @@ class Geometry:
         padding: Pad,
         dilation_rate: Ints,
         name: str = "kernel",
+        beside: tuple[int, int] = (1, 1),
     ) -> Geometry:
-        """Lay the windows over an input, or say why they do not fit."""
+        """Lay the windows over an input, or say why they do not fit.
+
+        beside: the images and their channels, at most, that are to be padded.
+        """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
         rates = per_axis("dilation_rate", dilation_rate, rank)
@@ -62,7 +75,8 @@ class Geometry:
                 f"{name} does not fit its padded input: effective {name} size {effective}, "
                 f"padded input size {padded} (input {input_size}, padding {pairs})"
             )
-        check_size("padding", padded)
+        if padded != input_size:
+            check_size("padding", (max(1, beside[0]), *padded, beside[1]))
         output = tuple(
             (size - ke) // step + 1 for size, ke, step in zip(padded, effective, steps, strict=True)
         )
@@ -315,9 +329,10 @@ def resolve(
     if not is_sequence(padding):
         zeros = _zeros(padding)
         return ((zeros, zeros),) * rank
-    if len(padding) != rank:
+    entries = entries_of("padding", padding, 64)
+    if len(entries) != rank:
         raise ValueError(f"{PADDING_RULE}; there are {rank} spatial axes, got {shown(padding)}")
-    return tuple(map(_pair, padding))
+    return tuple(map(_pair, entries))
 
 
 def _same(size: int, effective: int, stride: int) -> tuple[int, int]:
@@ -331,9 +346,10 @@ def _pair(entry: object) -> tuple[int, int]:
     if not is_sequence(entry):
         zeros = _zeros(entry)
         return zeros, zeros
-    if len(entry) != 2:
+    numbers = entries_of("padding", entry, 64)
+    if len(numbers) != 2:
         raise ValueError(f"{PADDING_RULE}, got the entry {shown(entry)}")
-    return _zeros(entry[0]), _zeros(entry[1])
+    return _zeros(numbers[0]), _zeros(numbers[1])
 
 
 def _zeros(entry: object) -> int:

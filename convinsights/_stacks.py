@@ -18,6 +18,7 @@ from convinsights._arguments import (
     Array,
     Ints,
     check_flag,
+    check_size,
     is_sequence,
     shown,
     to_integer,
@@ -26,6 +27,7 @@ from convinsights._arguments import (
 from convinsights._geometry import axis_reads, resolve
 
 __all__ = [
+    "DEPTH",
     "Fork",
     "Layer",
     "Layers",
@@ -37,7 +39,11 @@ __all__ = [
     "as_stack",
     "follow",
     "plan",
+    "ways",
 ]
+
+# How deep sums may be nested in sums: Python's own functions call themselves as often.
+DEPTH = 100
 
 
 class Layer(NamedTuple):
@@ -165,11 +171,13 @@ Stack: TypeAlias = tuple[Window | Fork, ...]
 Steps: TypeAlias = list[Step | Sum]
 
 
-def as_stack(name: str, layers: object) -> Stack:
+def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
-    if not isinstance(layers, Iterable):
+    if not isinstance(layers, Iterable) or getattr(layers, "ndim", 1) == 0:
         raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
-    return tuple(_checked(f"{name}[{index}]", entry) for index, entry in enumerate(layers))
+    if depth > DEPTH:
+        raise ValueError(f"{name[:40]}… must be sums nested at most {DEPTH} deep")
+    return tuple(_checked(f"{name}[{index}]", entry, depth) for index, entry in enumerate(layers))
 
 
 def along_axes(
@@ -225,8 +233,19 @@ def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, 
             Step(axis, window, *((old, new) if window.transposed else (new, old)))
             for axis, (window, old, new) in enumerate(zip(windows, size, output, strict=True))
         ]
-        size = output
+        size = check_size(windows[0].name, output)
     return steps, size
+
+
+def ways(steps: Steps) -> int:
+    """Return a number that no count of `follow` exceeds."""
+    most = 1
+    for step in steps:
+        if isinstance(step, Sum):
+            most *= ways(step.branch) + ways(step.shortcut)
+        else:
+            most *= step.window.kernel_size
+    return most
 
 
 def follow(steps: Steps, counts: Array, *, back: bool) -> Array:
@@ -250,10 +269,10 @@ def follow(steps: Steps, counts: Array, *, back: bool) -> Array:
     return counts
 
 
-def _checked(name: str, entry: object) -> Window | Fork:
+def _checked(name: str, entry: object, depth: int) -> Window | Fork:
     if isinstance(entry, Residual):
         branch, shortcut = (
-            as_stack(f"{name}.{field}", part)
+            as_stack(f"{name}.{field}", part, depth + 1)
             for field, part in zip(Residual._fields, entry, strict=True)
         )
         if _stride(branch) != _stride(shortcut):
@@ -302,10 +321,10 @@ def _padded(window: Window, value: object) -> Window:
     if not is_sequence(value):
         zeros = to_integer(name, value, minimum=0)
         return window._replace(zeros=(zeros, zeros))
-    if len(value) != 2:
+    numbers = to_integers(name, value, minimum=0)
+    if len(numbers) != 2:
         raise ValueError(f"{name} must be an int or a (before, after) pair, got {shown(value)}")
-    before, after = to_integers(name, value, minimum=0)
-    return window._replace(zeros=(before, after))
+    return window._replace(zeros=numbers)
 
 
 def _stride(stack: Stack) -> Fraction:

@@ -478,5 +478,8 @@ def plan(
             f"{described(names[0], x_shape)}{f' and groups = {groups}' * (groups > 1)}, "
             f"got {kernel_shape}{channels_first(x_shape, kernel_shape[-2] * groups)}"
         )
-    geometry = Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
+    beside = x_shape[0], max(channels, filters)
+    geometry = Geometry.of(
+        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
+    )
     return geometry, groups

@@ -374,7 +374,10 @@ def plan(
             f"{described(names[0], x_shape)}, got {kernel_shape}"
             f"{channels_first(x_shape, kernel_shape[-2])}"
         )
-    return Geometry.of(x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate)
+    beside = x_shape[0], math.prod(kernel_shape[-2:])
+    return Geometry.of(
+        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
+    )
 
 
 def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:

@@ -325,4 +325,5 @@ def _geometry(
 ) -> Geometry:
     check_pixels(name, shape)
     kernel = per_axis("kernel_size", kernel_size, len(shape) - 2)
-    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate)
+    beside = shape[0], math.prod(kernel) * shape[-1]
+    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate, beside=beside)

@@ -36,17 +36,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights._arguments import Array, Ints, is_sequence, per_axis, to_integer
+from convinsights._arguments import Array, Ints, check_size, is_sequence, per_axis, to_integer
 from convinsights._stacks import (
     Fork,
     Layer,
     Layers,
     Residual,
     Stack,
+    Steps,
     along_axes,
     as_stack,
     follow,
     plan,
+    ways,
 )
 
 __all__ = [
@@ -62,6 +64,10 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+# Pixels that `has_gaps` follows at most, at all places together: a few seconds.
+PATHS = 2**22
 
 
 class ReceptiveField(NamedTuple):
@@ -127,7 +133,8 @@ def has_gaps(layers: Layers) -> bool:
         D_i <= 1 + sum over j < i of (k_j - 1) D_j
 
     Through transposed layers and sums the pixels seen are followed one by one, for every place of
-    the output pixel; one place with a gap is enough (one that sees nothing has none).
+    the output pixel; one place with a gap is enough (one that sees nothing has none). Where that
+    would be millions of pixels, it is refused.
 
     Parameters
     ----------
@@ -162,7 +169,13 @@ def has_gaps(layers: Layers) -> bool:
     stack = as_stack("layers", layers)
     windows = [part for part in stack if not isinstance(part, Fork) and not part.transposed]
     if len(windows) < len(stack):
-        fields = (_seen(stack, {place}) for place in range(_period(stack)))
+        places, (count, _) = _period(stack), _most_seen(stack, (1, 1))
+        if places * count > PATHS:
+            raise ValueError(
+                f"layers must have at most {PATHS} pixels to follow through transposed layers and "
+                f"sums, got some {count} at each of {places} places"
+            )
+        fields = (_seen(stack, {place}) for place in range(places))
         return any(len(field) <= max(field) - min(field) for field in fields if field)
     jump, steps = 1, []
     for window in windows:
@@ -241,12 +254,12 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
         if several
         else (to_integer("input_size", input_size),)
     )
-    steps, output_size = plan(stacks, size)
+    steps, output_size = plan(stacks, check_size("input_size", size))
     for axis, (index, count) in enumerate(zip(pixel, output_size, strict=True)):
         if index >= count:
             name = f"output_pixel[{axis}]" if several else "output_pixel"
             raise ValueError(f"{name} must be from 0 to {count - 1}, got {index}")
-    counts = np.zeros(output_size, object)
+    counts: Array = np.zeros(output_size, _dtype(steps))
     counts[pixel] = 1
     return _as_integers(follow(steps, counts, back=True))
 
@@ -292,7 +305,8 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
     """
     stacks, size = along_axes(layers, "input_size", input_size)
     steps, _ = plan(stacks, size)
-    return _as_integers(follow(steps, np.ones(size, object), back=False))
+    counts: Array = np.ones(check_size("input_size", size), _dtype(steps))
+    return _as_integers(follow(steps, counts, back=False))
 
 
 def _field(stack: Stack) -> ReceptiveField:
@@ -333,6 +347,22 @@ def _seen(stack: Stack, pixels: set[int]) -> set[int]:
     return pixels
 
 
+def _most_seen(stack: Stack, pixels: tuple[int, int]) -> tuple[int, int]:
+    # How many pixels some pixels depend on, at most, and from the first to the last of them
+    count, size = pixels
+    for part in reversed(stack):
+        if isinstance(part, Fork):
+            sides = [_most_seen(side, (count, size)) for side in (part.branch, part.shortcut)]
+            count, size = (sum(numbers) for numbers in zip(*sides, strict=True))
+            continue
+        if part.transposed:
+            size = (size + part.span - 2) // part.strides + 1
+        else:
+            size = (size - 1) * part.strides + part.span
+        count = min(count * part.kernel_size, size)
+    return count, size
+
+
 def _period(stack: Stack) -> int:
     # Output pixels so far apart see the same, moved: their distance times the strides of the
     # convolutions is a multiple of the strides of the transposed layers.
@@ -345,8 +375,13 @@ def _period(stack: Stack) -> int:
     )
 
 
+def _dtype(steps: Steps) -> type:
+    # Python's integers only where 64 bits might not do
+    return np.int64 if ways(steps) < 2**63 else object
+
+
 def _as_integers(counts: Array) -> Array:
     try:
-        return counts.astype(np.int64)
+        return counts.astype(np.int64, copy=False)
     except OverflowError:
         return counts

@@ -80,7 +80,9 @@ def forward(x: Array) -> tuple[Array, Cache]:
     x = as_array("x", x)
     dtype = result_dtype(x)
     y = np.zeros(x.shape, dtype)
-    np.maximum(x, y, out=y)
+    # Of -0.0 and 0.0 NumPy's float16 maximum is the first, the others' are 0.0 or the second.
+    first, second = (y, x) if dtype == np.float16 else (x, y)
+    np.maximum(first, second, out=y)
     return y, Cache(x, dtype)
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -440,7 +441,7 @@ def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
 def _as_parameters(parameters: Any) -> Parameters:
     # Arrays in tuples, whatever they were given as.
     try:
-        kernels, norms, projection, projection_norm = Parameters(*parameters)
+        kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
     except TypeError:
         form = f"Parameters({', '.join(Parameters._fields)})"
         raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None

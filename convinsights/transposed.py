@@ -474,7 +474,8 @@ def _plan(
     )
     least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
     size = _chosen_size(least, steps, padding, output_padding, output_size)
-    return Geometry.of(size, kernel_shape[:-2], steps, padding, rates), groups
+    beside = x_shape[0], max(x_shape[-1], kernel_shape[-2] * groups)
+    return Geometry.of(size, kernel_shape[:-2], steps, padding, rates, beside=beside), groups
 
 
 def _least_size(
