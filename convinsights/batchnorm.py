@@ -17,7 +17,8 @@ In inference they are constants, and dx = r dy.
 References
 ----------
 Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
-Covariate Shift", 2015.
+Covariate Shift", 2015: algorithms 1 and 2; the gradient, section 3; the moving statistics and what
+`fold` does, section 3.1.
 """
 
 from __future__ import annotations
@@ -135,10 +136,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
-
     Examples
     --------
     >>> import numpy as np
@@ -188,17 +185,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, gamma, beta, statistics)
         In the dtype of the output. gamma and beta are None where they were not given; statistics
         are a Statistics of gradients where they were given, None where they were the batch's own.
-
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.
 
     Examples
     --------
@@ -267,10 +253,6 @@ def update(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1.
-
     Examples
     --------
     >>> import numpy as np
@@ -299,27 +281,7 @@ def update(
 
 
 def initial_statistics(channels: int) -> Statistics:
-    """Start the moving statistics at mean 0 and variance 1.
-
-    Parameters
-    ----------
-    channels : int
-
-    Returns
-    -------
-    Statistics
-        Zeros and ones, each (C,), in float64.
-
-    Raises
-    ------
-    ValueError
-        If channels is less than 1.
-    TypeError
-        If it is no integer.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015.
+    """Start the moving statistics at mean 0 and variance 1, each (channels,), in float64.
 
     Examples
     --------
@@ -332,27 +294,7 @@ def initial_statistics(channels: int) -> Statistics:
 
 
 def parameter_count(channels: int) -> ParameterCount:
-    """Count four numbers per channel: gamma and beta learn, mean and variance are averaged.
-
-    Parameters
-    ----------
-    channels : int
-
-    Returns
-    -------
-    ParameterCount(trainable, non_trainable)
-        With their sum as `total`.
-
-    Raises
-    ------
-    ValueError
-        If channels is less than 1.
-    TypeError
-        If it is no integer.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.
+    """Count four numbers for each of the channels: two that learn, two that are averaged.
 
     Examples
     --------
@@ -404,10 +346,6 @@ def fold(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1, equation (11).
-
     Examples
     --------
     >>> import numpy as np
@@ -438,27 +376,7 @@ def fold(
 
 
 def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
-    """Start as the plain normalization: gamma 1 and beta 0.
-
-    Parameters
-    ----------
-    channels : int
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    gamma, beta : array (C,)
-
-    Raises
-    ------
-    ValueError
-        If channels is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015.
+    """Start as the plain normalization: gamma 1 and beta 0, each (channels,) of the dtype.
 
     Examples
     --------

@@ -23,7 +23,7 @@ References
 Ba, Kiros and Hinton, "Layer Normalization", 2016.
 Ulyanov, Vedaldi and Lempitsky, "Instance Normalization: The Missing Ingredient for Fast
 Stylization", 2016.
-Wu and He, "Group Normalization", 2018.
+Wu and He, "Group Normalization", 2018: section 3.
 """
 
 from __future__ import annotations
@@ -126,10 +126,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Wu and He, "Group Normalization", 2018, section 3.
-
     Examples
     --------
     One image of one pixel and four channels; its groups of two have the means 2 and 20:
@@ -173,17 +169,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, gamma, beta)
         In the dtype of the output; gamma and beta are None where they were not given.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Ioffe and Szegedy, "Batch Normalization", 2015, section 3; the same over other axes.
-
     Examples
     --------
     The two values of a group are always -1 and 1 when epsilon is 0, whatever x:
@@ -208,27 +193,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
 
 
 def parameter_count(channels: int) -> ParameterCount:
-    """Count two numbers per channel, gamma and beta; nothing is averaged over batches.
-
-    Parameters
-    ----------
-    channels : int
-
-    Returns
-    -------
-    ParameterCount(trainable, non_trainable)
-        With their sum as `total`.
-
-    Raises
-    ------
-    ValueError
-        If channels is less than 1.
-    TypeError
-        If it is no integer.
-
-    References
-    ----------
-    Wu and He, "Group Normalization", 2018, section 3.
+    """Count two numbers for each of the channels, gamma and beta; nothing is averaged.
 
     Examples
     --------
@@ -240,27 +205,7 @@ def parameter_count(channels: int) -> ParameterCount:
 
 
 def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
-    """Start as the plain normalization: gamma 1 and beta 0.
-
-    Parameters
-    ----------
-    channels : int
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    gamma, beta : array (C,)
-
-    Raises
-    ------
-    ValueError
-        If channels is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Wu and He, "Group Normalization", 2018.
+    """Start as the plain normalization: gamma 1 and beta 0, each (channels,) of the dtype.
 
     Examples
     --------

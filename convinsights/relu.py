@@ -65,10 +65,6 @@ def forward(x: Array) -> tuple[Array, Cache]:
     TypeError
         If x holds no real numbers.
 
-    References
-    ----------
-    Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
-
     Examples
     --------
     >>> import numpy as np
@@ -100,17 +96,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     -------
     Gradients(x)
         In the dtype of the output.
-
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Nair and Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
 
     Examples
     --------
