@@ -12,6 +12,7 @@ The forward pass and both gradients of every convolution share the one `Geometry
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -69,17 +70,17 @@ class Geometry:
         rates = per_axis("dilation_rate", dilation_rate, rank)
         effective = effective_size(kernel_size, rates)
         pairs = resolve(padding, input_size, effective, steps)
-        padded = tuple(size + sum(pair) for size, pair in zip(input_size, pairs, strict=True))
-        if any(size < ke for size, ke in zip(padded, effective, strict=True)):
+        axes = zip(input_size, pairs, strict=True)
+        padded = tuple([before + size + after for size, (before, after) in axes])
+        if any(map(operator.lt, padded, effective)):
             raise ValueError(
                 f"{name} does not fit its padded input: effective {name} size {effective}, "
                 f"padded input size {padded} (input {input_size}, padding {pairs})"
             )
         if padded != input_size:
             check_size("padding", (max(1, beside[0]), *padded, beside[1]))
-        output = tuple(
-            (size - ke) // step + 1 for size, ke, step in zip(padded, effective, steps, strict=True)
-        )
+        room = zip(padded, effective, steps, strict=True)
+        output = tuple([(size - ke) // step + 1 for size, ke, step in room])
         return cls(input_size, kernel_size, steps, rates, pairs, output)
 
     @property
@@ -308,7 +309,7 @@ def _axis_taken_apart(
 
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:
     """Return the pixels that a dilated kernel spans: (k - 1) d + 1."""
-    return tuple((k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True))
+    return tuple([(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)])
 
 
 def resolve(

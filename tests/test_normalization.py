@@ -216,11 +216,19 @@ def test_a_variance_is_that_of_float64_wherever_the_mean_is(deviations):
     close(cache.variance.astype(float), exact.var((1, 2)), tolerance=2e-6)
 
 
+@pytest.mark.parametrize("count", [3, 7, 50_000])
+def test_what_is_constant_has_that_mean_and_no_variance(count):
+    """However the sum of its values is rounded."""
+    for value in rng.normal(size=20):
+        _, cache = normalization.forward(np.full((1, count, 1), value), groups=1)
+        assert (cache.mean.item(), cache.variance.item()) == (value, 0)
+
+
 def test_squares_that_overflow_are_no_variance():
-    x = np.float32([[1e22, 1e22 + 2e17]]).repeat(10_000, axis=0)[np.newaxis]
+    x = np.float32([[1e22, 1e22 + 2e17]]).repeat(20_000, axis=0)[np.newaxis]
     with np.errstate(all="raise"):
         y, _ = normalization.forward(x, groups=1)
-    close(y, np.float32([[-1, 1]]).repeat(10_000, axis=0)[np.newaxis], tolerance=0.02)
+    close(y, np.float32([[-1, 1]]).repeat(20_000, axis=0)[np.newaxis], tolerance=0.02)
 
 
 # ---- differences
