@@ -18,7 +18,7 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 Combination = tuple[tuple[str, Any], ...]
 
 # Orders of the factors that are tried for a row before rules are believed to leave no way.
-ORDERS = 300
+ORDERS = 200
 
 
 class Factor(NamedTuple):
@@ -168,11 +168,8 @@ class Covering:
         # How many new combinations each level of a factor makes with those the row has.
         part = missing[self.starts[factor] : self.starts[factor + 1]]
         have = np.array([self.starts[i] + level for i, level in row.items()])
-        chosen = list(itertools.combinations(range(len(have)), strength - 1))
-        if not chosen:
-            return np.zeros(len(part))
-        where: list[Any] = [have[list(places)] for places in zip(*chosen, strict=True)]
-        gains: Array = part[(slice(None), *where)].sum(axis=1)
+        where = [have[places] for places in _choices(len(have), strength - 1)]
+        gains: Array = part[(slice(None), *where)].sum(axis=1) if where else np.zeros(len(part))
         return gains
 
     def _strike(self, row: Mapping[int, int], missing: Array, strength: int) -> None:
@@ -194,3 +191,10 @@ class Covering:
 
     def _row(self, row: Mapping[int, int]) -> Row:
         return {f.name: f.levels[row[i]] for i, f in enumerate(self.factors)}
+
+
+@lru_cache
+def _choices(count: int, size: int) -> tuple[Array, ...]:
+    # All ways to choose so many of a count: the first of each, the second of each, …
+    chosen = list(itertools.combinations(range(count), size))
+    return tuple(np.array(places) for places in zip(*chosen, strict=True))

@@ -209,7 +209,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
         Factor("path", tuple(paths)),
         _counted("in_channels", counts),
         _counted("batch", BATCHES),
-        *(_counted(f"size[{a}]", counts) for a in axes),
+        *(_counted(f"size[{a}]", COUNTS) for a in axes),
         *(step(f"strides[{a}]", varying("strides", STEPS)) for a in axes),
         Factor("bias", (True, False)),
         Factor("layout", LAYOUTS),
@@ -293,7 +293,7 @@ def _normalization(space: Space) -> tuple[list[Factor], list[Rule]]:
     factors = [
         _counted("channels", counts),
         _counted("batch", BATCHES),
-        *(_counted(f"size[{a}]", counts) for a in range(space.rank)),
+        *(_counted(f"size[{a}]", COUNTS) for a in range(space.rank)),
         Factor("gamma", (True, False)),
         Factor("beta", (True, False)),
         Factor("epsilon", (1e-3, 0.5, 1e-5) if "epsilon" in space.varied else (1e-3,)),
