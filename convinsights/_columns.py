@@ -20,7 +20,14 @@ from convinsights._passes import Box, add_bias, blocks
 from convinsights._pieces import add_product, product
 from convinsights.im2col import blank, crop, pad, scatter, windows
 
-__all__ = ["gather_accumulate", "gather_both", "gather_multiply", "multiply_scatter"]
+__all__ = [
+    "gather_accumulate",
+    "gather_both",
+    "gather_multiply",
+    "grouped",
+    "multiply_scatter",
+    "ungrouped",
+]
 
 # Blocks that two cores multiply are gathered into so many places in turn, as many of them as fit
 # into TURNS * WORKSPACE bytes. What another core has just read is slow to write to again where the
@@ -71,7 +78,7 @@ def multiply_scatter(
             columns = workspace.columns(target.shape, way.planar)
             product(_rows(dy[box], groups), matrix, _as_matrix(columns))
             scatter(columns, target, geometry, way)
-    return _ungrouped(crop(padded, geometry))
+    return ungrouped(crop(padded, geometry))
 
 
 def gather_accumulate(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
@@ -109,7 +116,7 @@ class Columns:
     def __init__(
         self, x: Array, geometry: Geometry, groups: int, filters: int, dtype: DType
     ) -> None:
-        images, pixels = _grouped(x, groups), (len(x), *geometry.output_size)
+        images, pixels = grouped(x, groups), (len(x), *geometry.output_size)
         inputs, outputs = images.shape[-1], filters // groups
         size = _block_size(math.prod(geometry.kernel_size) * inputs * filters * dtype.itemsize)
         numbers = size // (groups * dtype.itemsize)
@@ -196,7 +203,7 @@ def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> N
         add_product(turned, dy, target)
 
 
-def _grouped(pixels: Array, groups: int) -> Array:
+def grouped(pixels: Array, groups: int) -> Array:
     """Show pixels (…, C) group by group: (groups, …, C // groups)."""
     *outer, channels = pixels.shape
     return np.moveaxis(pixels.reshape(*outer, groups, channels // groups), -2, 0)
@@ -229,8 +236,8 @@ def _by_group(kernel: Array, groups: int) -> Array:
     return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
-def _ungrouped(pixels: Array) -> Array:
-    # (groups, …, C // groups) -> (…, C), in C order
+def ungrouped(pixels: Array) -> Array:
+    """Put the groups of pixels together again, in C order: the inverse of `grouped`."""
     if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
         return np.stack([plane for group in pixels for plane in np.moveaxis(group, -1, 0)], axis=-1)
     together = np.ascontiguousarray(np.moveaxis(pixels, 0, -2))

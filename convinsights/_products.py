@@ -16,6 +16,7 @@ together: `both_from_columns`, `both_gradients`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,17 @@ from convinsights._columns import (
     gather_accumulate,
     gather_both,
     gather_multiply,
+    grouped,
     multiply_scatter,
+    ungrouped,
 )
-from convinsights._geometry import Geometry
+from convinsights._geometry import Geometry, axis_reads
 from convinsights._passes import add_bias
 from convinsights._strips import Strips
 
 __all__ = [
     "both_from_columns",
+    "both_from_pixels",
     "both_gradients",
     "correlate",
     "image_gradient",
@@ -176,6 +180,26 @@ def both_from_columns(
         if np.isfinite(y).all() and np.isfinite(dkernel).all():
             return y, dkernel
     return gather_both(x, kernel, dy, geometry, groups, dtype)
+
+
+def both_from_pixels(
+    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
+) -> tuple[Array, Array]:
+    """Return what `both_from_columns` does, but with no term where a window reads no pixel.
+
+    That differs from a term of a zero where inf or nan would meet it. Tap by tap, without padding.
+    """
+    x, dy = grouped(x, groups).astype(dtype), grouped(dy, groups).astype(dtype)
+    taps = grouped(kernel, groups).astype(dtype)  # (groups, *kernel_size, C_in / g, C_out / g)
+    y, dtaps = np.zeros(dy.shape, dtype), np.zeros(taps.shape, dtype)
+    batch, axes = (slice(None),) * 2, tuple(range(1, dy.ndim - 1))
+    for reads in product(*(list(axis_reads(*sizes)) for sizes in geometry.axes())):
+        tap, windows, pixels = zip(*reads, strict=True)
+        for g in range(groups):
+            read, at = x[(*batch, *pixels)][g], dy[(*batch, *windows)][g]
+            y[(*batch, *windows)][g] += read @ taps[(g, *tap)]
+            dtaps[(g, *tap)] += np.tensordot(read, at, (range(len(axes)), range(len(axes))))
+    return ungrouped(y), ungrouped(dtaps)
 
 
 def both_gradients(

@@ -203,7 +203,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_shape("dy", dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
     # The convolution's image is here the output, and its output the input.
-    dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
+    with np.errstate(invalid="ignore"):  # see below
+        dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
+    # What the padding cut off is no zero but nothing: nothing that inf or nan could meet.
+    if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):
+        dx, dkernel = _products.both_from_pixels(dy, kernel, x, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
 

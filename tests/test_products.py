@@ -1,6 +1,7 @@
 """The core: every way makes the same of every convolution, and the cheaper one is taken."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -376,3 +377,63 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(monkeypatch):
         with prices(WORKSPACE=size, collects=lambda *_: True):
             _products.image_gradient(y, kernel, cache.geometry, 1, FLOAT)
         assert len(collected) == wanted
+
+
+# ---- what is not finite, and what is not right
+
+
+@given(transposed_cases(), st.sampled_from(["x", "kernel", "dy"]), st.integers(0, 10**6))
+def test_no_term_of_a_transposed_gradient_comes_from_what_was_cut_off(case, name, where):
+    """Padding is nothing there, not zero: inf must not meet it."""
+    y, cache = transposed.forward(case.x, case.kernel, **case.hyperparameters)
+    dy = case.cotangent(y)
+    arrays = {"x": case.x, "kernel": case.kernel, "dy": dy}
+    arrays = {key: array.astype(float) for key, array in arrays.items()}
+    if not arrays[name].size:
+        return
+    arrays[name].flat[where % arrays[name].size] = np.inf
+    x, kernel, dy = arrays.values()
+    geometry, groups = cache.geometry, cache.groups
+    dx, dkernel = np.zeros(x.shape), np.zeros(kernel.shape)
+    outputs, inputs = kernel.shape[-2], x.shape[-1] // groups
+    with np.errstate(invalid="ignore"):
+        for window in np.ndindex(*geometry.output_size):
+            for tap in np.ndindex(*geometry.kernel_size):
+                at = np.multiply(window, geometry.strides) + np.multiply(
+                    tap, geometry.dilation_rate
+                )
+                at = tuple(at - [before for before, _ in geometry.padding])
+                if min(at) < 0 or np.any(np.subtract(at, geometry.input_size) >= 0):
+                    continue
+                for g in range(groups):
+                    i, o = (slice(g * n, (g + 1) * n) for n in (inputs, outputs))
+                    pixel, stamp = dy[(slice(None), *at, o)], x[(slice(None), *window, i)]
+                    for n in range(len(x)):
+                        dx[(n, *window, i)] += (
+                            pixel[n][:, None] * kernel[(*tap, slice(None), i)]
+                        ).sum(0)
+                        dkernel[(*tap, slice(None), i)] += np.outer(pixel[n], stamp[n])
+        _, cache = transposed.forward(x, kernel, **case.hyperparameters)
+        gradients = transposed.backward(dy, cache)
+    assert_array_equal(gradients.x, dx)
+    assert_array_equal(gradients.kernel, dkernel)
+
+
+@given(
+    st.sampled_from(
+        [(conv, conv_cases()), (transposed, transposed_cases()), (depthwise, depthwise_cases())]
+    ),
+    st.data(),
+)
+def test_no_altered_cache_reaches_memory_that_is_not_its_own(kind, data):
+    """It is refused, or something is computed; NumPy checks every view that is made."""
+    module, cases = kind
+    case = data.draw(cases)
+    y, cache = module.forward(case.x, case.kernel, **case.hyperparameters)
+    rank = len(cache.geometry.kernel_size)
+    field = data.draw(st.sampled_from([f.name for f in fields(Geometry)]))
+    number = st.integers(-3, 40)
+    entry = st.tuples(number, number) if field == "padding" else number
+    altered = replace(cache.geometry, **{field: data.draw(st.tuples(*[entry] * rank))})
+    with suppress(ValueError, TypeError, IndexError, ZeroDivisionError, MemoryError):
+        module.backward(y, replace(cache, geometry=altered))
