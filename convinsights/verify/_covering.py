@@ -168,7 +168,7 @@ class Covering:
         # How many new combinations each level of a factor makes with those the row has.
         part = missing[self.starts[factor] : self.starts[factor + 1]]
         have = np.array([self.starts[i] + level for i, level in row.items()])
-        where = [have[places] for places in _choices(len(have), strength - 1)]
+        where: list[Any] = [have[places] for places in _choices(len(have), strength - 1)]
         gains: Array = part[(slice(None), *where)].sum(axis=1) if where else np.zeros(len(part))
         return gains
 
