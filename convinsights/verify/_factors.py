@@ -179,7 +179,7 @@ def covering(space: Space) -> Covering:
     for place, factor in enumerate(factors):
         if factor.name in kept:
             weights = dict(zip(factor.levels, factor.weights, strict=False))
-            levels = kept[factor.name]
+            levels = tuple(level for level in kept[factor.name] if level in factor.levels)
             left = tuple(weights[level] for level in levels) if weights else ()
             factors[place] = factor._replace(levels=levels, weights=left)
     return Covering(factors, rules, math.log(BUDGET))
