@@ -1,7 +1,42 @@
 """Building blocks of convolutional networks in NumPy, to read, to check against and to import.
 
-Every module is one concept with `forward` and `backward`; arrays are channels last,
-(N, *spatial, C), with one, two or three spatial axes.
+Every module is one concept: `y, cache = forward(x, …)`, then `gradients = backward(dy, cache)`.
+What holds in all of them is said here, and nowhere again:
+
+* **Layout.** Channels last: images are (N, *spatial, C) with one, two or three spatial axes, as
+  many as the kernel has. Formulas show two, with image n, the output's pixel (i, j), the kernel's
+  tap (u, v), and the channels c (in) and o (out). Strides s and dilation rates d are in pixels;
+  there are `before` zeros in front of an axis and `after` behind it.
+* **Sizes.** What belongs to the spatial axes is an int, for all of them, or a sequence of one per
+  axis. Where no array tells how many axes there are (`parameter_count`, `initialize`), a
+  kernel_size that is an int is one axis.
+* **Padding.** "valid": no zeros. "same", as in TensorFlow: as many as ceil(size / stride) windows
+  need, the odd one behind. "causal", for one axis: (kernel_size - 1) * dilation_rate in front. An
+  int: so many on every side. One entry per axis: each an int or a pair (before, after).
+* **Types.** Results have the result type of the floating arrays among the arguments. Integers take
+  it, and count as float64 where there is no floating array. float16 is computed in float32 and
+  rounded once, at the end. Gradients have the dtype of the output.
+* **Gradients** are named after the arrays that `forward` takes, and have their shapes; what was not
+  given has None. An empty batch gives an empty output, and weights gradients of 0.
+* **Memory.** Arguments are never modified, and results share no memory with them. A cache refers to
+  those of its `forward`: leave them as they are until `backward`, which may be called again.
+* **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not
+  fit its padded image), a wrong type a TypeError; the message says what would be right. Nothing is
+  broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,
+  `multiply_adds`) refuses what `forward` refuses.
+* **Counts.** `parameter_count` counts weights, and with use_bias a bias per output channel.
+  `multiply_adds` counts a multiplication with its addition per tap, input channel and output
+  element, zeros of the padding too, and no biases (Howard et al., section 3.1).
+* **Initial values.** `initialize` draws kernels He-normal: with a variance of 2 over the number of
+  inputs that an output sums, activations keep their size through a ReLU (He et al., section 2.2).
+  rng is a numpy.random.Generator, dtype float16, float32 or float64.
+
+References
+----------
+He et al., "Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet
+Classification", 2015.
+Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications", 2017.
 """
 
 from __future__ import annotations

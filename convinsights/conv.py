@@ -5,11 +5,10 @@ The classic convolution sums over the pixels of the window and over the input ch
     y[n, i, j, o] = sum over u, v, c of
                     x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, o] + bias[o]
 
-(cross-correlation: no flip, as in every deep-learning framework; in 1-D and 3-D with one index less
-and one more). With the windows as rows of a matrix it is a single product, and so are its
-gradients, for it is linear in x and in the kernel:
+(cross-correlation: no flip, as in every deep-learning framework). With the windows as rows of a
+matrix it is a single product, and so are its gradients, for it is linear in x and in the kernel:
 
-    y       = im2col(x) kernel
+    y       = im2col(x) kernel + bias
     dx      = col2im(dy kernelᵀ)
     dkernel = im2col(x)ᵀ dy
     dbias   = sum of dy over all pixels
@@ -20,7 +19,8 @@ makes the g-th part of the output channels.
 References
 ----------
 LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
-Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: sizes, chapter 2;
+the matrix, section 4.1.
 """
 
 from __future__ import annotations
@@ -134,10 +134,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 2.
-
     Examples
     --------
     >>> import numpy as np
@@ -153,6 +149,7 @@ def forward(
     geometry, groups = plan(x.shape, kernel.shape, strides, padding, dilation_rate, groups)
     bias = as_vector("bias", bias, kernel.shape[-1])
     dtype = result_dtype(x, kernel, bias)
+    # y = im2col(x) kernel + bias
     y = _products.correlate(x, kernel, bias, geometry, groups, compute_dtype(dtype))
     cache = Cache(x, kernel, bias is not None, geometry, groups, dtype)
     return y.astype(dtype, copy=False), cache
@@ -173,17 +170,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, kernel, bias)
         In the dtype of the output; bias is None where there was none.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
-
     Examples
     --------
     A pixel that two windows read gets both their gradients:
@@ -199,6 +185,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_shape("dy", dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
+    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
@@ -213,29 +200,11 @@ def output_shape(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and a kernel_shape: (N, *output_size, C_out).
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_in // groups, C_out)
-    strides, padding, dilation_rate, groups
-        As in `forward`.
+        output_size = floor((before + size + after - ke) / stride) + 1
 
-    Returns
-    -------
-    (N, *output_size, C_out)
-        output_size = floor((before + size + after - ke) / stride) + 1 with the effective kernel
-        ke = (kernel_size - 1) * dilation_rate + 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
+    with the effective kernel ke = (kernel_size - 1) * dilation_rate + 1.
 
     Examples
     --------
@@ -252,30 +221,9 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
 ) -> int:
-    """Count the weights: k1 k2 C_in / groups for each of the C_out outputs.
+    """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-    Parameters
-    ----------
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    use_bias : bool
-        Whether to count the C_out biases.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", 1989.
+        prod(kernel_size) * C_in / groups * C_out + C_out
 
     Examples
     --------
@@ -295,28 +243,9 @@ def multiply_adds(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> int:
-    """Count one multiplication and addition per tap and output element, zeros of the padding too.
+    """Count what `forward` does with an input_shape and a kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_in // groups, C_out)
-    strides, padding, dilation_rate, groups
-        As in `forward`.
-
-    Returns
-    -------
-    int
-        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out
 
     Examples
     --------
@@ -344,31 +273,9 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
+    """Draw a kernel (*kernel_size, in_channels / groups, filters) from rng, in the dtype.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    array (*kernel_size, C_in // groups, C_out)
-        Normal with variance 2 / (prod(kernel_size) * C_in / groups).
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    Its variance is 2 / (prod(kernel_size) * in_channels / groups).
 
     Examples
     --------
@@ -394,29 +301,12 @@ def matrix(
 
     Every row of M holds the kernel at the pixels of one window and zeros elsewhere, so that
     `M @ x.ravel() == forward(x[None], kernel, …)[0].ravel()`. It is for looking at: it is as large
-    as all inputs times all outputs.
+    as all inputs times all outputs, (prod(output_size) * C_out, prod(spatial) * C_in).
 
     Parameters
     ----------
-    kernel : array (*kernel_size, C_in // groups, C_out)
     input_shape : (*spatial, C_in)
         Shape of one image, without the batch.
-    strides, padding, dilation_rate, groups
-        As in `forward`.
-
-    Returns
-    -------
-    array (O, I)
-        For O = prod(output_size) * C_out outputs and I = prod(spatial) * C_in inputs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
 
     Examples
     --------
