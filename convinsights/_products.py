@@ -15,6 +15,7 @@ together: `both_from_columns`, `both_gradients`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -60,7 +61,7 @@ def correlate(
         if bias is not None:
             add_bias(y, bias)
         return y
-    strips = _strips(geometry, groups, kernel.shape)
+    strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         wide = None if bias is None else strips.bias(bias)
         with np.errstate(invalid="ignore"):
@@ -83,8 +84,10 @@ def _appearances(outputs: Array, channels: int) -> Iterator[Array]:
 
 
 def _strips(
-    geometry: Geometry, groups: int, kernel: tuple[int, ...], scatter: bool = False
+    batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...], scatter: bool = False
 ) -> Strips | None:
+    if batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.PIECE:
+        return None  # a single small product: the call itself takes longer
     count = _costs.neighbours(geometry, groups, kernel[-2], kernel[-1] // groups, scatter)
     return Strips(geometry, count, groups) if count > 1 else None
 
@@ -98,7 +101,7 @@ def image_gradient(
         return _channels_gradient(dy, kernel, geometry, groups)
     if _collects(dy, kernel, geometry, groups):
         return _collected(dy, kernel, geometry, groups, dtype)
-    strips = _strips(geometry, groups, kernel.shape, scatter=True)
+    strips = _strips(len(dy), geometry, groups, kernel.shape, scatter=True)
     if strips:
         with np.errstate(invalid="ignore"):
             wide = strips.outputs(dy.astype(dtype, copy=False)), strips.kernel(kernel)
@@ -155,7 +158,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
             for of_dy in _appearances(dy, groups)
         ]
         return np.stack(of_kernel, axis=-1).reshape(shape)
-    strips = _strips(geometry, groups, shape)
+    strips = _strips(len(x), geometry, groups, shape)
     if strips:
         with np.errstate(invalid="ignore"):
             wide = gather_accumulate(x, strips.outputs(dy), strips.geometry, groups, dtype)
@@ -170,7 +173,7 @@ def both_from_columns(
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
     dy, kernel = np.ascontiguousarray(dy, dtype), kernel.astype(dtype, copy=False)
-    strips = _strips(geometry, groups, kernel.shape)
+    strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         with np.errstate(invalid="ignore"):
             y, wide = gather_both(

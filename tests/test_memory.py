@@ -1,5 +1,7 @@
 """What a step takes beyond its inputs and results: bounded, whatever the kernel."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import arrays_in, traced
@@ -111,3 +113,59 @@ def test_normalizing_arrays_of_any_shape_keeps_the_promise(seed):
         gradients, peak, _ = traced(layer.backward, y, cache)
         results = sum(array.nbytes for array in arrays_in(gradients))
         assert peak - results <= 2 * x.nbytes + 32 * MIB
+
+
+def at_the_extremes(rng):
+    """A convolution of some million numbers whose sizes are as unlike as can be."""
+    layer = (conv, depthwise, transposed)[rng.integers(3)]
+    rank, long = int(rng.integers(1, 3)), int(rng.integers(0, 4))
+    size, taps = rng.integers(1, 12, rank), rng.integers(1, 5, rank)
+    batch, channels, filters = (int(2 ** rng.integers(0, 4)) for _ in range(3))
+    strides, rate = rng.integers(1, 4, rank), rng.integers(1, 3, rank)
+    if long == 0:  # an image of long rows or columns
+        size[rng.integers(rank)] = 2**21 // (math.prod(map(int, size)) * channels * batch) + 1
+    elif long == 1:  # and a kernel as long
+        axis = rng.integers(rank)
+        size[axis], taps[axis] = 4096, int(rng.integers(100, 2000))
+        batch, channels = 1, min(channels, 4)
+    elif long == 2:  # channels
+        channels = 2 ** int(rng.integers(9, 12))
+        filters = 2 ** int(rng.integers(0, 3)) if layer is depthwise else channels // 2
+    else:  # a batch
+        batch = 2**20 // (math.prod(map(int, size)) * channels) + 1
+    groups = int(rng.choice([1, 2, channels])) if channels % 2 == filters % 2 == 0 else 1
+    groups = math.gcd(groups, math.gcd(channels, filters))
+    size, taps, strides, rate = (tuple(map(int, v)) for v in (size, taps, strides, rate))
+    options = {"strides": strides, "dilation_rate": rate, "padding": "same"}
+    if layer is depthwise:
+        kernel = (*taps, channels, min(filters, 16))
+    else:
+        kernel = (*taps, channels // groups, filters)
+        options["groups"] = groups
+    if layer is transposed:
+        kernel, channels = (*taps, filters // groups, channels), channels
+    return layer, (batch, *size, channels), kernel, options
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_convolutions_of_any_shape_keep_the_promise(seed):
+    layer, shape, kernel_shape, options = at_the_extremes(np.random.default_rng(seed))
+    x, kernel = np.ones(shape, np.float32), np.ones(kernel_shape, np.float32)
+    (y, cache), peak, _ = traced(layer.forward, x, kernel, **options)
+    image = y if layer is transposed else x
+    padded = len(x) * math.prod(cache.geometry.padded_size) * image.shape[-1] * 4
+    most = 2 * max(x.nbytes, y.nbytes, padded) + 32 * MIB
+    assert peak - y.nbytes <= most
+    gradients, peak, _ = traced(layer.backward, y, cache)
+    assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most
+
+
+@pytest.mark.parametrize(("image", "weights"), [(np.float16, np.float16), (np.float64, np.float32)])
+def test_a_kernel_that_has_to_be_cast_is_copied_twice_at_most(image, weights):
+    x, kernel = np.ones((1, 1, 1, 256), image), np.ones((7, 7, 256, 512), weights)
+    compute = np.float32 if image == np.float16 else np.float64
+    most = 2 * kernel.size * np.dtype(compute).itemsize + 32 * MIB
+    (y, cache), peak, _ = traced(conv.forward, x, kernel, padding=3)
+    assert peak - y.nbytes <= most
+    gradients, peak, _ = traced(conv.backward, y, cache)
+    assert peak - gradients.kernel.nbytes <= most

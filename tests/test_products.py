@@ -62,7 +62,7 @@ drawn_prices = st.fixed_dictionaries(
         "CHANNEL": factors,
         "STRIP": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
-        "PIECE": st.sampled_from([1, 30, 10**6]),
+        "PIECE": st.sampled_from([0, 30, 10**6]),
         "PIECE_ROWS": st.sampled_from([1, 64]),
         "NARROW": st.sampled_from([1, 16]),
         "PIXELS": st.sampled_from([1, 512]),
@@ -125,9 +125,9 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
     with prices(STRIP=np.inf, by_channel=lambda *_: False):
         plain = step()
     for changed in (
-        {"STRIP": 0.0, "by_channel": lambda *_: False},
+        {"STRIP": 0.0, "PIECE": 0, "by_channel": lambda *_: False},
         {"by_channel": lambda *_: True},
-        {"STRIP": 0.0, "by_channel": lambda *_: False, "collects": lambda *_: False},
+        {"STRIP": 0.0, "PIECE": 0, "by_channel": lambda *_: False, "collects": lambda *_: False},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "START", 10**6)
