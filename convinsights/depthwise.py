@@ -6,14 +6,15 @@ Where the classic convolution sums over space and channels at once, this one sum
                           x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, m]
 
 plus bias[c M + m]. The windows are those of im2col; only the sum over c is missing. The depth
-multiplier M is how many kernels every channel has: showing each channel M times, one after the
-other, leaves one kernel for each of C M channels, and that is how it is computed. It is a classic
-convolution with as many groups as channels.
+multiplier M is how many kernels every channel has. It is the classic convolution with as many
+groups as channels, each of one channel in and M out. That kernel is (*kernel_size, 1, C M), the
+same numbers in the same order, and the gradients are those of `conv`.
 
 References
 ----------
 Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
-Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications", 2017: the law, section 3.1.
 """
 
 from __future__ import annotations
@@ -114,10 +115,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
-
     Examples
     --------
     The first channel's differences, the second channel's sums:
@@ -132,11 +129,10 @@ def forward(
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
     geometry = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
-    channels = math.prod(kernel.shape[-2:])
-    bias = as_vector("bias", bias, channels)
+    bias = as_vector("bias", bias, math.prod(kernel.shape[-2:]))
     dtype = result_dtype(x, kernel, bias)
-    compute = compute_dtype(dtype)
-    y = _products.correlate(x, _one_by_one(kernel), bias, geometry, x.shape[-1], compute)
+    groups, compute = x.shape[-1], compute_dtype(dtype)
+    y = _products.correlate(x, _one_by_one(kernel), bias, geometry, groups, compute)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -155,17 +151,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, kernel, bias)
         In the dtype of the output; bias is None where there was none.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
-
     Examples
     --------
     >>> import numpy as np
@@ -178,12 +163,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "depthwise")
     x, kernel, geometry = cache.x, cache.kernel, cache.geometry
-    compute = compute_dtype(cache.dtype)
-    channels = math.prod(kernel.shape[-2:])
-    dy = check_shape("dy", dy, (len(x), *geometry.output_size, channels))
-    dx, dkernel = _products.both_gradients(
-        x, dy, _one_by_one(kernel), geometry, x.shape[-1], compute
-    )
+    dy = check_shape("dy", dy, (len(x), *geometry.output_size, math.prod(kernel.shape[-2:])))
+    groups, compute = x.shape[-1], compute_dtype(cache.dtype)
+    dx, dkernel = _products.both_gradients(x, dy, _one_by_one(kernel), geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     dkernel = dkernel.reshape(kernel.shape)
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
@@ -197,27 +179,11 @@ def output_shape(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and a kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C)
-    kernel_shape : (*kernel_size, C, depth_multiplier)
-    strides, padding, dilation_rate
-        As in `forward`.
+        (N, *output_size, C * depth_multiplier)
 
-    Returns
-    -------
-    (N, *output_size, C * depth_multiplier)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
+    with the output_size of `conv.output_shape`.
 
     Examples
     --------
@@ -234,30 +200,9 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, *, depth_multiplier: int = 1, use_bias: bool = False
 ) -> int:
-    """Count the weights: k1 k2 for each of the C M kernels.
+    """Count the weights for in_channels C and depth_multiplier M, and with use_bias the biases.
 
-    Parameters
-    ----------
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, depth_multiplier : int
-        C and M.
-    use_bias : bool
-        Whether to count the C M biases.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        prod(kernel_size) * C * M + C * M
 
     Examples
     --------
@@ -277,28 +222,9 @@ def multiply_adds(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> int:
-    """Count one multiplication and addition per tap and output element, zeros of the padding too.
+    """Count what `forward` does with an input_shape and a kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C)
-    kernel_shape : (*kernel_size, C, depth_multiplier)
-    strides, padding, dilation_rate
-        As in `forward`.
-
-    Returns
-    -------
-    int
-        N * prod(output_size) * prod(kernel_size) * C * depth_multiplier.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        N * prod(output_size) * prod(kernel_size) * C * depth_multiplier
 
     Examples
     --------
@@ -320,31 +246,9 @@ def initialize(
     depth_multiplier: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw kernels that keep the size of the activations through a ReLU (He-normal).
+    """Draw a kernel (*kernel_size, in_channels, depth_multiplier) from rng, in the dtype.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, depth_multiplier : int
-        C and M.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    array (*kernel_size, C, depth_multiplier)
-        Normal with variance 2 / prod(kernel_size): an output sums over one channel only.
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    Its variance is 2 / prod(kernel_size): an output sums over one channel only.
 
     Examples
     --------

@@ -5,14 +5,17 @@ space, only over channels, by the same matrix everywhere:
 
     y[n, i, j, o] = sum over c of x[n, i s, j s, c] kernel[c, o] + bias[o]
 
-im2col is here a mere reshape: the pixels themselves are the rows, and y = x W. So it changes the
-number of channels, C_in to C_out, and (with strides of 1) keeps the spatial sizes; it commutes with
-every shuffle of the pixels; and two of them in a row, without activation between, are one: W1 W2.
-With a stride s, most pixels are never read, and their gradient is 0.
+im2col is here a mere reshape: the pixels themselves are the rows, and with the kernel as a matrix W
+
+    y = x W + bias        dx = dy Wᵀ        dW = xᵀ dy
+
+So it changes the number of channels, C_in to C_out, and (with strides of 1) keeps the spatial
+sizes; it commutes with every shuffle of the pixels; and two of them in a row, without activation
+between, are one: W1 W2. With a stride s, most pixels are never read, and their gradient is 0.
 
 References
 ----------
-Lin, Chen and Yan, "Network in Network", 2013.
+Lin, Chen and Yan, "Network in Network", 2013: section 3.1.
 """
 
 from __future__ import annotations
@@ -92,10 +95,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Lin, Chen and Yan, "Network in Network", 2013, section 3.1.
-
     Examples
     --------
     From red, green and blue to brightness and redness:
@@ -110,6 +109,7 @@ def forward(
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
     shape = _with_taps(x.shape, kernel.shape)
+    # y = x W + bias, as the convolution whose columns are the pixels themselves
     y, cache = conv.forward(x, kernel.reshape(shape), bias, strides=strides)
     return y, Cache(cache, kernel.shape)
 
@@ -127,20 +127,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Returns
     -------
     Gradients(x, kernel, bias)
-        dx = dy Wᵀ where a pixel was read and 0 elsewhere, dW = xᵀ dy in the shape the kernel was
-        given in, dbias the sum of dy over all pixels (None where there was none); in the dtype of
-        the output.
-
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Lin, Chen and Yan, "Network in Network", 2013.
+        In the dtype of the output, that of the kernel in the shape in which it was given; bias is
+        None where there was none.
 
     Examples
     --------
@@ -152,6 +140,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
             [10., 50.]]])
     """
     cache = check_cache(cache, Cache, "unary")
+    # dx = dy Wᵀ, dW = xᵀ dy
     gradients = conv.backward(dy, cache.conv)
     return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
 
@@ -159,26 +148,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
 def output_shape(
     input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], *, strides: Ints = 1
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and a kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (C_in, C_out) or (1, …, 1, C_in, C_out)
-    strides : int or one per spatial axis
-
-    Returns
-    -------
-    (N, *ceil(spatial / strides), C_out)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Lin, Chen and Yan, "Network in Network", 2013.
+        (N, *ceil(spatial / strides), C_out)
 
     Examples
     --------
@@ -192,29 +164,9 @@ def output_shape(
 
 
 def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -> int:
-    """Count the weights, C_in C_out.
+    """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-    Parameters
-    ----------
-    in_channels, filters : int
-        C_in and C_out.
-    use_bias : bool
-        Whether to count the C_out biases.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    Lin, Chen and Yan, "Network in Network", 2013.
+        C_in * C_out + C_out
 
     Examples
     --------
@@ -229,26 +181,9 @@ def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -
 def multiply_adds(
     input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], *, strides: Ints = 1
 ) -> int:
-    """Count one multiplication and addition per output element and input channel.
+    """Count what `forward` does with an input_shape and a kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (C_in, C_out) or (1, …, 1, C_in, C_out)
-    strides : int or one per spatial axis
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        N * prod(ceil(spatial / strides)) * C_in * C_out
 
     Examples
     --------
@@ -267,30 +202,9 @@ def initialize(
     *,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a plain matrix that keeps the size of the activations through a ReLU (He-normal).
+    """Draw a plain matrix (in_channels, filters) from rng, in the dtype.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    in_channels, filters : int
-        C_in and C_out.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    array (C_in, C_out)
-        Normal with variance 2 / C_in.
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    Its variance is 2 / in_channels.
 
     Examples
     --------
