@@ -9,6 +9,7 @@ its order.
 from __future__ import annotations
 
 import contextlib
+import doctest
 import math
 import re
 import tracemalloc
@@ -67,6 +68,15 @@ def dot(a, b) -> float:
 def says(message: str) -> str:
     """A pattern for `pytest.raises`: errors that start with this; "..." stands for anything."""
     return "^" + ".*".join(re.escape(part) for part in message.split("..."))
+
+
+def examples_run(function, name=None) -> bool:
+    """The docstring of a function has examples, and they print what they show."""
+    (test,) = doctest.DocTestFinder().find(function, name)
+    report: list[str] = []
+    assert test.examples
+    assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
+    return True
 
 
 def traced(call, *arguments, **options):

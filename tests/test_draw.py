@@ -1,7 +1,6 @@
 """Pictures are read back from their SVG, still and moving, and compared with what is computed."""
 
 import contextlib
-import doctest
 import inspect
 import math
 import re
@@ -16,6 +15,7 @@ import pytest
 from helpers import (
     conv_cases,
     depthwise_cases,
+    examples_run,
     per_axis,
     pool_cases,
     says,
@@ -1266,11 +1266,7 @@ def test_face(name):
     assert titles == ["Parameters", "Returns", "Raises", "References", "Examples"]
     for parameter in signature.parameters:
         assert re.search(rf"^(.*, )?\W*{parameter}\b", text, flags=re.MULTILINE), parameter
-    failed = []
-    for test in doctest.DocTestFinder().find(function, name):
-        assert test.examples
-        doctest.DocTestRunner().run(test, out=failed.append)
-    assert not failed, "".join(failed)
+    assert examples_run(function)
 
 
 def test_the_package_hands_on_its_functions():

@@ -1,11 +1,10 @@
 """verify: gradients of one's own functions, against differences in float64."""
 
-import doctest
 import re
 
 import numpy as np
 import pytest
-from helpers import says
+from helpers import examples_run, says
 
 from convinsights import (
     batchnorm,
@@ -412,9 +411,7 @@ def test_functions_may_modify_what_they_are_given():
 
 @pytest.mark.parametrize("function", [verify.adjoint_gap, verify.check_gradients])
 def test_the_examples_in_the_docstrings_run(function):
-    (test,) = doctest.DocTestFinder().find(function)
-    report = []
-    assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
+    assert examples_run(function)
 
 
 # ---- refusals

@@ -11,6 +11,7 @@ from helpers import (
     close,
     conv_cases,
     depthwise_cases,
+    examples_run,
     pool_cases,
     same_values,
     says,
@@ -830,6 +831,11 @@ def test_it_is_an_expression_over_the_framework_and_the_arguments(
     tree = ast.parse(function(module, *shapes, **hyperparameters), mode="eval")
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert names - {"zip", "pair", "float", "range", *"ijk"} <= {FRAMEWORKS[function], *ARRAYS}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_examples_in_the_docstrings_run(function):
+    assert examples_run(function)
 
 
 def test_no_framework_is_imported():
