@@ -3,8 +3,9 @@
 The Inception hypothesis: what a classic convolution does at once, over pixels and channels, can be
 done in two steps, a depthwise convolution and a 1×1 convolution:
 
-    y = unary(depthwise(x, D), P) + bias
+    z = depthwise(x, D)        y = unary(z, P) + bias
 
+The gradient goes back through them in reverse: from dy to dz and dP, from dz to dx and dD.
 Together they are the classic convolution with the kernel
 
     K[u, v, c, o] = sum over m of D[u, v, c, m] P[c M + m, o]
@@ -16,8 +17,12 @@ channel k1 k2 M + M C_out weights instead of k1 k2 C_out, at M = 1 the part 1/C_
 References
 ----------
 Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
-Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
-Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
+Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017: the hypothesis,
+section 1.1.
+Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications", 2017: the price, section 3.1.
+Eckart and Young, "The approximation of one matrix by another of lower rank", 1936:
+`from_conv_kernel`.
 """
 
 from __future__ import annotations
@@ -127,10 +132,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
-
     Examples
     --------
     >>> import numpy as np
@@ -149,10 +150,10 @@ def forward(
     dtype = result_dtype(x, spatial, pointwise, bias)
     # Both steps in the dtype to compute in, so that float16 is rounded once, at the end.
     x, spatial, pointwise, bias = rounded(compute_dtype(dtype), x, spatial, pointwise, bias)
-    between, first = depthwise.forward(
+    z, first = depthwise.forward(
         x, spatial, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
-    y, second = unary.forward(between, pointwise, bias)
+    y, second = unary.forward(z, pointwise, bias)
     return y.astype(dtype, copy=False), Cache(first, second, shape, dtype)
 
 
@@ -171,17 +172,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, depthwise_kernel, pointwise_kernel, bias)
         In the dtype of the output; bias is None where there was none.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
-
     Examples
     --------
     >>> import numpy as np
@@ -194,9 +184,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "depthwise_separable")
     dy = check_shape("dy", dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
-    second = unary.backward(dy, cache.unary)
-    first = depthwise.backward(second.x, cache.depthwise)
-    return Gradients(*rounded(cache.dtype, first.x, first.kernel, second.kernel, second.bias))
+    dz, dpointwise, dbias = unary.backward(dy, cache.unary)
+    dx, dspatial, _ = depthwise.backward(dz, cache.depthwise)
+    return Gradients(*rounded(cache.dtype, dx, dspatial, dpointwise, dbias))
 
 
 def output_shape(
@@ -208,28 +198,16 @@ def output_shape(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and the two kernels' shapes.
+
+        (N, *output_size, C_out)
+
+    with the output_size of `conv.output_shape`.
 
     Parameters
     ----------
-    input_shape : (N, *spatial, C_in)
     depthwise_kernel_shape : (*kernel_size, C_in, depth_multiplier)
     pointwise_kernel_shape : (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
-    strides, padding, dilation_rate
-        As in `forward`.
-
-    Returns
-    -------
-    (N, *output_size, C_out)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.4.
 
     Examples
     --------
@@ -256,30 +234,11 @@ def parameter_count(
     depth_multiplier: int = 1,
     use_bias: bool = False,
 ) -> int:
-    """Count the weights, k1 k2 C_in M + C_in M C_out.
+    """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-    Parameters
-    ----------
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, depth_multiplier : int
-        C_in, C_out and M.
-    use_bias : bool
-        Whether to count the C_out biases.
+        prod(kernel_size) * C_in * M + C_in * M * C_out + C_out
 
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+    with M = depth_multiplier.
 
     Examples
     --------
@@ -301,29 +260,9 @@ def multiply_adds(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> int:
-    """Count the multiplications and additions of the two steps.
+    """Count what `forward` does with input_shape, depthwise_kernel_shape, pointwise_kernel_shape.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    depthwise_kernel_shape : (*kernel_size, C_in, depth_multiplier)
-    pointwise_kernel_shape : (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
-    strides, padding, dilation_rate
-        As in `forward`.
-
-    Returns
-    -------
-    int
-        N * prod(output_size) * C_in * depth_multiplier * (prod(kernel_size) + C_out).
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        N * prod(output_size) * C_in * depth_multiplier * (prod(kernel_size) + C_out)
 
     Examples
     --------
@@ -352,31 +291,12 @@ def initialize(
     depth_multiplier: int = 1,
     dtype: FloatType = np.float64,
 ) -> tuple[Array, Array]:
-    """Draw both kernels (He-normal, each for its own number of summed inputs).
+    """Draw both kernels from rng, in the dtype, each for its own number of summed inputs.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, depth_multiplier : int
-        C_in, C_out and M.
-    dtype : float16, float32 or float64
+        (*kernel_size, in_channels, M)             of variance 2 / prod(kernel_size)
+        (1, …, 1, in_channels * M, filters)        of variance 2 / (in_channels * M)
 
-    Returns
-    -------
-    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
-    pointwise_kernel : array (1, …, 1, C_in * depth_multiplier, C_out)
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    with M = depth_multiplier.
 
     Examples
     --------
@@ -395,28 +315,9 @@ def initialize(
 
 
 def as_conv_kernel(depthwise_kernel: Array, pointwise_kernel: Array) -> Array:
-    """Write the two kernels as the one classic kernel that computes the same function.
+    """Write the two as the one kernel (*kernel_size, C_in, C_out) with which `conv` does the same.
 
-    Parameters
-    ----------
-    depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
-    pointwise_kernel : array (C_in * depth_multiplier, C_out), or that behind a 1 for each axis
-
-    Returns
-    -------
-    array (*kernel_size, C_in, C_out)
-        K[…, c, o] = sum over m of D[…, c, m] P[c M + m, o].
-
-    Raises
-    ------
-    ValueError
-        If the kernels do not fit together.
-    TypeError
-        If an argument holds no real numbers.
-
-    References
-    ----------
-    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+        K[…, c, o] = sum over m of D[…, c, m] P[c M + m, o]
 
     Examples
     --------
@@ -440,7 +341,7 @@ def as_conv_kernel(depthwise_kernel: Array, pointwise_kernel: Array) -> Array:
 
 
 def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array, Array]:
-    """Find the separable pair nearest to a classic kernel, by one SVD per input channel.
+    """Find the pair of kernels nearest to one of `conv`, by one SVD per input channel.
 
     For every input channel c the matrix K[…, c, :], prod(kernel_size) × C_out, is cut off after its
     depth_multiplier largest singular values: no matrix of that rank is nearer. The squared distance
@@ -450,23 +351,12 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     Parameters
     ----------
     kernel : array (*kernel_size, C_in, C_out)
-    depth_multiplier : int
+        Of finite numbers.
 
     Returns
     -------
     depthwise_kernel : array (*kernel_size, C_in, depth_multiplier)
     pointwise_kernel : array (1, …, 1, C_in * depth_multiplier, C_out)
-
-    Raises
-    ------
-    ValueError
-        If the kernel is of the wrong rank or not finite, or depth_multiplier is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
 
     Examples
     --------

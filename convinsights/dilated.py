@@ -7,14 +7,16 @@ A dilated convolution leaves dilation_rate - 1 pixels out between neighbouring t
 
 The kernel of k taps spans ke = (k - 1) d + 1 pixels. It is the convolution with the kernel
 inflated by d - 1 zeros between its taps (`inflate`), without the zeros; the windows of im2col have
-holes. Here the *kernel* is inflated, in a transposed convolution the *input*. With strides of 1 and
-"same" padding the image keeps its size while the receptive field grows.
+holes, and that is all that differs from `conv`, in its gradients too. Here the *kernel* is
+inflated, in a transposed convolution the *input*. With strides of 1 and "same" padding the image
+keeps its size while the receptive field grows.
 
 References
 ----------
 Holschneider, Kronland-Martinet, Morlet and Tchamitchian, "A Real-Time Algorithm for Signal Analysis
-with the Help of the Wavelet Transform", 1989.
-Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015.
+with the Help of the Wavelet Transform", 1989: `inflate` (the "à trous" algorithm).
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: ke, section 5.1.
+Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015: section 2.
 """
 
 from __future__ import annotations
@@ -98,10 +100,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015, section 2.
-
     Examples
     --------
     The sum of the pixels two to the left and two to the right:
@@ -139,17 +137,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, kernel, bias)
         In the dtype of the output; bias is None where there was none.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015.
-
     Examples
     --------
     The gradient of one output shows what it depends on:
@@ -173,27 +160,9 @@ def output_shape(
     padding: Pad = "same",
     groups: int = 1,
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and a kernel_shape, as `conv.output_shape` does.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_in // groups, C_out)
-    dilation_rate, strides, padding, groups
-        As in `forward`.
-
-    Returns
-    -------
-    (N, *output_size, C_out)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 5.1.
+        (N, *output_size, C_out)
 
     Examples
     --------
@@ -214,30 +183,9 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
 ) -> int:
-    """Count the weights, as many as without holes.
+    """Count kernel_size, in_channels, filters and use_bias as `conv` does: holes have no weights.
 
-    Parameters
-    ----------
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    use_bias : bool
-        Whether to count the C_out biases.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", 2015, section 2.
+        prod(kernel_size) * C_in / groups * C_out + C_out
 
     Examples
     --------
@@ -257,28 +205,9 @@ def multiply_adds(
     padding: Pad = "same",
     groups: int = 1,
 ) -> int:
-    """Count one multiplication and addition per tap and output element; holes cost nothing.
+    """Count what `forward` does with an input_shape and a kernel_shape; holes cost nothing.
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_in // groups, C_out)
-    dilation_rate, strides, padding, groups
-        As in `forward`.
-
-    Returns
-    -------
-    int
-        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+        N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out
 
     Examples
     --------
@@ -305,31 +234,9 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel that keeps the size of the activations through a ReLU (He-normal).
+    """Draw a kernel (*kernel_size, in_channels / groups, filters) from rng, in the dtype.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    array (*kernel_size, C_in // groups, C_out)
-        Normal with variance 2 / (prod(kernel_size) * C_in / groups).
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    Its variance is that of `conv.initialize`: holes add nothing.
 
     Examples
     --------
@@ -342,30 +249,9 @@ def initialize(
 
 
 def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple[int, ...]:
-    """Tell how many pixels a dilated kernel spans, ke = (k - 1) d + 1.
+    """Tell how many pixels the kernel_size of a dilated kernel spans, an int or as many per axis.
 
-    Parameters
-    ----------
-    kernel_size : int or one per spatial axis
-        Taps.
-    dilation_rate : int or one per spatial axis
-        Pixels between neighbouring taps (1: adjacent).
-
-    Returns
-    -------
-    int or tuple of int
-        An int for an int, one per axis for a sequence.
-
-    Raises
-    ------
-    ValueError
-        If a size or a rate is less than 1, or there is not one rate per axis.
-    TypeError
-        If one is no integer.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 5.1.
+        ke = (kernel_size - 1) * dilation_rate + 1
 
     Examples
     --------
@@ -381,27 +267,7 @@ def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple
 def inflate(kernel: Array, dilation_rate: Ints) -> Array:
     """Fill the holes with zeros: `conv` with this kernel is `dilated` with the one given.
 
-    Parameters
-    ----------
-    kernel : array (*kernel_size, C_in // groups, C_out)
-    dilation_rate : int or one per spatial axis
-        Pixels from one old tap to the next.
-
-    Returns
-    -------
-    array (*effective_kernel_size, C_in // groups, C_out)
-        In the dtype of the kernel, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If kernel is none or a rate is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Holschneider, Kronland-Martinet, Morlet and Tchamitchian, 1989 (the "à trous" algorithm).
+        (*kernel_size, C_in // groups, C_out) -> (*ke, C_in // groups, C_out)
 
     Examples
     --------
