@@ -14,7 +14,9 @@ and so does the transposed convolution.
 References
 ----------
 Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
-Processing", 2006.
+Processing", 2006: section 4.
+Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992: adjoint operators.
+van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016: "causal", section 2.1.
 """
 
 from __future__ import annotations
@@ -82,11 +84,6 @@ def im2col(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
-    Processing", 2006, section 4.
-
     Examples
     --------
     >>> import numpy as np
@@ -114,8 +111,7 @@ def col2im(
 ) -> Array:
     """Add every entry of the columns back to the pixel that it was read from.
 
-    The exact adjoint of `im2col`: `<columns, im2col(x)> == <col2im(columns), x>`. It is not its
-    inverse: a pixel that k windows read comes back k times.
+    It is the adjoint of `im2col`, not the inverse: a pixel that k windows read comes back k times.
 
     Parameters
     ----------
@@ -123,24 +119,11 @@ def col2im(
         One row per window, in the order of `im2col`.
     input_shape : (N, *spatial, C)
         Shape of the images that the windows lie over.
-    kernel_size, strides, padding, dilation_rate
-        As in `im2col`.
 
     Returns
     -------
     array of input_shape
         In the dtype of the columns; pixels that no window reads are 0.
-
-    Raises
-    ------
-    ValueError
-        If a shape or a size is wrong, or the window does not fit the padded image.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992 (adjoint operators).
 
     Examples
     --------
@@ -178,31 +161,7 @@ def resolve_padding(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> tuple[tuple[int, int], ...]:
-    """Say in zeros what a padding means.
-
-    Parameters
-    ----------
-    input_size : int or one per spatial axis
-        Pixels.
-    kernel_size, strides, padding, dilation_rate
-        As in `im2col`.
-
-    Returns
-    -------
-    tuple of (before, after)
-        Zeros in front of and behind each spatial axis.
-
-    Raises
-    ------
-    ValueError
-        If a size is wrong, or the window does not fit the padded input.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    "same" is TensorFlow's rule (`tf.nn.convolution`), "causal" that of van den Oord et al.,
-    "WaveNet: A Generative Model for Raw Audio", 2016, section 2.1.
+    """Say in zeros what a padding means for an input_size, as one pair (before, after) per axis.
 
     Examples
     --------

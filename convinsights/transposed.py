@@ -7,16 +7,22 @@ its value, onto a larger image, and where stamps overlap they add up:
     y[n, i s + u d - before, j s + v d - before, o] +=
                     sum over c of x[n, i, j, c] kernel[u, v, o, c]
 
-plus bias[o]. That is the gradient of a convolution with respect to its image, so forward and
-backward change places: forward is col2im(x kernelᵀ), dx is a convolution of dy. It is equally a
-convolution with strides of 1 of the inflated input (`inflate`) with the flipped kernel: this is
-the stride "smaller than one". It gives back the shape that a convolution took away, not the values:
-Mᵀ is no inverse of M.
+That is the gradient of a convolution with respect to its image, so forward and backward change
+places:
+
+    y       = col2im(x kernelᵀ) + bias
+    dx      = im2col(dy) kernel
+    dkernel = im2col(dy)ᵀ x
+
+It is equally a convolution with strides of 1 of the inflated input (`inflate`) with the flipped
+kernel: this is the stride "smaller than one". It gives back the shape that a convolution took away,
+not the values: Mᵀ is no inverse of M.
 
 References
 ----------
 Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
-Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: Mᵀ, section
+4.1; `inflate`, section 4.5; sizes, section 4.6.
 """
 
 from __future__ import annotations
@@ -135,10 +141,6 @@ def forward(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4.
-
     Examples
     --------
     Two stamps of the kernel (1, 2, 3), two pixels apart:
@@ -156,6 +158,7 @@ def forward(
     )
     bias = as_vector("bias", bias, kernel.shape[-2] * groups)
     dtype = result_dtype(x, kernel, bias)
+    # y = col2im(x kernelᵀ) + bias
     y = _products.image_gradient(x, kernel, geometry, groups, compute_dtype(dtype))
     if bias is not None:
         add_bias(y, bias)
@@ -178,17 +181,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x, kernel, bias)
         In the dtype of the output; bias is None where there was none.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
-
     Examples
     --------
     >>> import numpy as np
@@ -202,7 +194,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_shape("dy", dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
-    # The convolution's image is here the output, and its output the input.
+    # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x
     with np.errstate(invalid="ignore"):  # see below
         dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
     # What the padding cut off is no zero but nothing: nothing that inf or nan could meet.
@@ -223,27 +215,11 @@ def output_shape(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> tuple[int, ...]:
-    """Tell the shape that `forward` would return.
+    """Tell what `forward` makes of an input_shape and a kernel_shape: (N, *output_size, C_out).
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_out // groups, C_in)
-    strides, padding, output_padding, output_size, dilation_rate, groups
-        As in `forward`.
+        output_size = L + output_padding
 
-    Returns
-    -------
-    (N, *output_size, C_out)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.6.
+    with the L of `forward`.
 
     Examples
     --------
@@ -270,30 +246,9 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
 ) -> int:
-    """Count the weights: k1 k2 C_out / groups for each of the C_in inputs.
+    """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-    Parameters
-    ----------
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    use_bias : bool
-        Whether to count the C_out biases.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If a size is no integer.
-
-    References
-    ----------
-    Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
+        prod(kernel_size) * C_in * C_out / groups + C_out
 
     Examples
     --------
@@ -315,30 +270,11 @@ def multiply_adds(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> int:
-    """Count one multiplication and addition per tap and stamp, those that are cut off too.
+    """Count what `forward` does with an input_shape and a kernel_shape, per tap of every stamp.
 
-    It is as many as the convolution that is transposed takes.
+        N * prod(spatial) * prod(kernel_size) * C_in * C_out / groups
 
-    Parameters
-    ----------
-    input_shape : (N, *spatial, C_in)
-    kernel_shape : (*kernel_size, C_out // groups, C_in)
-    strides, padding, output_padding, output_size, dilation_rate, groups
-        As in `forward`.
-
-    Returns
-    -------
-    int
-        N * prod(spatial) * prod(kernel_size) * C_in * C_out / groups.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forward` does.
-
-    References
-    ----------
-    Howard et al., "MobileNets", 2017, section 3.1.
+    That is as many as the convolution that is transposed takes, what is cut off counted too.
 
     Examples
     --------
@@ -369,32 +305,10 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel for a ReLU behind it (He-normal).
+    """Draw a kernel (*kernel_size, filters / groups, in_channels) from rng, in the dtype.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kernel_size : one int per spatial axis (an int: one axis)
-    in_channels, filters, groups : int
-        C_in, C_out and the groups, which divide both.
-    dtype : float16, float32 or float64
-
-    Returns
-    -------
-    array (*kernel_size, C_out // groups, C_in)
-        Normal with variance 2 / (prod(kernel_size) * C_in / groups), as many terms as an output
-        sums with strides of 1.
-
-    Raises
-    ------
-    ValueError
-        If a size is less than 1 or groups do not divide the channels.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    Its variance is 2 / (prod(kernel_size) * in_channels / groups), for what an output sums with
+    strides of 1.
 
     Examples
     --------
@@ -410,28 +324,7 @@ def initialize(
 def inflate(x: Array, strides: Ints) -> Array:
     """Set strides - 1 zeros between neighbouring pixels.
 
-    Parameters
-    ----------
-    x : array (N, *spatial, C)
-        Images with one, two or three spatial axes.
-    strides : int or one per spatial axis
-        Pixels from one old pixel to the next.
-
-    Returns
-    -------
-    array (N, *((spatial - 1) * strides + 1), C)
-        In the dtype of x, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If x is no image or a stride is less than 1.
-    TypeError
-        If an argument is of the wrong type.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.5.
+        (N, *spatial, C) -> (N, *((spatial - 1) * strides + 1), C)
 
     Examples
     --------
