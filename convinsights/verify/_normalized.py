@@ -28,6 +28,8 @@ from convinsights.verify._precision import Precision
 
 __all__ = ["normalized"]
 
+# How many deviations a mean is from 0 before its values count as alike.
+ALIKE = 4.0
 # Of what a mean is taken, and of what the gradients of gamma and beta are summed over
 OF_GROUP, OF_CHANNEL = (1, 3), (0, 1)
 
@@ -60,7 +62,11 @@ def normalized(
     if not own:
         centre, variance = (np.reshape(a, (1, 1, groups, 1)) for a in statistics)
     d = np.abs(x - centre)
-    off_mean: Any = growth(m) * mean(np.abs(x)) if own else 0.0
+    # Values far from 0 are alike, and so may be the errors of their sum: of one sign, not random.
+    alike = np.abs(centre) > ALIKE * np.sqrt(mean(d**2))
+    off_mean: Any = 0.0
+    if own:
+        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * mean(np.abs(x))
     off_d = off_mean + 6 * u * (np.abs(x) + np.abs(centre) + off_mean)
     off_variance: Any = 0.0
     if own:

@@ -132,12 +132,15 @@ class Precision:
         """The largest integer up to which all results are held exactly: 2^24 in float32."""
         return min(self.summed.exact, self.result.exact)
 
-    def growth(self, n: Any) -> Any:
-        """Return what n roundings do to a product: gamma_n, or its probabilistic sibling."""
+    def growth(self, n: Any, sure: bool = False) -> Any:
+        """Return what n roundings do to a product: gamma_n, or its probabilistic sibling.
+
+        Where errors are not random, only gamma_n is `sure`.
+        """
         n, u = np.asarray(n, np.float64), self.unit
         with np.errstate(divide="ignore"):
             gamma = np.where(n * u < 1, n * u / np.abs(1 - n * u), np.inf)
-        if not self.probabilistic:
+        if sure or not self.probabilistic:
             return gamma
         return np.minimum(gamma, np.expm1(FACTOR * np.sqrt(n) * u + n * u**2 / (1 - u)))
 
