@@ -8,11 +8,12 @@ Nothing is computed: axes change places, and every pair of functions is a round 
     depthwise   (*kernel_size, C, depth_multiplier)     (C * depth_multiplier, 1, *kernel_size)
     transposed  (*kernel_size, C_out // groups, C_in)   (C_in, C_out // groups, *kernel_size)
 
-The kernels are not flipped: both sides compute cross-correlations.
+The kernels are not flipped: both sides compute cross-correlations. Results are copies.
 
 References
 ----------
-PyTorch documentation, `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d`.
+PyTorch documentation, `torch.nn.Conv2d` (also of depthwise convolutions), `torch.nn.Linear` and
+`torch.nn.ConvTranspose2d`.
 Keras documentation, `Conv2D`, `DepthwiseConv2D` and `Conv2DTranspose`.
 """
 
@@ -20,7 +21,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from convinsights._arguments import Array, as_array, check_pixels, result_dtype, shown, to_integer
+from convinsights._arguments import (
+    Array,
+    as_array,
+    check_pixels,
+    result_dtype,
+    shown,
+    spatial_rank,
+    to_integer,
+)
 
 __all__ = [
     "depthwise_kernel_from_torch",
@@ -39,27 +48,7 @@ def __dir__() -> list[str]:
 
 
 def to_channels_first(x: Array) -> Array:
-    """Move the channels in front of the spatial axes.
-
-    Parameters
-    ----------
-    x : array (N, *spatial, C)
-
-    Returns
-    -------
-    array (N, C, *spatial)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d`.
+    """Move the channels of x, (N, *spatial, C), in front of the spatial axes.
 
     Examples
     --------
@@ -74,27 +63,7 @@ def to_channels_first(x: Array) -> Array:
 
 
 def to_channels_last(x: Array) -> Array:
-    """Move the channels behind the spatial axes.
-
-    Parameters
-    ----------
-    x : array (N, C, *spatial)
-
-    Returns
-    -------
-    array (N, *spatial, C)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d`.
+    """Move the channels of x, (N, C, *spatial), behind the spatial axes.
 
     Examples
     --------
@@ -115,26 +84,7 @@ def to_channels_last(x: Array) -> Array:
 def kernel_to_torch(kernel: Array) -> Array:
     """Turn a kernel of conv, unary or dilated into PyTorch's weight, for any groups.
 
-    Parameters
-    ----------
-    kernel : array (*kernel_size, C_in // groups, C_out)
-        The plain matrix of `unary` becomes that of `torch.nn.Linear`.
-
-    Returns
-    -------
-    array (C_out, C_in // groups, *kernel_size)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d`.
+    The plain matrix of `unary` becomes that of `torch.nn.Linear`.
 
     Examples
     --------
@@ -143,32 +93,11 @@ def kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.kernel_to_torch(np.zeros((3, 5, 16, 32))).shape
     (32, 16, 3, 5)
     """
-    kernel = _kernel("kernel", kernel, "(*kernel_size, C_in // groups, C_out)")
-    return _moved(kernel, (-1, -2), (0, 1))
+    return _to_torch(kernel, "(*kernel_size, C_in // groups, C_out)", or_matrix=True)
 
 
 def kernel_from_torch(weight: Array) -> Array:
     """Turn PyTorch's weight into a kernel of conv, unary or dilated, for any groups.
-
-    Parameters
-    ----------
-    weight : array (C_out, C_in // groups, *kernel_size)
-
-    Returns
-    -------
-    array (*kernel_size, C_in // groups, C_out)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d`.
 
     Examples
     --------
@@ -177,32 +106,11 @@ def kernel_from_torch(weight: Array) -> Array:
     >>> layouts.kernel_from_torch(np.zeros((32, 16, 3, 5))).shape
     (3, 5, 16, 32)
     """
-    weight = _kernel("weight", weight, "(C_out, C_in // groups, *kernel_size)")
-    return _moved(weight, (0, 1), (-1, -2))
+    return _from_torch(weight, "(C_out, C_in // groups, *kernel_size)", or_matrix=True)
 
 
 def depthwise_kernel_to_torch(kernel: Array) -> Array:
     """Turn a depthwise kernel into the weight of a convolution with C groups.
-
-    Parameters
-    ----------
-    kernel : array (*kernel_size, C, depth_multiplier)
-
-    Returns
-    -------
-    array (C * depth_multiplier, 1, *kernel_size)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d` (depthwise convolution).
 
     Examples
     --------
@@ -211,7 +119,7 @@ def depthwise_kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.depthwise_kernel_to_torch(np.zeros((3, 5, 16, 2))).shape
     (32, 1, 3, 5)
     """
-    kernel = _kernel("kernel", kernel, "(*kernel_size, C, depth_multiplier)", least=3)
+    kernel = _kernel("kernel", kernel, "(*kernel_size, C, depth_multiplier)")
     *size, channels, multiplier = kernel.shape
     return _moved(kernel.reshape(*size, 1, channels * multiplier), (-1, -2), (0, 1))
 
@@ -219,27 +127,8 @@ def depthwise_kernel_to_torch(kernel: Array) -> Array:
 def depthwise_kernel_from_torch(weight: Array, *, depth_multiplier: int = 1) -> Array:
     """Turn the weight of a convolution with C groups into a depthwise kernel.
 
-    Parameters
-    ----------
-    weight : array (C * depth_multiplier, 1, *kernel_size)
-    depth_multiplier : int
-        Kernels per channel; the weight does not tell it.
-
-    Returns
-    -------
-    array (*kernel_size, C, depth_multiplier)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.Conv2d` (depthwise convolution).
+    depth_multiplier, the kernels per channel, divides the weight's channels; the weight itself does
+    not tell it.
 
     Examples
     --------
@@ -249,12 +138,11 @@ def depthwise_kernel_from_torch(weight: Array, *, depth_multiplier: int = 1) -> 
     >>> layouts.depthwise_kernel_from_torch(weight, depth_multiplier=2).shape
     (3, 5, 16, 2)
     """
-    weight = _kernel("weight", weight, "(C * depth_multiplier, 1, *kernel_size)", least=3)
+    form = "(C * depth_multiplier, 1, *kernel_size)"
+    weight = _kernel("weight", weight, form)
     multiplier = to_integer("depth_multiplier", depth_multiplier)
     if weight.shape[1] != 1:
-        raise ValueError(
-            f"weight must be (C * depth_multiplier, 1, *kernel_size), got shape {weight.shape}"
-        )
+        raise ValueError(f"weight must be {form}, got shape {weight.shape}")
     if weight.shape[0] % multiplier:
         raise ValueError(
             f"depth_multiplier must divide the {weight.shape[0]} channels of weight, "
@@ -267,26 +155,6 @@ def depthwise_kernel_from_torch(weight: Array, *, depth_multiplier: int = 1) -> 
 def transposed_kernel_to_torch(kernel: Array) -> Array:
     """Turn a transposed kernel into PyTorch's weight, for any groups.
 
-    Parameters
-    ----------
-    kernel : array (*kernel_size, C_out // groups, C_in)
-
-    Returns
-    -------
-    array (C_in, C_out // groups, *kernel_size)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.ConvTranspose2d`.
-
     Examples
     --------
     >>> import numpy as np
@@ -294,32 +162,11 @@ def transposed_kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.transposed_kernel_to_torch(np.zeros((3, 5, 32, 16))).shape
     (16, 32, 3, 5)
     """
-    kernel = _kernel("kernel", kernel, "(*kernel_size, C_out // groups, C_in)", least=3)
-    return _moved(kernel, (-1, -2), (0, 1))
+    return _to_torch(kernel, "(*kernel_size, C_out // groups, C_in)")
 
 
 def transposed_kernel_from_torch(weight: Array) -> Array:
     """Turn PyTorch's transposed weight into a transposed kernel, for any groups.
-
-    Parameters
-    ----------
-    weight : array (C_in, C_out // groups, *kernel_size)
-
-    Returns
-    -------
-    array (*kernel_size, C_out // groups, C_in)
-        A copy in the dtype of the argument, where integers count as float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong.
-    TypeError
-        If the argument holds no real numbers.
-
-    References
-    ----------
-    PyTorch documentation, `torch.nn.ConvTranspose2d`.
 
     Examples
     --------
@@ -328,17 +175,21 @@ def transposed_kernel_from_torch(weight: Array) -> Array:
     >>> layouts.transposed_kernel_from_torch(np.zeros((16, 32, 3, 5))).shape
     (3, 5, 32, 16)
     """
-    weight = _kernel("weight", weight, "(C_in, C_out // groups, *kernel_size)", least=3)
-    return _moved(weight, (0, 1), (-1, -2))
+    return _from_torch(weight, "(C_in, C_out // groups, *kernel_size)")
 
 
-def _kernel(name: str, value: object, form: str, *, least: int = 2) -> Array:
+def _to_torch(kernel: object, form: str, *, or_matrix: bool = False) -> Array:
+    return _moved(_kernel("kernel", kernel, form, or_matrix), (-1, -2), (0, 1))
+
+
+def _from_torch(weight: object, form: str, *, or_matrix: bool = False) -> Array:
+    return _moved(_kernel("weight", weight, form, or_matrix), (0, 1), (-1, -2))
+
+
+def _kernel(name: str, value: object, form: str, or_matrix: bool = False) -> Array:
     array = as_array(name, value)
-    if not least <= array.ndim <= 5 or 0 in array.shape:
-        raise ValueError(
-            f"{name} must be {form} with one, two or three spatial axes and no size of 0, "
-            f"got shape {array.shape}"
-        )
+    if not (or_matrix and array.ndim == 2 and array.size):
+        spatial_rank(name, array.shape, form)
     return array
 
 
