@@ -21,11 +21,13 @@ checkerboard.
 References
 ----------
 Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
-2019, doi:10.23915/distill.00021.
-Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016,
-doi:10.23915/distill.00003.
+2019, doi:10.23915/distill.00021: `receptive_field`.
+Wang et al., "Understanding Convolution for Semantic Segmentation", 2017: section 3.2, the gridding
+of `has_gaps`, with a weaker condition.
 Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks",
-2016.
+2016: section 3, the paths.
+Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016,
+doi:10.23915/distill.00003: `overlaps`.
 """
 
 from __future__ import annotations
@@ -97,15 +99,8 @@ def receptive_field(layers: Layers) -> ReceptiveField:
     Raises
     ------
     ValueError
-        If a size is out of its range, a layer is transposed, or branch and shortcut of a Residual
-        do not go by the same stride.
-    TypeError
-        If an entry is no Layer, or a size no integer.
-
-    References
-    ----------
-    Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
-    2019.
+        Also if a layer is transposed, or branch and shortcut of a Residual do not go by the same
+        stride.
 
     Examples
     --------
@@ -135,28 +130,6 @@ def has_gaps(layers: Layers) -> bool:
     Through transposed layers and sums the pixels seen are followed one by one, for every place of
     the output pixel; one place with a gap is enough (one that sees nothing has none). Where that
     would be millions of pixels, it is refused.
-
-    Parameters
-    ----------
-    layers : iterable of Layer and Residual
-        The input's side first.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    ValueError
-        If a size is out of its range, or branch and shortcut of a Residual do not go by the same
-        stride.
-    TypeError
-        If an entry is no Layer, or a size no integer.
-
-    References
-    ----------
-    Wang et al., "Understanding Convolution for Semantic Segmentation", 2017, section 3.2: the
-    gridding, with a weaker condition.
 
     Examples
     --------
@@ -195,8 +168,8 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
     Parameters
     ----------
     layers : iterable of Layer and Residual, or one such stack per axis
-        The input's side first. One stack where output_pixel is an int; where it is a sequence, one
-        stack per axis, with sums in the same places.
+        One stack where output_pixel is an int; where it is a sequence, one stack per axis, with
+        sums in the same places.
     output_pixel : int or one per axis
         Which output pixel, from 0.
     input_size : int or one per axis
@@ -211,16 +184,8 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
     Raises
     ------
     ValueError
-        If a size is out of its range, a layer does not fit its padded input, the parts of a
-        Residual end in different sizes, or there is no such output pixel.
-    TypeError
-        If an entry is no Layer, or a size no integer.
-
-    References
-    ----------
-    Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
-    2019. Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow
-    Networks", 2016, section 3.
+        Also if a layer does not fit its padded input, the parts of a Residual end in different
+        sizes, or there is no such output pixel.
 
     Examples
     --------
@@ -265,35 +230,12 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
 
 
 def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
-    """Count the paths that end in every output pixel.
+    """Count the paths that end in every output pixel: the sum of its `dependencies`.
 
     A transposed layer with a kernel that its stride does not divide makes a checkerboard of them:
     along an axis, i pixels behind the first of a stamp, ceil((k - i) / s) taps fall on a pixel.
-
-    Parameters
-    ----------
-    layers : iterable of Layer and Residual, or one such stack per axis
-        The input's side first. One stack where input_size is an int; where it is a sequence, one
-        stack per axis, with sums in the same places.
-    input_size : int or one per axis
-
-    Returns
-    -------
-    array of the output's size
-        The output for an image of ones with all weights 1: the sum of the `dependencies` of every
-        output pixel. int64; Python's integers (dtype object) if one is too large for that.
-
-    Raises
-    ------
-    ValueError
-        If a size is out of its range, a layer does not fit its padded input, or the parts of a
-        Residual end in different sizes.
-    TypeError
-        If an entry is no Layer, or a size no integer.
-
-    References
-    ----------
-    Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016.
+    layers, input_size and the dtype are as for `dependencies`: one stack where input_size is an
+    int.
 
     Examples
     --------
