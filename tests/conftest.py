@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from convinsights.verify import _candidate, _plan
+from convinsights.verify import _candidate, _factors, _plan
 
 # No deadline and no complaint about slow drawing: a busy machine is not a fault of the library.
 settings.register_profile(
@@ -26,6 +26,19 @@ SMALL = {
 }
 
 
+def uneven(plan, rank):
+    """Where padding may be a name: "same" with other zeros before than behind."""
+    levels, simple = plan.levels(rank), plan.plain(rank)
+    for kernel in ((4, 2, 4), (2, 7, 3), (7, 4, 2)) if plan.names else ():
+        for place in (0, -1):
+            row = {**simple, "padding": "same by name", "in_channels": 4, "values": "normal"}
+            for axis in range(rank):
+                row |= {f"size[{axis}]": (8, 6, 3)[axis], f"kernel_size[{axis}]": kernel[axis]}
+                for name in (f"strides[{axis}]", f"dilation_rate[{axis}]"):
+                    row[name] = levels[name][place]
+            yield row
+
+
 @pytest.fixture
 def few_cases(monkeypatch):
     """Let verify take small arrays of a few sizes, and make each case once for all tests."""
@@ -43,10 +56,16 @@ def few_cases(monkeypatch):
         return ALLOWED[key][1]
 
     def rows(space, strength):
-        kept = {**SMALL, **dict(space.kept)}
+        levels = {factor.name: factor.levels for factor in _factors.covering(space).factors}
+        small = {
+            name: tuple(level for level in some if level in levels[name])
+            for name, some in SMALL.items()
+            if name in levels
+        }
+        kept = {**small, **dict(space.kept)}
         return ROWS(space._replace(kept=tuple(sorted(kept.items()))), strength)
 
     monkeypatch.setattr(_plan, "case_of", case_of)
     monkeypatch.setattr(_plan, "rows", rows)
-    monkeypatch.setattr(_plan, "extra_rows", lambda *arguments: ())
+    monkeypatch.setattr(_plan.Plan, "extra", uneven)
     monkeypatch.setattr(_candidate, "allowances", allowances)

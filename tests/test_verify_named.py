@@ -231,13 +231,11 @@ NAMED = [
     ("activation_left_on", unary, after(unary, through(np.tanh))),
     ("clamped (-4, 4)", conv, after(conv, through(lambda y: np.clip(y, -4, 4)))),
     ("clamped (-inf, 4)", conv, after(conv, through(lambda y: np.minimum(y, 4)))),
-    ("one_pass_variance", batchnorm, wrong.normalized(moments=wrong.one_pass)),
     (
         "one_pass_variance",
         normalization,
         wrong.grouped_normalized(moments=wrong.grouped_one_pass),
     ),
-    ("unbiased_variance", batchnorm, wrong.normalized(moments=wrong.unbiased)),
     (
         "unbiased_variance",
         normalization,

@@ -622,10 +622,11 @@ OTHERS = (
 
 @pytest.mark.parametrize("module", [conv, transposed, depthwise, depthwise_separable, batchnorm])
 def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
-    ranks = (1,) if module is depthwise else (2,)
+    ranks = {conv: (1, 2), depthwise: (1,)}.get(module, (2,))
     varied, precision = frozenset(ALL[module]), Precision.of(module, np.float64)
     made = Plan(module, ranks, varied, precision, names=module is not batchnorm).cases()
-    cases = sorted((c for c in made if c.dy.size and not c.integers), key=lambda c: c.size)
+    # Integers last, for an activation has its kinks there.
+    cases = sorted((c for c in made if c.dy.size), key=lambda c: (c.integers, c.size))
     seen = {}
     for name, outcome in hypotheses(module):
         if name.startswith(OTHERS):
@@ -655,7 +656,7 @@ def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
                 continue
             if not case.truth.keys() <= found.keys() or found["y"].shape != case.dy.shape:
                 continue
-            if all(np.array_equal(found[key], case.truth[key]) for key in found):
+            if all(np.allclose(found[key], case.truth[key], atol=1e-9) for key in found):
                 continue
             arrays = [case.arrays[i] for i in given]
             try:
@@ -668,7 +669,7 @@ def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
     assert {name for name, _ in seen} == {name for name in names if not name.startswith(OTHERS)}
     for (name, _), verdicts in seen.items():
         if name in GRADIENT_SLIPS:
-            assert verdicts == {"wrong"}
+            assert verdicts == {"wrong"}, name
         elif module is batchnorm:  # whose backward may know of the slip, or not
             assert "right" in verdicts
         else:
@@ -680,17 +681,22 @@ def test_two_slips_are_told_apart_result_by_result():
         if padding == "same":
             padding = [(k // 2, k // 2) for k in kernel.shape[:-2]]
         y = first_bias(x, kernel, bias, padding=padding, groups=groups)
-        return np.cos(y) if x.shape[-1] == 1 else y
+        return np.cos(y) if x.shape[-1] > 12 else y
 
     report = verify.verify(conv, broken)
     assert report.diagnosis is None
     assert "\ndiagnosis: none, no single slip explains all failures\n" in str(report)
-    found = {failure.kind.partition(",")[0]: failure.diagnosis for failure in report.failures}
+    found = {}
+    for failure in report.failures[:-1]:  # all but the one made smaller
+        x, bias = failure.arrays["x"], failure.arrays["bias"]
+        kind = "cosine" if x.shape[-1] > 12 else ("same" * ("same" in failure.call), bias is None)
+        found.setdefault(kind, set()).add(failure.diagnosis)
     assert found == {
-        "2-D one channel": None,
-        "2-D same": "padding_symmetric",
-        "2-D groups": "bias_of_first_group",
-        "2-D one channel per group": "bias_of_first_group",
+        "cosine": {None},
+        ("same", True): {"padding_symmetric"},
+        # Each alone, where the other changes nothing, or both at once.
+        ("same", False): {"padding_symmetric", "bias_of_first_group", None},
+        ("", False): {"bias_of_first_group"},
     }
 
 
@@ -717,8 +723,8 @@ def test_a_layout_that_is_ignored_beside_another_slip():
         return np.cos(y) if bias is None else y
 
     report = verify.verify(conv, broken)
-    found = {failure.kind: failure.diagnosis for failure in report.failures}
-    assert found == {"2-D no bias": None, "2-D Fortran order": "layout_ignored"}
+    found = {(failure.arrays["bias"] is None, failure.diagnosis) for failure in report.failures}
+    assert found == {(True, None), (False, "layout_ignored")}
 
 
 # ---- precision
@@ -732,7 +738,7 @@ def test_a_variance_in_one_pass_fails_where_the_mean_is_large():
         return mean, np.maximum(square, 0).astype(float)
 
     report = verify.verify(batchnorm, batchnorm_like(moments=one_pass), seed=0)
-    assert {failure.kind for failure in report.failures} == {"2-D training, mean far from 0"}
+    assert {failure.kind for failure in report.failures} == {"2-D training, far from 0"}
     assert report.diagnosis == "one_pass_variance"
 
 
@@ -757,6 +763,6 @@ def test_rounding_is_a_slip_of_its_own(module):
         gradients = backward(dy, x.astype(np.float16), *others, **hyper)
         return [g.astype(np.float32) for g in gradients]
 
-    report = verify.verify(module, coarse, coarse_gradients, ranks=(1, 2), supports=ALL[module])
+    report = verify.verify(module, coarse, coarse_gradients, supports=ALL[module])
     assert {failure.result for failure in report.failures} == {"y", "dx", "dkernel", "dbias"}
     assert {failure.diagnosis for failure in report.failures} == {"low_precision (11 bits)"}

@@ -15,7 +15,7 @@ from convinsights.verify._factors import check_module
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 
-__all__ = ["absent", "explain"]
+__all__ = ["absent", "explain", "uncalled"]
 
 
 def explain(
@@ -107,11 +107,17 @@ def explain(
         integers=whole,
         values="captured",
     )
-    backward = None if gradients is None else absent
-    candidate = Candidate(module, absent, backward, precision, frozenset(), {})
+    candidate = uncalled(module, precision, gradients is not None)
     return explained(candidate, None, [candidate.judged(case, answer)], None)
 
 
 def absent(*arguments: Any, **settings: Any) -> Any:
     """Stand for a kernel that cannot be called here."""
     raise NotImplementedError
+
+
+def uncalled(module: ModuleType, precision: Precision, gradients: bool) -> Candidate:
+    """Return a candidate that declines every call."""
+    none: frozenset[str] = frozenset()
+    named = {"forward": none, "backward": none}
+    return Candidate(module, absent, absent if gradients else None, precision, none, named)

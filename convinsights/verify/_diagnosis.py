@@ -26,7 +26,7 @@ Result = tuple[int, str]
 
 # How many numbers of the cases are gone through for each theory: of wrong results, of right ones,
 # of each result that is looked at alone; how many wrong results a remark is tried on, and for how
-# many a slip of their own is looked for.
+# many a slip of their own is looked for in vain.
 WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 4
 
 
@@ -124,11 +124,11 @@ def _one_by_one(
     found: list[Explanation] = []
     looked = 0
     single: dict[Result, str] = {}
-    for result in _within(wrong, trials, WRONG):
+    numbers = [(index, name) for index, name in wrong if trials[index].got[name] is not None]
+    for result in _within(numbers, trials, WRONG):
         few = _within(known[result[1]], trials, ALONE)
         explained = [e for e in found if e(result)]
         if not explained and looked < SINGLE:
-            looked += 1
             new = chain(
                 (
                     theory
@@ -138,6 +138,7 @@ def _one_by_one(
                 (remark for remark in said if remark(result)),
             )
             explained = list(islice(new, 1))
+            looked += not explained
             found += explained
         if explained:
             single[result] = explained[0].name

@@ -20,8 +20,8 @@ import numpy as np
 from convinsights import batchnorm
 from convinsights._arguments import Array, check_flag, shown
 from convinsights._concepts import name_of
-from convinsights.verify._candidate import Answer, Candidate
-from convinsights.verify._captured import absent
+from convinsights.verify._candidate import Answer
+from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import MODULES, check_module
@@ -101,7 +101,8 @@ def write_cases(
     others = list(spoilt(some, precision.not_finite, gradients=True))
     names = (f"{number:04}" for number in count(1))
     entries = [_written(root, next(names), case, precision, None) for case in made]
-    entries += [_written(root, next(names), one.case, precision, one.name) for one in others]
+    with np.errstate(all="ignore"):  # of what is not finite
+        entries += [_written(root, next(names), one.case, precision, one.name) for one in others]
     asked = {"dtype": dtype, "operands": operands, "accumulate": accumulate}
     index = {
         "module": name_of(module),
@@ -145,16 +146,14 @@ def judge(folder: str | Path) -> Report:
         entries = [_checked(entry) for entry in index["cases"]]
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{INDEX} must be as write_cases wrote it: {error!r}") from error
-    candidates = [
-        Candidate(module, absent, backward, precision, frozenset(), {})
-        for backward in (None, absent)
-    ]
+    candidates = [uncalled(module, precision, gradients) for gradients in (False, True)]
     trials = []
     for entry in entries:
         case = _read_case(root, module, entry)
         answer = _read_answer(root, module, entry)
         if entry["spoilt"] is not None:
-            trials.append(judged(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct"))
+            with np.errstate(all="ignore"):
+                trials.append(judged(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct"))
             continue
         both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
         trials.append(candidates[both].judged(case, answer))

@@ -1,0 +1,199 @@
+"""explain: from the numbers of one call, the slip that verify tells from many."""
+
+import functools
+
+import numpy as np
+import pytest
+from definitions import MINE, NAMES
+from test_verify_named import NAMED, bytes_case
+from test_verify_slips import BROKEN
+
+from convinsights import batchnorm, conv, normalization, unary
+from convinsights._concepts import defaults
+from convinsights.verify import BFLOAT16, TFLOAT32, explain
+from convinsights.verify._candidate import Candidate
+from convinsights.verify._plan import Plan
+from convinsights.verify._precision import Precision
+
+pytestmark = pytest.mark.usefixtures("few_cases")
+
+
+# What only calls tell: whether an image's result hangs on the others, or on the order of memory.
+OF_CALLS = ("batch_mixed", "layout_ignored", "reads_outside", "shifted")
+
+
+def first_of_each(slips):
+    """One way of every slip and module that one result can tell."""
+    some = {(slip, module): (slip, module, *way) for slip, module, *way in reversed(slips)}
+    return [slip for slip in some.values() if not slip[0].startswith(OF_CALLS)]
+
+
+def captured(slip, module, forward, backward, made):
+    """The report of the first of a few large calls that tells the slip, or of the last."""
+    precision = Precision.of(module, np.float32)
+    varied = frozenset(made[0].settings)
+    named = {"forward": varied, "backward": varied}
+    candidate = Candidate(module, forward, backward, precision, varied, named)
+    tried = 0
+    for case in sorted(made, key=lambda case: case.size, reverse=True):
+        answer = candidate.ask(case)
+        if not candidate.judged(case, answer).wrong or "y" not in answer.copies:
+            continue
+        arrays = [answer.handed[name] for name in case.names]
+        gradients = dy = None
+        if backward is not None:
+            gradients = [answer.copies.get(name) for name in candidate.gradients]
+            dy = answer.handed["dy"]
+        y = answer.copies["y"]
+        report = explain(module, y, *arrays, dy=dy, gradients=gradients, **case.settings)
+        tried += 1
+        if report.diagnosis == slip or tried == TRIED:
+            break
+    return report
+
+
+TRIED = 6
+
+
+@functools.cache
+def of_plan(module):
+    """Cases with padding by name."""
+    varied, precision = frozenset(defaults(module)), Precision.of(module, np.float32)
+    made = Plan(module, (2,), varied, precision, names="padding" in varied).cases()
+    return [case for case in made if case.size < 2500 and len(case.x)]
+
+
+SLIPS = first_of_each(BROKEN)
+SLIPS_TOO = first_of_each(NAMED)
+
+
+@pytest.mark.parametrize(
+    ("slip", "module", "forward", "backward"), SLIPS, ids=[f"{s[0]}-{NAMES[s[1]]}" for s in SLIPS]
+)
+def test_one_call_is_told_its_slip(slip, module, forward, backward):
+    report = captured(slip, module, forward or MINE[module][0], backward, of_plan(module))
+    assert report.diagnosis == slip, str(report)
+    assert (report.cases, report.when) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("slip", "module", "make"), SLIPS_TOO, ids=[f"{s[0]}-{NAMES.get(s[1])}" for s in SLIPS_TOO]
+)
+def test_one_call_is_told_its_slip_too(slip, module, make):
+    report = captured(slip, module, *make(), of_plan(module))
+    assert report.diagnosis == slip, str(report)
+
+
+# ---- what else may be captured
+
+X = np.arange(60.0).reshape(1, 5, 6, 2)
+KERNEL = np.arange(36.0).reshape(3, 3, 2, 2) % 5 - 2
+
+
+def test_a_right_result_passes():
+    y, cache = conv.forward(X, KERNEL, strides=2, padding="same")
+    dy = np.ones(y.shape)
+    gradients = conv.backward(dy, cache)
+    settings = {"dtype": np.float64, "strides": 2, "padding": "same"}
+    report = explain(conv, y, X, KERNEL, dy=dy, gradients=gradients, **settings)
+    assert report.passed
+    assert report.cases == 1
+    assert report.power == 1
+    one = explain(conv, y, X, KERNEL, dy=dy, gradients=(None, gradients.kernel, None), **settings)
+    assert one.passed
+
+
+def test_a_wrong_gradient_is_told_from_a_right_one():
+    y, cache = conv.forward(X, KERNEL)
+    dy = np.arange(y.size).reshape(y.shape) % 7.0
+    dx, dkernel, _ = conv.backward(dy, cache)
+    given = {"dtype": np.float64, "dy": dy}
+    report = explain(conv, y, X, KERNEL, gradients=(dx, dkernel[::-1, ::-1], None), **given)
+    assert report.diagnosis == "kernel_gradient_flipped"
+    assert {failure.result for failure in report.failures} == {"dkernel"}
+    assert report.where is None or "dkernel" in report.where
+
+
+def test_where_is_said_of_one_result():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2, 20, 20, 3)).astype(np.float32)
+    kernel = draw.normal(size=(3, 3, 3, 4)).astype(np.float32)
+    y = conv.forward(x, kernel)[0].copy()
+    y[:, :, 8:] = 7
+    report = explain(conv, y, x, kernel)
+    assert (report.where, report.when) == ("columns from 8 on", None)
+
+
+def test_results_of_formats_are_judged_in_their_precision():
+    draw = np.random.default_rng(1)
+    x, kernel = draw.normal(size=(2, 6, 6, 8)), draw.normal(size=(1, 1, 8, 4))
+    y = unary.forward(BFLOAT16.round(x), BFLOAT16.round(kernel))[0]
+    assert explain(unary, BFLOAT16.round(y), x, kernel, dtype=BFLOAT16).passed
+    assert not explain(unary, y.astype(np.float32), BFLOAT16.round(x), kernel).passed
+    units = unary.forward(TFLOAT32.round(x), TFLOAT32.round(kernel))[0]
+    single = x.astype(np.float32), kernel.astype(np.float32)
+    assert explain(unary, units, *single, operands=TFLOAT32).passed
+    assert not explain(unary, units, *single).passed
+
+
+def test_sums_of_bytes_are_exact():
+    case = bytes_case(-100, 100)
+    arrays = [array.astype(np.int8) for array in case.arrays]
+    y = case.truth["y"].astype(np.int32)
+    assert explain(conv, y, *arrays, dtype=np.int8, **case.settings).passed
+    narrow = y.clip(-(2**15), 2**15 - 1)
+    report = explain(conv, narrow, *arrays, dtype=np.int8, **case.settings)
+    assert report.diagnosis == "saturated (16 bits)"
+    assert not explain(conv, y + (y == y.max()), *arrays, dtype=np.int8, **case.settings).passed
+
+
+def test_normalizations_have_their_own_arrays():
+    x = np.random.default_rng(2).normal(size=(2, 5, 6))
+    moving = batchnorm.Statistics(np.zeros(6), np.ones(6))
+    y = batchnorm.forward(x, None, None, moving)[0]
+    assert explain(batchnorm, y, x, None, None, moving, dtype=float).passed
+    assert explain(batchnorm, y, x, dtype=float).diagnosis == "moving_statistics_in_training"
+    y = normalization.forward(x, groups=3)[0]
+    assert explain(normalization, y, x, dtype=float, groups=3).passed
+    assert not explain(normalization, y, x, dtype=float, groups=2).passed
+
+
+def test_what_is_no_array_fails():
+    (failure,) = explain(conv, "word", X, KERNEL).failures
+    assert failure.message == "y: got str, expected an array (1, 3, 4, 2)"
+    (failure,) = explain(conv, np.ones(3, np.float32), X, KERNEL).failures
+    assert failure.message == "y: got shape (3,), expected (1, 3, 4, 2)"
+
+
+def test_arguments_stay_as_they_are():
+    y = conv.forward(X, KERNEL)[0]
+    given = [y.copy(), X.copy(), KERNEL.copy()]
+    for array in given:
+        array.flags.writeable = False
+    assert explain(conv, *given, dtype=float).passed
+
+
+Y = np.ones((1, 3, 4, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: explain(np, Y, X, KERNEL), TypeError, "module must be one of"),
+        (lambda: explain(conv, Y), TypeError, "arrays must be x, kernel, bias, got 0 of them"),
+        (lambda: explain(conv, Y, X, KERNEL, None, X), TypeError, "got 4 of them"),
+        (lambda: explain(conv, Y, X, X), ValueError, "kernel must be"),
+        (lambda: explain(conv, Y, X, KERNEL, stride=2), TypeError, "stride"),
+        (lambda: explain(conv, Y, X, KERNEL, gradients=(X,)), ValueError, "dy must be given"),
+        (
+            lambda: explain(conv, Y, X, KERNEL, dy=Y, gradients=(X,)),
+            ValueError,
+            r"gradients must be 3 \(dx, dkernel, dbias\), got 1",
+        ),
+        (lambda: explain(conv, Y, X, KERNEL, dy=X), ValueError, "dy must be of the output's shape"),
+        (lambda: explain(conv, Y, X, KERNEL, dtype=complex), TypeError, "dtype must be"),
+    ],
+)
+def test_bad_arguments_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
