@@ -27,10 +27,8 @@ section 2 (the gradient) and figure 4 (the variants).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,20 +41,23 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_sequence,
-    as_vector,
     check_cache,
-    check_choice,
-    check_pixels,
     check_shape,
     compute_dtype,
     per_axis,
     result_dtype,
     shown,
-    spatial_rank,
     to_integer,
 )
+from convinsights._block import (
+    Parameters,
+    as_parameters,
+    as_statistics,
+    norm_channels,
+    norms_of,
+    steps_of,
+)
 from convinsights._caches import cache_class
-from convinsights._geometry import resolve
 from convinsights._weights import ParameterCount, spatial_size
 from convinsights.batchnorm import Statistics
 from convinsights.parameters import arrays, mapped
@@ -77,20 +78,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
-
-
-Norm: TypeAlias = tuple[Array, Array]
-
-VARIANTS = ("original", "preactivation", "normalized_sum")
-
-
-class Parameters(NamedTuple):
-    """What a block learns; also the form of its gradients."""
-
-    kernels: tuple[Array, ...]
-    norms: tuple[Norm, ...]
-    projection: Array | None = None
-    projection_norm: Norm | None = None
 
 
 class Gradients(NamedTuple):
@@ -179,16 +166,16 @@ def forward(
     >>> y.ravel()
     array([1., 0., 3.])
     """
-    x, p = as_array("x", x), _as_parameters(parameters)
-    steps = _steps(x.shape, p, strides, padding, variant)
+    x, p = as_array("x", x), as_parameters(parameters)
+    steps = steps_of(x.shape, p, strides, padding, variant)
     dtype = result_dtype(x, *arrays(p))
     # Everything in the dtype to compute in, so that float16 is rounded once, at the end.
     compute = compute_dtype(dtype)
     x, p = mapped(lambda a: a.astype(compute, copy=False), (x, p))
-    affine = _norms(p)
+    affine = norms_of(p)
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
-        used = _as_statistics("statistics", statistics, affine)
+        used = as_statistics("statistics", statistics, affine)
     # Every step leaves its cache at its place.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
@@ -335,8 +322,8 @@ def update(
     >>> residual.update((Statistics(np.zeros(1), np.ones(1)),), batch, momentum=0.5)
     (Statistics(mean=array([5.]), variance=array([2.])),)
     """
-    old = _as_statistics("moving", moving)
-    new = _as_statistics("batch", batch, old)
+    old = as_statistics("moving", moving)
+    new = as_statistics("batch", batch, old)
     sizes: Sequence[int | None] = [None] * len(old)
     if sample_sizes is not None:
         sizes = per_axis("sample_sizes", sample_sizes, len(old), minimum=2, axis="normalization")
@@ -385,7 +372,7 @@ def initialize(
         for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
     )
     norms = tuple(
-        batchnorm.initialize(count, dtype=dtype) for count in _norm_channels(channels, variant)
+        batchnorm.initialize(count, dtype=dtype) for count in norm_channels(channels, variant)
     )
     if per_axis("strides", strides, rank) == (1,) * rank and channels[0] == channels[-1]:
         return Parameters(kernels, norms)
@@ -406,7 +393,7 @@ def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:
     >>> [statistics.mean.shape for statistics in residual.initial_statistics(block)]
     [(8,), (8,), (8,)]
     """
-    norms = _norms(_as_parameters(parameters))
+    norms = norms_of(as_parameters(parameters))
     return tuple(batchnorm.initial_statistics(gamma.size) for gamma, _ in norms)
 
 
@@ -421,102 +408,6 @@ def parameter_count(parameters: Parameters) -> ParameterCount:
     >>> residual.parameter_count(block)
     ParameterCount(trainable=73984, non_trainable=256)
     """
-    p = _as_parameters(parameters)
+    p = as_parameters(parameters)
     trainable = sum(array.size for array in arrays(p))
-    return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in _norms(p)))
-
-
-def _norms(p: Parameters) -> tuple[Norm, ...]:
-    return p.norms if p.projection_norm is None else (*p.norms, p.projection_norm)
-
-
-def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
-    # Of the normalizations in `norms`; kernels lead from one entry of `channels` to the next.
-    check_choice("variant", variant, VARIANTS)
-    if variant == "preactivation":
-        return channels[:-1]
-    return channels[1:] if variant == "original" else (*channels[1:], channels[-1])
-
-
-def _as_parameters(parameters: Any) -> Parameters:
-    # Arrays in tuples, whatever they were given as.
-    try:
-        kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
-    except TypeError:
-        form = f"Parameters({', '.join(Parameters._fields)})"
-        raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None
-    given = as_sequence("parameters.kernels", kernels, "a sequence of arrays")
-    pairs = as_sequence("parameters.norms", norms, "a sequence of pairs (gamma, beta)")
-    return Parameters(
-        tuple(as_array(f"parameters.kernels[{i}]", kernel) for i, kernel in enumerate(given)),
-        tuple(_as_norm(f"parameters.norms[{i}]", pair) for i, pair in enumerate(pairs)),
-        None if projection is None else as_array("parameters.projection", projection),
-        None
-        if projection_norm is None
-        else _as_norm("parameters.projection_norm", projection_norm),
-    )
-
-
-def _as_norm(name: str, norm: object) -> Norm:
-    gamma, beta = as_sequence(name, norm, "a pair (gamma, beta)", 2)
-    return as_array(f"gamma of {name}", gamma), as_array(f"beta of {name}", beta)
-
-
-def _as_statistics(
-    name: str, statistics: object, norms: Sequence[Any] | None = None
-) -> tuple[Statistics, ...]:
-    # As many as there are norms, and for their channels, if these are given.
-    count = None if norms is None else len(norms)
-    entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
-    channels = [None] * len(entries) if norms is None else [len(first) for first, _ in norms]
-    return tuple(
-        batchnorm.checked(entry, channels[i], f"{name}[{i}]") for i, entry in enumerate(entries)
-    )
-
-
-def _steps(
-    x_shape: tuple[int, ...], p: Parameters, strides: Ints, padding: Pad, variant: str
-) -> list[dict[str, Any]]:
-    # The strides and the padding of every kernel, where all fits the image and the variant.
-    rank = spatial_rank("parameters.kernels[0]", p.kernels[0].shape, conv.KERNEL)
-    check_pixels("x", x_shape, rank)
-    ones, whole = (1,) * rank, per_axis("strides", strides, rank)
-    resolve(padding, x_shape[1:-1], ones, ones)  # refuses what no kernel may read, too
-    large = [math.prod(kernel.shape[:-2]) > 1 for kernel in p.kernels]
-    striding = large.index(True) if any(large) else 0
-    shape, steps, name = x_shape, [], "x"
-    for i, kernel in enumerate(p.kernels):
-        step = whole if i == striding else ones, padding if large[i] else "valid"
-        names = name, f"parameters.kernels[{i}]"
-        geometry, _ = conv.plan(shape, kernel.shape, *step, dilation_rate=1, groups=1, names=names)
-        shape = (shape[0], *geometry.output_size, kernel.shape[-1])
-        steps.append(dict(zip(("strides", "padding"), step, strict=True)))
-        name = f"the input of parameters.kernels[{i + 1}]"
-
-    if p.projection is None and p.projection_norm is not None:
-        raise ValueError("parameters.projection_norm must be None where there is no projection")
-    ends, size = (x_shape[-1], shape[-1]), shape[1:-1]
-    if p.projection is None and (whole != ones or ends[0] != ends[1]):
-        raise ValueError(
-            f"parameters.projection must be given where strides {whole} are not 1 or the channels "
-            f"change ({ends[0]} to {ends[1]})"
-        )
-    if p.projection is not None and p.projection.shape not in (ends, (*ones, *ends)):
-        raise ValueError(
-            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
-            f"got {p.projection.shape}"
-        )
-    wanted = unary.output_shape(x_shape, ends, strides=whole)[1:-1]
-    if size != wanted:
-        raise ValueError(
-            f"padding must give the branch the short cut's size {wanted}, "
-            f"got {size} by {shown(padding)}"
-        )
-    channels = _norm_channels((x_shape[-1], *(k.shape[-1] for k in p.kernels)), variant)
-    what = f"a sequence of {len(channels)} pairs (gamma, beta)"
-    as_sequence("parameters.norms", p.norms, what, len(channels))
-    for i, (norm, count) in enumerate(zip(_norms(p), (*channels, ends[1]), strict=False)):
-        name = f"parameters.norms[{i}]" if i < len(channels) else "parameters.projection_norm"
-        as_vector(f"gamma of {name}", norm[0], count)
-        as_vector(f"beta of {name}", norm[1], count)
-    return steps
+    return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in norms_of(p)))
