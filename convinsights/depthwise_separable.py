@@ -417,13 +417,6 @@ def _checked(
 def _check_pointwise(
     depthwise_shape: tuple[int, ...], pointwise_shape: tuple[int, ...], names: tuple[str, str]
 ) -> None:
-    channels, ones = math.prod(depthwise_shape[-2:]), (1,) * (len(depthwise_shape) - 2)
-    if (
-        pointwise_shape[-2:-1] != (channels,)
-        or pointwise_shape[:-2] not in ((), ones)
-        or pointwise_shape[-1] == 0
-    ):
-        raise ValueError(
-            f"{names[1]} must be ({channels}, C_out), or that behind a 1 for each spatial axis, "
-            f"for {described(names[0], depthwise_shape)}, got {pointwise_shape}"
-        )
+    *kernel_size, channels, multiplier = depthwise_shape
+    beside = described(names[0], depthwise_shape)
+    unary.behind_ones(names[1], pointwise_shape, channels * multiplier, len(kernel_size), beside)

@@ -222,14 +222,20 @@ def _with_taps(
     kernel_shape: tuple[int, ...],
     names: tuple[str, str] = ("x", "kernel"),
 ) -> tuple[int, ...]:
-    # The shape (1, …, 1, C_in, C_out) of a kernel for conv, whichever way it was given.
     check_pixels(names[0], x_shape)
-    ones = (1,) * (len(x_shape) - 2)
-    fits = kernel_shape[-2:-1] == x_shape[-1:] and kernel_shape[:-2] in ((), ones)
-    if not fits or kernel_shape[-1] == 0:
+    beside = described(names[0], x_shape)
+    hint = channels_first(x_shape, sum(kernel_shape[-2:-1]))
+    return behind_ones(names[1], kernel_shape, x_shape[-1], len(x_shape) - 2, beside, hint)
+
+
+def behind_ones(
+    name: str, shape: tuple[int, ...], channels: int, rank: int, beside: str, hint: str = ""
+) -> tuple[int, ...]:
+    """Return the shape (1, …, 1, channels, C_out) for conv of a kernel given so or as a matrix."""
+    ones = (1,) * rank
+    if shape[-2:-1] != (channels,) or shape[:-2] not in ((), ones) or shape[-1] == 0:
         raise ValueError(
-            f"{names[1]} must be ({x_shape[-1]}, C_out), or that behind a 1 for each spatial axis, "
-            f"for {described(names[0], x_shape)}, got {kernel_shape}"
-            f"{channels_first(x_shape, sum(kernel_shape[-2:-1]))}"
+            f"{name} must be ({channels}, C_out), or that behind a 1 for each spatial axis, for "
+            f"{beside}, got {shape}{hint}"
         )
-    return *ones, *kernel_shape[-2:]
+    return *ones, *shape[-2:]
