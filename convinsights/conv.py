@@ -325,7 +325,8 @@ def matrix(
             f"input_shape must be (*spatial, C_in), of one image with the kernel's {rank} spatial "
             f"axes, got {shape[1:]}"
         )
-    geometry, groups = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, MATRIX)
+    names = "(1, *input_shape)", "kernel"
+    geometry, groups = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, names)
     inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
     # The columns of an image of pixel numbers say where every entry of a window was read from.
     # Number 0 is the padding: an input of its own, dropped at the end.
@@ -345,7 +346,6 @@ def matrix(
 
 KERNEL = "(*kernel_size, C_in // groups, C_out)"
 SHAPES = ("input_shape", "kernel_shape")
-MATRIX = ("(1, *input_shape)", "kernel")
 
 
 def plan(

@@ -192,7 +192,7 @@ TUPLES = [
     ("receptive_field", "ReceptiveField", "(size, stride, start)"),
 ]
 FUNCTIONS = [(module, name) for module, table in SIGNATURES.items() for name in table]
-SECTIONS = ("Parameters", "Returns", "Raises", "References", "Examples")
+SECTIONS = ("Parameters", "Returns", "Raises", "Examples")  # references: in the module's docstring
 
 
 def module_of(name):
