@@ -9,7 +9,7 @@ Nothing is unpickled, and no name may lead out of the folder.
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import count, islice
 from pathlib import Path
 from types import ModuleType
@@ -89,9 +89,10 @@ def write_cases(
     """
     check_module(module)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm)
-    plan, _, _ = checked_plan(
+    plan, _, by_name = checked_plan(
         module, absent, None, precision, ranks, supports, cases, thorough, forms, seed
     )
+    plan = replace(plan, names=by_name)
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
@@ -175,6 +176,8 @@ def _written(
         file = files[argument] = f"{name}/{argument}.npy"
         shapes[argument], dtypes[argument] = stored.shape, str(stored.dtype)
         np.save(root / file, stored, allow_pickle=False)
+    given = zip(case.names, case.arrays, strict=True)
+    results = ["y", *(f"d{n}" for n, a in given if a is not None and n != "statistics")]
     return {
         "name": name,
         "kind": case.kind,
@@ -185,7 +188,7 @@ def _written(
         "files": files,
         "shapes": shapes,
         "dtypes": dtypes,
-        "results": {result: f"{name}/{result}.npy" for result in case.truth},
+        "results": {result: f"{name}/{result}.npy" for result in results},
     }
 
 

@@ -10,7 +10,7 @@ __all__ = ["Report", "Row", "table"]
 
 # Below these shares a pass says little: of the cases that were tried, and of the outputs on which
 # one forgotten product would be seen.
-FEW, WEAK = 0.5, 0.5
+FEW, WEAK = 0.5, 0.25
 
 
 class Row(NamedTuple):
