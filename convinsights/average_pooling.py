@@ -132,13 +132,6 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     Gradients(x)
         In the dtype of the output.
 
-    Raises
-    ------
-    ValueError
-        If dy is not of the output's shape.
-    TypeError
-        If dy holds no real numbers or cache comes from elsewhere.
-
     Examples
     --------
     >>> import numpy as np
