@@ -223,7 +223,7 @@ def parameter_count(
 ) -> int:
     """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        prod(kernel_size) * C_in / groups * C_out + C_out
+        prod(kernel_size) * C_in / groups * C_out (+ C_out)
 
     Examples
     --------
@@ -243,7 +243,7 @@ def multiply_adds(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> int:
-    """Count what `forward` does with an input_shape and a kernel_shape.
+    """Count the multiply-adds of `forward` for an input_shape and a kernel_shape.
 
         N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out
 
@@ -273,7 +273,7 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel (*kernel_size, in_channels / groups, filters) from rng, in the dtype.
+    """Draw a kernel (*kernel_size, in_channels // groups, filters) from rng, in the dtype.
 
     Its variance is 2 / (prod(kernel_size) * in_channels / groups).
 

@@ -202,7 +202,7 @@ def parameter_count(
 ) -> int:
     """Count the weights for in_channels C and depth_multiplier M, and with use_bias the biases.
 
-        prod(kernel_size) * C * M + C * M
+        prod(kernel_size) * C * M (+ C * M)
 
     Examples
     --------
@@ -222,7 +222,7 @@ def multiply_adds(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> int:
-    """Count what `forward` does with an input_shape and a kernel_shape.
+    """Count the multiply-adds of `forward` for an input_shape and a kernel_shape.
 
         N * prod(output_size) * prod(kernel_size) * C * depth_multiplier
 

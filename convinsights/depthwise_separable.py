@@ -236,7 +236,7 @@ def parameter_count(
 ) -> int:
     """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        prod(kernel_size) * C_in * M + C_in * M * C_out + C_out
+        prod(kernel_size) * C_in * M + C_in * M * C_out (+ C_out)
 
     with M = depth_multiplier.
 
@@ -260,7 +260,7 @@ def multiply_adds(
     padding: Pad = "valid",
     dilation_rate: Ints = 1,
 ) -> int:
-    """Count what `forward` does with input_shape, depthwise_kernel_shape, pointwise_kernel_shape.
+    """Count the multiply-adds for input_shape, depthwise_kernel_shape, pointwise_kernel_shape.
 
         N * prod(output_size) * C_in * depth_multiplier * (prod(kernel_size) + C_out)
 

@@ -183,9 +183,11 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, filters: int, *, groups: int = 1, use_bias: bool = False
 ) -> int:
-    """Count kernel_size, in_channels, filters and use_bias as `conv` does: holes have no weights.
+    """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        prod(kernel_size) * C_in / groups * C_out + C_out
+        prod(kernel_size) * C_in / groups * C_out (+ C_out)
+
+    as without holes: a kernel_size counts taps.
 
     Examples
     --------
@@ -205,7 +207,7 @@ def multiply_adds(
     padding: Pad = "same",
     groups: int = 1,
 ) -> int:
-    """Count what `forward` does with an input_shape and a kernel_shape; holes cost nothing.
+    """Count the multiply-adds for an input_shape and a kernel_shape; holes cost nothing.
 
         N * prod(output_size) * prod(kernel_size) * C_in / groups * C_out
 
@@ -234,7 +236,7 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel (*kernel_size, in_channels / groups, filters) from rng, in the dtype.
+    """Draw a kernel (*kernel_size, in_channels // groups, filters) from rng, in the dtype.
 
     Its variance is that of `conv.initialize`: holes add nothing.
 
@@ -249,7 +251,7 @@ def initialize(
 
 
 def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple[int, ...]:
-    """Tell how many pixels the kernel_size of a dilated kernel spans, an int or as many per axis.
+    """Tell how many pixels a dilated kernel spans, one int where kernel_size is one, else per axis.
 
         ke = (kernel_size - 1) * dilation_rate + 1
 

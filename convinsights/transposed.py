@@ -248,7 +248,7 @@ def parameter_count(
 ) -> int:
     """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        prod(kernel_size) * C_in * C_out / groups + C_out
+        prod(kernel_size) * C_in * C_out / groups (+ C_out)
 
     Examples
     --------
@@ -270,7 +270,7 @@ def multiply_adds(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> int:
-    """Count what `forward` does with an input_shape and a kernel_shape, per tap of every stamp.
+    """Count the multiply-adds for an input_shape and a kernel_shape, one per tap of every stamp.
 
         N * prod(spatial) * prod(kernel_size) * C_in * C_out / groups
 
@@ -305,7 +305,7 @@ def initialize(
     groups: int = 1,
     dtype: FloatType = np.float64,
 ) -> Array:
-    """Draw a kernel (*kernel_size, filters / groups, in_channels) from rng, in the dtype.
+    """Draw a kernel (*kernel_size, filters // groups, in_channels) from rng, in the dtype.
 
     Its variance is 2 / (prod(kernel_size) * in_channels / groups), for what an output sums with
     strides of 1.

@@ -166,7 +166,7 @@ def output_shape(
 def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -> int:
     """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        C_in * C_out + C_out
+        C_in * C_out (+ C_out)
 
     Examples
     --------
@@ -181,7 +181,7 @@ def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -
 def multiply_adds(
     input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], *, strides: Ints = 1
 ) -> int:
-    """Count what `forward` does with an input_shape and a kernel_shape.
+    """Count the multiply-adds of `forward` for an input_shape and a kernel_shape.
 
         N * prod(ceil(spatial / strides)) * C_in * C_out
 
