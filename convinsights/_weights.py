@@ -25,6 +25,10 @@ from convinsights._arguments import (
 __all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "spatial_size"]
 
 
+# Weights that are drawn at a time, 512 KiB of them.
+DRAWN = 2**16
+
+
 class ParameterCount(NamedTuple):
     """Numbers that training moves by their gradient, and numbers it keeps by averaging."""
 
@@ -68,4 +72,10 @@ def he_normal(
     """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs."""
     result = as_float(dtype)
     check_size("kernel", shape)
-    return (as_generator(rng).standard_normal(shape) * math.sqrt(2 / fan_in)).astype(result)
+    generator, deviation = as_generator(rng), math.sqrt(2 / fan_in)
+    kernel = np.empty(shape, result)
+    flat = kernel.reshape(-1)
+    for start in range(0, len(flat), DRAWN):  # drawn in float64, whatever they are kept in
+        part = flat[start : start + DRAWN]
+        part[...] = generator.standard_normal(len(part)) * deviation
+    return kernel

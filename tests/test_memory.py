@@ -169,3 +169,12 @@ def test_a_kernel_that_has_to_be_cast_is_copied_twice_at_most(image, weights):
     assert peak - y.nbytes <= most
     gradients, peak, _ = traced(conv.backward, y, cache)
     assert peak - gradients.kernel.nbytes <= most
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_initial_weights_take_their_own_memory_alone(dtype):
+    rng, same = np.random.default_rng(3), np.random.default_rng(3)
+    kernel, peak, _ = traced(conv.initialize, rng, (3, 3), 512, 512, dtype=dtype)
+    assert peak - kernel.nbytes <= 2 * MIB
+    whole = conv.initialize(same, (3, 3), 512, 512)
+    np.testing.assert_array_equal(kernel, whole.astype(dtype))
