@@ -283,7 +283,8 @@ NAMED = [
     ids=[f"{name}-{module.__name__.rpartition('.')[2]}" for name, module, _ in NAMED],
 )
 def test_a_slip_is_told_by_its_name(name, module, make):
-    assert told(module, *make()).name == name
+    count = 90 if name == "size_from_other_axis" else 45  # few have padding by name
+    assert told(module, *make(), count=count).name == name
 
 
 def test_sums_of_doubles_in_single_precision():
@@ -362,7 +363,7 @@ def flipped_in(index):
 
 
 def neighbours_mixed(y, arrays, hyper):
-    y[...] = (y + y.mean(axis=0, keepdims=True)) / 2
+    y[...] = (y + y.mean(axis=0, keepdims=True, dtype=float)) / 2
 
 
 NOT_NAMED = [
