@@ -1,0 +1,240 @@
+"""What the convolutions of one kernel have in common: adjoint, manners, what backward refuses."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import (
+    LAYOUTS,
+    Case,
+    conv_cases,
+    depthwise_cases,
+    dot,
+    integers,
+    result_type,
+    same_values,
+    says,
+    transposed_cases,
+    unary_cases,
+    untouched,
+    variants,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convinsights import conv, depthwise, dilated, relu, transposed, unary
+
+rng = np.random.default_rng(17)
+CASES = {
+    conv: conv_cases(),
+    unary: unary_cases(),
+    depthwise: depthwise_cases(),
+    transposed: transposed_cases(),
+    dilated: conv_cases(),
+}
+MODULES = pytest.mark.parametrize("module", CASES)
+
+
+def sample(x_shape, kernel_shape, filters, **hyperparameters):
+    """A call with a bias and every hyperparameter that the module has."""
+    arrays = (integers(rng, shape) for shape in (x_shape, kernel_shape, filters))
+    return Case(*arrays, hyperparameters)
+
+
+OPTIONS = {"strides": (1, 2), "padding": ((1, 0), 1), "dilation_rate": (2, 1)}
+SAMPLES = {
+    conv: sample((8, 6, 5, 4), (3, 2, 2, 6), 6, **OPTIONS, groups=2),
+    unary: sample((2, 5, 4, 3), (3, 6), 6, strides=(2, 1)),
+    depthwise: sample((2, 6, 5, 3), (3, 2, 3, 2), 6, **OPTIONS),
+    transposed: sample(
+        (2, 4, 3, 6),
+        (3, 2, 2, 6),
+        4,
+        strides=(2, 3),
+        padding=((0, 1), 2),
+        dilation_rate=(2, 1),
+        groups=2,
+        output_padding=(1, 1),
+    ),
+    dilated: sample((2, 9, 8, 4), (3, 2, 2, 6), 6, padding="same", dilation_rate=2, groups=2),
+}
+
+
+def cotangent(module):
+    """A dy for the sample of the module."""
+    case = SAMPLES[module]
+    return case.cotangent(module.forward(*case.arrays, **case.hyperparameters)[0])
+
+
+def both_ways(module, case, dy):
+    """(y, *gradients) of a case."""
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    return y, *module.backward(dy, cache)
+
+
+def same(results, expected):
+    """All arrays have the same values."""
+    for actual, wanted in zip(results, expected, strict=True):
+        same_values(actual, wanted)
+
+
+# ---- adjoint
+
+
+@MODULES
+@given(data=st.data())
+def test_adjoint_identities_hold_exactly(module, data):
+    case = data.draw(CASES[module])
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    gradients = module.backward(dy := case.cotangent(y), cache)
+    linear = y if case.bias is None else y - case.bias
+    assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
+    if case.bias is not None:
+        assert dot(gradients.bias, case.bias) == dot(dy, np.broadcast_to(case.bias, y.shape))
+
+
+# ---- manners
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@MODULES
+def test_any_memory_layout_works(module, layout):
+    case, dy = SAMPLES[module], cotangent(module)
+    x, kernel, bias, dy_there = (variants(array)[layout] for array in (*case.arrays, dy))
+    there = replace(case, x=x, kernel=kernel, bias=bias)
+    same(both_ways(module, there, dy_there), both_ways(module, case, dy))
+
+
+PLAIN = {"strides": 1, "padding": "same", "dilation_rate": 1, "output_padding": None}
+
+
+@pytest.mark.parametrize("other", [{}, {"padding": "same"}, PLAIN])
+@MODULES
+def test_nothing_is_modified_and_nothing_shared(module, other):
+    case = SAMPLES[module]
+    options = case.hyperparameters | {
+        name: value for name, value in other.items() if name in case.hyperparameters
+    }
+    with untouched(case.arrays) as results:
+        y, cache = module.forward(*case.arrays, **options)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(module.backward(dy, cache))
+        results += [y, gradients]
+
+
+@pytest.mark.parametrize(
+    ("module", "kernel"),
+    [
+        (conv, np.eye(4)[None]),
+        (unary, np.eye(4)),
+        (depthwise, np.ones((1, 4, 1))),
+        (transposed, np.eye(4)[None]),
+        (dilated, np.eye(4)[None]),
+    ],
+)
+def test_nothing_is_shared_by_a_kernel_of_one_tap(module, kernel):
+    x = integers(rng, (2, 3, 4))
+    with untouched(x, kernel) as results:
+        y, cache = module.forward(x, kernel)
+        with untouched(dy := y + 1) as gradients:
+            gradients.append(module.backward(dy, cache))
+        results += [y, gradients]
+
+
+@MODULES
+def test_the_cache_serves_twice_whatever_became_of_the_results(module):
+    case, dy = SAMPLES[module], cotangent(module)
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    for array in (y, *module.backward(dy, cache)):
+        array[...] = np.nan
+    same(module.backward(dy, cache), both_ways(module, case, dy)[1:])
+
+
+DTYPES = ["float16", "float32", "float64", "int16", "uint8", "bool"]
+
+
+@pytest.mark.parametrize("image", DTYPES)
+@pytest.mark.parametrize("weights", DTYPES)
+@MODULES
+def test_results_have_the_type_of_the_floating_arguments(module, image, weights):
+    case, dy = SAMPLES[module], np.abs(cotangent(module))
+    x, kernel = np.abs(case.x).astype(image), np.abs(case.kernel).astype(weights)
+    typed = replace(case, x=x, kernel=kernel, bias=None)
+    exact = replace(typed, x=x.astype(float), kernel=kernel.astype(float))
+    wanted = result_type(image, weights)
+    expected = [array.astype(wanted) for array in both_ways(module, exact, dy)[:3]]
+    same(both_ways(module, typed, dy)[:3], expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@MODULES
+def test_the_bias_counts_in_the_type(module, dtype):
+    case, dy = SAMPLES[module], cotangent(module)
+    half = replace(case, x=case.x.astype("f2"), kernel=case.kernel.astype("f2"))
+    bias, wanted = np.abs(case.bias).astype(dtype), result_type("f2", dtype)
+    y, dx, dkernel, dbias = both_ways(module, replace(half, bias=bias), dy.astype("f2"))
+    plain = both_ways(module, case, dy)
+    same_values(y, (plain[0] - case.bias + bias).astype(wanted))
+    assert [gradient.dtype for gradient in (dx, dkernel, dbias)] == [wanted] * 3
+    same_values(dbias, plain[3].astype(wanted))
+
+
+@MODULES
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients(module):
+    case, dy = SAMPLES[module], cotangent(module)
+    empty = replace(case, x=case.x[:0])
+    zeros = dy[:0], case.x[:0], np.zeros(case.kernel.shape), np.zeros(case.bias.shape)
+    same(both_ways(module, empty, dy[:0]), zeros)
+    shapes = empty.x.shape, case.kernel.shape
+    assert module.output_shape(*shapes, **case.hyperparameters) == dy[:0].shape
+    assert module.multiply_adds(*shapes, **case.hyperparameters) == 0
+
+
+@MODULES
+@given(data=st.data())
+def test_a_batch_is_its_first_image_and_the_others(module, data):
+    case = data.draw(CASES[module])
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    gradients = module.backward(dy := case.cotangent(y), cache)
+    dkernel = np.zeros(case.kernel.shape)
+    for part in (slice(1), slice(1, None)):
+        some = both_ways(module, replace(case, x=case.x[part]), dy[part])
+        same(some[:2], (y[part], gradients.x[part]))
+        dkernel += some[2]
+    same_values(gradients.kernel, dkernel)
+
+
+@MODULES
+def test_threads_do_not_meet(module):
+    dy = cotangent(module)
+    cases = [replace(SAMPLES[module], x=SAMPLES[module].x + i) for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(lambda case: both_ways(module, case, dy), cases))
+    for case, results in zip(cases, threaded, strict=True):
+        same(results, both_ways(module, case, dy))
+
+
+# ---- refusals
+
+
+@MODULES
+def test_backward_refuses_a_dy_of_another_shape(module):
+    case, dy = SAMPLES[module], cotangent(module)
+    _, cache = module.forward(*case.arrays, **case.hyperparameters)
+    for other in (dy[..., :-1], dy[..., 0], dy[:1], dy[..., :1], case.x, dy[0, 0, 0, 0]):
+        message = f"dy must be of the output's shape {dy.shape}, got shape {other.shape}"
+        with pytest.raises(ValueError, match=says(message)):
+            module.backward(other, cache)
+
+
+@MODULES
+def test_backward_refuses_what_is_no_number_and_no_cache(module):
+    case, dy = SAMPLES[module], cotangent(module)
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
+        module.backward(dy.astype(complex), cache)
+    for other, kind in ((relu.forward(y)[1], "convinsights.relu.Cache"), ((y, cache), "builtins.")):
+        message = f"cache must be what {module.__name__}.forward returned, got a {kind}"
+        with pytest.raises(TypeError, match=says(message)):
+            module.backward(dy, other)
