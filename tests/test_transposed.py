@@ -234,8 +234,8 @@ def test_it_is_a_convolution_of_the_inflated_input_with_the_flipped_kernel(case)
     )
     convolution = {n: v for n, v in of_the_convolution(case).items() if n != "groups"}
     zeros = loop_padding(y.shape[1:-1], case.kernel.shape[:-2], **convolution)
-    wide = np.pad(full, ((0, 0), *((0, max(n, 1)) for n in y.shape[1:-1]), (0, 0)))
     crop = [slice(before, before + n) for n, (before, _) in zip(y.shape[1:-1], zeros, strict=True)]
+    wide = np.pad(full, ((0, 0), *((0, kept.stop) for kept in crop), (0, 0)))
     shift = 0 if case.bias is None else case.bias
     same_values(y, wide[(slice(None), *crop)] + shift)
 
