@@ -113,9 +113,12 @@ class Line:
     ) -> float:
         """Tell how far off the foretold slope is, by the first of the steps at which it is right.
 
-        It must be that of the difference of both sides, or by the shortest step that of one.
+        It must be that of the difference of both sides, or by the shortest step that of one. Along
+        the gradient `itself` the next step must agree, for kinks may hide by chance what is wrong:
+        of those within a longer step the shorter has some, and if none then none.
         """
         errors: list[float] = []
+        agreed = False
         for move, *changes in steps:
             foretold, (right, left) = (gradient * move).sum(), [self.dy * c for c in changes]
             found = [(right + left).sum() / 2]
@@ -125,9 +128,10 @@ class Line:
             if len(errors) + 1 == len(STEPS):
                 found += [right.sum(), left.sum()]
             errors.append(self.relative(min(abs(slope - foretold) for slope in found), size))
-            if errors[-1] <= tolerance:
+            if errors[-1] <= tolerance and (agreed or not itself):
                 break
-        return min(errors)
+            agreed = errors[-1] <= tolerance
+        return errors[-1] if itself else min(errors)
 
     def error_at_kinks(self, gradient: Array, direction: Array, tolerance: float) -> float:
         """Tell how far off it is if every element of y may have its slope to the left or right."""

@@ -3,8 +3,8 @@
 And nothing else is. Which results read an element is told by the library, from an array of zeros
 with a 1 in that place and ones everywhere else. Only these are not judged: where a tap meets zeros
 beyond the image (0 times infinity is nan, but a kernel may as well skip what is 0), and taps of the
-same channels that a gradient does not sum over this pixel, for the same reason, and the kernel's
-gradient of other groups, which may be cut out of that of one large kernel.
+same channels that a gradient does not sum over this pixel, for the same reason, and gradients of
+other groups, which may be cut out of those of one large kernel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -119,7 +119,7 @@ def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]
             lines = tuple(range(count.ndim - (2 if "kernel" in result else 1)))
             there = must[result] | ~np.isfinite(truth[result])
             may[result] = np.broadcast_to(there.any(axis=lines, keepdims=True), count.shape)
-            if "kernel" in result and case.settings.get("groups", 1) > 1:
+            if result != "y" and case.settings.get("groups", 1) > 1:
                 may[result] = np.ones(count.shape, bool)
     return must, may
 
