@@ -29,6 +29,16 @@ def integers(rng: np.random.Generator, shape) -> np.ndarray:
     return rng.integers(1, 10, shape) * rng.choice([-1.0, 1.0], shape)
 
 
+def line(*values) -> np.ndarray:
+    """One image of one row and one channel."""
+    return np.array(values, float).reshape(1, -1, 1)
+
+
+def taps(*values) -> np.ndarray:
+    """A kernel of one axis between one channel and one."""
+    return np.array(values, float).reshape(-1, 1, 1)
+
+
 def same_values(actual, expected) -> bool:
     """Same shape, same dtype, every value equal; raises with NumPy's report where they are not."""
     assert isinstance(actual, np.ndarray), f"not an array but {type(actual).__name__}"
@@ -462,6 +472,13 @@ class Case:
     def cotangent(self, y: np.ndarray) -> np.ndarray:
         """A dy for this y: random integers, the same ones each time."""
         return integers(np.random.default_rng(y.size), y.shape)
+
+
+def both_ways(module, case: Case) -> tuple:
+    """(y, dy, gradients) of a drawn case."""
+    y, cache = module.forward(*case.arrays, **case.hyperparameters)
+    dy = case.cotangent(y)
+    return y, dy, module.backward(dy, cache)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 from helpers import (
     dot,
     integers,
+    line,
     loop_average_pooling,
     pool_cases,
     same_values,
@@ -16,11 +17,6 @@ from numpy.testing import assert_array_equal
 from convinsights import _pooling, average_pooling, depthwise
 
 rng = np.random.default_rng(89)
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
 
 
 # ---- by hand

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 from helpers import (
+    both_ways,
     close,
     conv_cases,
     dot,
     integers,
+    line,
     loop_conv,
     loop_conv_gradients,
     same_values,
     says,
+    taps,
     untouched,
 )
 from hypothesis import given
@@ -21,23 +24,6 @@ from convinsights._geometry import Geometry
 from convinsights.im2col import col2im, im2col
 
 rng = np.random.default_rng(11)
-
-
-def line(*values):
-    """One image of one row and one channel, or the kernel of one filter."""
-    return np.array(values, float).reshape(1, -1, 1)
-
-
-def taps(*values):
-    """A kernel of one axis, one input channel, one filter."""
-    return np.array(values, float).reshape(-1, 1, 1)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = conv.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, conv.backward(dy, cache)
 
 
 # ---- by hand
@@ -148,7 +134,7 @@ def test_forward_is_its_definition(case):
 
 @given(conv_cases())
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(conv, case)
     dx, dkernel, dbias = loop_conv_gradients(dy, case.x, case.kernel, **case.hyperparameters)
     same_values(gradients.x, dx)
     same_values(gradients.kernel, dkernel)
@@ -169,7 +155,7 @@ def test_output_shape_and_multiply_adds_foretell_the_forward(case):
 
 @given(conv_cases())
 def test_it_is_the_product_with_its_matrix(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(conv, case)
     matrix = conv.matrix(case.kernel, case.x.shape[1:], **case.hyperparameters)
     images, rows = case.x.reshape(len(y), matrix.shape[1]), dy.reshape(len(y), matrix.shape[0])
     product = (images @ matrix.T).reshape(y.shape)
@@ -188,7 +174,7 @@ def test_columns_of_the_matrix_are_the_responses_to_single_pixels(case):
 
 @given(conv_cases())
 def test_groups_are_separate_convolutions_side_by_side(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(conv, case)
     options = {**case.hyperparameters, "groups": 1}
     groups = case.hyperparameters["groups"]
     images, kernels, cotangents = (np.split(a, groups, axis=-1) for a in (case.x, case.kernel, dy))
@@ -389,7 +375,7 @@ def test_results_are_in_c_order(padding, filters):
 
 @given(conv_cases())
 def test_a_step_along_the_kernel_changes_the_loss_by_its_gradient(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(conv, case)
     step = integers(np.random.default_rng(5), case.kernel.shape)
     moved, _ = conv.forward(case.x, case.kernel + step, case.bias, **case.hyperparameters)
     assert dot(dy, moved - y) == dot(gradients.kernel, step)

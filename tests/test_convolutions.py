@@ -8,6 +8,7 @@ import pytest
 from helpers import (
     LAYOUTS,
     Case,
+    both_ways,
     conv_cases,
     depthwise_cases,
     dot,
@@ -67,7 +68,7 @@ def cotangent(module):
     return case.cotangent(module.forward(*case.arrays, **case.hyperparameters)[0])
 
 
-def both_ways(module, case, dy):
+def results_of(module, case, dy):
     """(y, *gradients) of a case."""
     y, cache = module.forward(*case.arrays, **case.hyperparameters)
     return y, *module.backward(dy, cache)
@@ -86,8 +87,7 @@ def same(results, expected):
 @given(data=st.data())
 def test_adjoint_identities_hold_exactly(module, data):
     case = data.draw(CASES[module])
-    y, cache = module.forward(*case.arrays, **case.hyperparameters)
-    gradients = module.backward(dy := case.cotangent(y), cache)
+    y, dy, gradients = both_ways(module, case)
     linear = y if case.bias is None else y - case.bias
     assert dot(dy, linear) == dot(gradients.x, case.x) == dot(gradients.kernel, case.kernel)
     if case.bias is not None:
@@ -103,7 +103,7 @@ def test_any_memory_layout_works(module, layout):
     case, dy = SAMPLES[module], cotangent(module)
     x, kernel, bias, dy_there = (variants(array)[layout] for array in (*case.arrays, dy))
     there = replace(case, x=x, kernel=kernel, bias=bias)
-    same(both_ways(module, there, dy_there), both_ways(module, case, dy))
+    same(results_of(module, there, dy_there), results_of(module, case, dy))
 
 
 PLAIN = {"strides": 1, "padding": "same", "dilation_rate": 1, "output_padding": None}
@@ -148,7 +148,7 @@ def test_the_cache_serves_twice_whatever_became_of_the_results(module):
     y, cache = module.forward(*case.arrays, **case.hyperparameters)
     for array in (y, *module.backward(dy, cache)):
         array[...] = np.nan
-    same(module.backward(dy, cache), both_ways(module, case, dy)[1:])
+    same(module.backward(dy, cache), results_of(module, case, dy)[1:])
 
 
 DTYPES = ["float16", "float32", "float64", "int16", "uint8", "bool"]
@@ -163,8 +163,8 @@ def test_results_have_the_type_of_the_floating_arguments(module, image, weights)
     typed = replace(case, x=x, kernel=kernel, bias=None)
     exact = replace(typed, x=x.astype(float), kernel=kernel.astype(float))
     wanted = result_type(image, weights)
-    expected = [array.astype(wanted) for array in both_ways(module, exact, dy)[:3]]
-    same(both_ways(module, typed, dy)[:3], expected)
+    expected = [array.astype(wanted) for array in results_of(module, exact, dy)[:3]]
+    same(results_of(module, typed, dy)[:3], expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -173,8 +173,8 @@ def test_the_bias_counts_in_the_type(module, dtype):
     case, dy = SAMPLES[module], cotangent(module)
     half = replace(case, x=case.x.astype("f2"), kernel=case.kernel.astype("f2"))
     bias, wanted = np.abs(case.bias).astype(dtype), result_type("f2", dtype)
-    y, dx, dkernel, dbias = both_ways(module, replace(half, bias=bias), dy.astype("f2"))
-    plain = both_ways(module, case, dy)
+    y, dx, dkernel, dbias = results_of(module, replace(half, bias=bias), dy.astype("f2"))
+    plain = results_of(module, case, dy)
     same_values(y, (plain[0] - case.bias + bias).astype(wanted))
     assert [gradient.dtype for gradient in (dx, dkernel, dbias)] == [wanted] * 3
     same_values(dbias, plain[3].astype(wanted))
@@ -185,7 +185,7 @@ def test_an_empty_batch_has_an_empty_result_and_zero_gradients(module):
     case, dy = SAMPLES[module], cotangent(module)
     empty = replace(case, x=case.x[:0])
     zeros = dy[:0], case.x[:0], np.zeros(case.kernel.shape), np.zeros(case.bias.shape)
-    same(both_ways(module, empty, dy[:0]), zeros)
+    same(results_of(module, empty, dy[:0]), zeros)
     shapes = empty.x.shape, case.kernel.shape
     assert module.output_shape(*shapes, **case.hyperparameters) == dy[:0].shape
     assert module.multiply_adds(*shapes, **case.hyperparameters) == 0
@@ -195,11 +195,10 @@ def test_an_empty_batch_has_an_empty_result_and_zero_gradients(module):
 @given(data=st.data())
 def test_a_batch_is_its_first_image_and_the_others(module, data):
     case = data.draw(CASES[module])
-    y, cache = module.forward(*case.arrays, **case.hyperparameters)
-    gradients = module.backward(dy := case.cotangent(y), cache)
+    y, dy, gradients = both_ways(module, case)
     dkernel = np.zeros(case.kernel.shape)
     for part in (slice(1), slice(1, None)):
-        some = both_ways(module, replace(case, x=case.x[part]), dy[part])
+        some = results_of(module, replace(case, x=case.x[part]), dy[part])
         same(some[:2], (y[part], gradients.x[part]))
         dkernel += some[2]
     same_values(gradients.kernel, dkernel)
@@ -210,9 +209,9 @@ def test_threads_do_not_meet(module):
     dy = cotangent(module)
     cases = [replace(SAMPLES[module], x=SAMPLES[module].x + i) for i in range(16)]
     with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(lambda case: both_ways(module, case, dy), cases))
+        threaded = list(pool.map(lambda case: results_of(module, case, dy), cases))
     for case, results in zip(cases, threaded, strict=True):
-        same(results, both_ways(module, case, dy))
+        same(results, results_of(module, case, dy))
 
 
 # ---- refusals

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 from helpers import (
+    both_ways,
     close,
     depthwise_cases,
     integers,
+    line,
     loop_depthwise,
     loop_depthwise_gradients,
     same_values,
     says,
+    taps,
     untouched,
 )
 from hypothesis import given, settings
@@ -18,23 +21,6 @@ from numpy.testing import assert_array_equal
 from convinsights import _channelwise, conv, depthwise
 
 rng = np.random.default_rng(41)
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
-
-
-def taps(*values):
-    """A kernel of one axis for one channel, with a multiplier of one."""
-    return np.array(values, float).reshape(-1, 1, 1)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = depthwise.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, depthwise.backward(dy, cache)
 
 
 # ---- by hand
@@ -131,7 +117,7 @@ def test_forward_is_its_definition(case):
 
 @given(depthwise_cases())
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(depthwise, case)
     dx, dkernel, dbias = loop_depthwise_gradients(dy, case.x, case.kernel, **case.hyperparameters)
     same_values(gradients.x, dx)
     same_values(gradients.kernel, dkernel)
@@ -158,7 +144,7 @@ def as_groups(kernel):
 
 @given(depthwise_cases())
 def test_it_is_the_convolution_with_as_many_groups_as_channels(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(depthwise, case)
     grouped, cache = conv.forward(
         case.x,
         as_groups(case.kernel),

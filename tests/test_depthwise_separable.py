@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import (
     LAYOUTS,
+    both_ways,
     close,
     dot,
     integers,
@@ -26,13 +27,6 @@ from numpy.testing import assert_array_equal
 from convinsights import conv, depthwise, depthwise_separable, unary
 
 rng = np.random.default_rng(51)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = depthwise_separable.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, depthwise_separable.backward(dy, cache)
 
 
 def with_taps(matrix, x):
@@ -144,7 +138,7 @@ def test_forward_is_its_definition(case):
 
 @given(separable_cases())
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(depthwise_separable, case)
     between = loop_depthwise(case.x, case.kernel, **case.hyperparameters)
     dbetween, dmatrix, dbias = loop_conv_gradients(dy, between, with_taps(case.pointwise, case.x))
     dx, dkernel, _ = loop_depthwise_gradients(dbetween, case.x, case.kernel, **case.hyperparameters)
@@ -173,7 +167,7 @@ def test_output_shape_and_multiply_adds_foretell_the_forward(case):
 @settings(max_examples=30)
 @given(separable_cases())
 def test_it_is_one_classic_convolution(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(depthwise_separable, case)
     kernel = depthwise_separable.as_conv_kernel(case.kernel, case.pointwise)
     classic, cache = conv.forward(case.x, kernel, case.bias, **case.hyperparameters)
     same_values(y, classic)
@@ -255,7 +249,7 @@ def test_by_default_every_channel_keeps_one_kernel():
 @settings(max_examples=30)
 @given(separable_cases())
 def test_adjoint_identities_hold_exactly(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(depthwise_separable, case)
     product = dot(dy, y if case.bias is None else y - case.bias)
     assert product == dot(gradients.x, case.x)
     assert product == dot(gradients.depthwise_kernel, case.kernel)
@@ -423,7 +417,7 @@ def test_nested_lists_work():
 @settings(max_examples=30)
 @given(separable_cases())
 def test_a_batch_is_its_images_one_by_one(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(depthwise_separable, case)
     total = [np.zeros(case.kernel.shape), np.zeros(case.pointwise.shape)]
     for n in range(len(y)):
         one = slice(n, n + 1)

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 from helpers import (
+    both_ways,
     conv_cases,
     integers,
+    line,
     loop_conv,
     loop_conv_gradients,
     per_axis,
     result_type,
     same_values,
     says,
+    taps,
     untouched,
     variants,
 )
@@ -21,23 +24,6 @@ from convinsights import conv, dilated
 
 rng = np.random.default_rng(41)
 FEWER = settings(max_examples=30)  # the others are in test_conv
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
-
-
-def taps(*values):
-    """A kernel of one axis, one input channel, one filter."""
-    return np.array(values, float).reshape(-1, 1, 1)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = dilated.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, dilated.backward(dy, cache)
 
 
 # ---- by hand
@@ -132,7 +118,7 @@ def test_forward_is_its_definition(case):
 @given(conv_cases())
 @FEWER
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(dilated, case)
     dx, dkernel, dbias = loop_conv_gradients(dy, case.x, case.kernel, **case.hyperparameters)
     same_values(gradients.x, dx)
     same_values(gradients.kernel, dkernel)
@@ -166,7 +152,7 @@ def test_inflate_puts_tap_u_at_pixel_u_times_the_rate(case):
 @given(conv_cases())
 @FEWER
 def test_it_is_the_convolution_with_the_inflated_kernel(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(dilated, case)
     rate = case.hyperparameters["dilation_rate"]
     options = {**case.hyperparameters, "dilation_rate": 1}
     inflated = dilated.inflate(case.kernel, rate)

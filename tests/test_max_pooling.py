@@ -6,6 +6,7 @@ from helpers import (
     dot,
     has_slope,
     integers,
+    line,
     loop_max_pooling,
     pool_cases,
     same_values,
@@ -17,11 +18,6 @@ from numpy.testing import assert_array_equal
 from convinsights import _pooling, im2col, max_pooling
 
 rng = np.random.default_rng(83)
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
 
 
 def pool(x, *arguments, **options):

@@ -4,17 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import LAYOUTS, integers, result_type, same_values, says, untouched, variants
+from helpers import LAYOUTS, integers, line, result_type, same_values, says, untouched, variants
 
 from convinsights import average_pooling, max_pooling
 
 MODULES = pytest.mark.parametrize("module", [max_pooling, average_pooling])
 rng = np.random.default_rng(97)
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
 
 
 # ---- manners

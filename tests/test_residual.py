@@ -13,6 +13,7 @@ from helpers import (
     inner,
     integers,
     like,
+    line,
     loop_batchnorm,
     loop_conv,
     moved,
@@ -31,11 +32,6 @@ from convinsights.residual import Parameters
 
 rng = np.random.default_rng(91)
 VARIANTS = ("original", "preactivation", "normalized_sum")
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
 
 
 def norm(*gamma_and_beta):

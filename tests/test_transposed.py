@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from helpers import (
+    both_ways,
     dot,
     foldings,
     integers,
+    line,
     loop_padding,
     loop_transposed,
     loop_transposed_gradients,
@@ -13,6 +15,7 @@ from helpers import (
     result_type,
     same_values,
     says,
+    taps,
     transposed_cases,
     untouched,
     variants,
@@ -23,23 +26,6 @@ from numpy.testing import assert_array_equal
 from convinsights import conv, transposed
 
 rng = np.random.default_rng(31)
-
-
-def line(*values):
-    """One image of one row and one channel."""
-    return np.array(values, float).reshape(1, -1, 1)
-
-
-def taps(*values):
-    """A kernel of one axis between one channel and one."""
-    return np.array(values, float).reshape(-1, 1, 1)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = transposed.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, transposed.backward(dy, cache)
 
 
 def of_the_convolution(case):
@@ -178,7 +164,7 @@ def test_forward_is_its_definition(case):
 
 @given(transposed_cases())
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(transposed, case)
     dx, dkernel, dbias = loop_transposed_gradients(dy, case.x, case.kernel, **case.hyperparameters)
     same_values(gradients.x, dx)
     same_values(gradients.kernel, dkernel)
@@ -201,7 +187,7 @@ def test_output_shape_and_multiply_adds_foretell_the_forward(case):
 
 @given(transposed_cases())
 def test_it_is_the_transpose_of_the_matrix_of_the_convolution(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(transposed, case)
     matrix = conv.matrix(case.kernel, y.shape[1:], **of_the_convolution(case))
     x, rows = case.x.reshape(len(y), matrix.shape[0]), dy.reshape(len(y), matrix.shape[1])
     shift = 0 if case.bias is None else case.bias

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import (
+    both_ways,
     integers,
     loop_conv,
     loop_conv_gradients,
@@ -17,13 +18,6 @@ from numpy.testing import assert_array_equal
 from convinsights import conv, unary
 
 rng = np.random.default_rng(21)
-
-
-def both_ways(case):
-    """(y, dy, gradients) of a drawn case."""
-    y, cache = unary.forward(*case.arrays, **case.hyperparameters)
-    dy = case.cotangent(y)
-    return y, dy, unary.backward(dy, cache)
 
 
 def with_taps(kernel, x):
@@ -93,7 +87,7 @@ def test_forward_is_its_definition(case):
 
 @given(unary_cases())
 def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(case)
+    _, dy, gradients = both_ways(unary, case)
     kernel = with_taps(case.kernel, case.x)
     dx, dkernel, dbias = loop_conv_gradients(dy, case.x, kernel, **case.hyperparameters)
     same_values(gradients.x, dx)
@@ -115,7 +109,7 @@ def test_output_shape_and_multiply_adds_foretell_the_forward(case):
 
 @given(unary_cases())
 def test_it_is_one_product_of_the_pixels_that_are_read(case):
-    y, dy, gradients = both_ways(case)
+    y, dy, gradients = both_ways(unary, case)
     steps = np.broadcast_to(case.hyperparameters["strides"], case.x.ndim - 2)
     read = (slice(None), *(slice(None, None, step) for step in steps))
     matrix = case.kernel.reshape(case.kernel.shape[-2:])
