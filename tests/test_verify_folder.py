@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from itertools import pairwise
@@ -293,6 +294,13 @@ def test_numbers_that_are_not_finite_are_tried(folder):
     assert report.diagnosis == "non_finite_swallowed"
 
 
+def test_they_are_read_with_care_too(folder):
+    answered(folder)
+    truncated(folder / spoilt(folder)["x"]["results"]["y"])
+    (failure,) = judge(folder).failures
+    assert "cannot be read" in failure.message
+
+
 def test_unless_they_are_not_wanted(tmp_path):
     write_cases(tmp_path, unary, non_finite=False)
     assert not spoilt(tmp_path)
@@ -411,8 +419,9 @@ def test_an_unknown_command_is_refused(capsys):
     assert "usage: python -m convinsights.verify" in capsys.readouterr().err
 
 
-def test_it_runs_as_a_module(tmp_path):
-    words = [sys.executable, "-m", "convinsights.verify", "judge", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "cases.json" in done.stderr
+def test_it_runs_as_a_program(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["verify", "judge", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(sys.modules[main.__module__].__file__, run_name="__main__")
+    assert ended.value.code == 2
+    assert "cases.json" in capsys.readouterr().err
