@@ -783,25 +783,6 @@ def test_forward_refuses(bad, exception, message):
         batchnorm.forward(**{**GOOD, **bad})
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 1), (4, 15), (1, 3, 5), (5,), ()])
-def test_backward_refuses_a_dy_of_another_shape(shape):
-    _, cache = batchnorm.forward(**GOOD)
-    message = f"dy must be of the output's shape (4, 3, 5), got shape {shape}"
-    with pytest.raises(ValueError, match=says(message)):
-        batchnorm.backward(np.zeros(shape), cache)
-
-
-def test_backward_refuses_what_is_no_number_and_no_cache():
-    y, cache = batchnorm.forward(**GOOD)
-    with pytest.raises(TypeError, match=says(f"dy {REAL}complex128")):
-        batchnorm.backward(y.astype(complex), cache)
-    message = (
-        "cache must be what convinsights.batchnorm.forward returned, got a convinsights.relu.Cache"
-    )
-    with pytest.raises(TypeError, match=says(message)):
-        batchnorm.backward(y, relu.forward(y)[1])
-
-
 @pytest.mark.parametrize(
     ("bad", "exception", "message"),
     [

@@ -1,4 +1,4 @@
-"""What the convolutions of one kernel have in common: adjoint, manners, what backward refuses."""
+"""What the convolutions of one kernel have in common: the adjoint and the manners."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +15,6 @@ from helpers import (
     integers,
     result_type,
     same_values,
-    says,
     transposed_cases,
     unary_cases,
     untouched,
@@ -24,7 +23,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convinsights import conv, depthwise, dilated, relu, transposed, unary
+from convinsights import conv, depthwise, dilated, transposed, unary
 
 rng = np.random.default_rng(17)
 CASES = {
@@ -212,28 +211,3 @@ def test_threads_do_not_meet(module):
         threaded = list(pool.map(lambda case: results_of(module, case, dy), cases))
     for case, results in zip(cases, threaded, strict=True):
         same(results, results_of(module, case, dy))
-
-
-# ---- refusals
-
-
-@MODULES
-def test_backward_refuses_a_dy_of_another_shape(module):
-    case, dy = SAMPLES[module], cotangent(module)
-    _, cache = module.forward(*case.arrays, **case.hyperparameters)
-    for other in (dy[..., :-1], dy[..., 0], dy[:1], dy[..., :1], case.x, dy[0, 0, 0, 0]):
-        message = f"dy must be of the output's shape {dy.shape}, got shape {other.shape}"
-        with pytest.raises(ValueError, match=says(message)):
-            module.backward(other, cache)
-
-
-@MODULES
-def test_backward_refuses_what_is_no_number_and_no_cache(module):
-    case, dy = SAMPLES[module], cotangent(module)
-    y, cache = module.forward(*case.arrays, **case.hyperparameters)
-    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
-        module.backward(dy.astype(complex), cache)
-    for other, kind in ((relu.forward(y)[1], "convinsights.relu.Cache"), ((y, cache), "builtins.")):
-        message = f"cache must be what {module.__name__}.forward returned, got a {kind}"
-        with pytest.raises(TypeError, match=says(message)):
-            module.backward(dy, other)

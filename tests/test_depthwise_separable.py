@@ -551,23 +551,6 @@ def test_forward_refuses(bad, exception, message):
         depthwise_separable.forward(**{**GOOD, **bad})
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 3, 6), (2, 3, 3), (1, 3, 3, 4), (2, 3, 3, 1), ()])
-def test_backward_refuses_a_dy_of_another_shape(shape):
-    _, cache = depthwise_separable.forward(**GOOD)
-    message = f"dy must be of the output's shape (2, 3, 3, 4), got shape {shape}"
-    with pytest.raises(ValueError, match=says(message)):
-        depthwise_separable.backward(np.zeros(shape), cache)
-
-
-def test_backward_refuses_what_is_no_number_and_no_cache():
-    y, cache = depthwise_separable.forward(**GOOD)
-    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
-        depthwise_separable.backward(y.astype(complex), cache)
-    message = "cache must be what convinsights.depthwise_separable.forward returned, got a convin"
-    with pytest.raises(TypeError, match=says(message)):
-        depthwise_separable.backward(y, unary.forward(y, np.eye(4))[1])
-
-
 @pytest.mark.parametrize(
     "function", [depthwise_separable.output_shape, depthwise_separable.multiply_adds]
 )

@@ -23,7 +23,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _normalize, _passes, _tiles, batchnorm, normalization, relu
+from convinsights import _normalize, _passes, _tiles, batchnorm, normalization
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -472,24 +472,6 @@ def test_forward_refuses(bad, exception, message):
 def test_how_many_groups_must_be_said():
     with pytest.raises(TypeError, match="groups"):
         normalization.forward(np.zeros((4, 3, 6)))
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 1), (4, 18), (1, 3, 6), ()])
-def test_backward_refuses_a_dy_of_another_shape(shape):
-    _, cache = normalization.forward(**GOOD)
-    message = f"dy must be of the output's shape (4, 3, 6), got shape {shape}"
-    with pytest.raises(ValueError, match=says(message)):
-        normalization.backward(np.zeros(shape), cache)
-
-
-def test_backward_refuses_what_is_no_number_and_no_cache():
-    y, cache = normalization.forward(**GOOD)
-    with pytest.raises(TypeError, match=says(f"dy {REAL}complex128")):
-        normalization.backward(y.astype(complex), cache)
-    message = "cache must be what convinsights.normalization.forward returned, got a convinsights."
-    for other in (relu.forward(y)[1], batchnorm.forward(y)[1]):
-        with pytest.raises(TypeError, match=says(message)):
-            normalization.backward(y, other)
 
 
 @pytest.mark.parametrize("function", [normalization.parameter_count, normalization.initialize])

@@ -190,24 +190,3 @@ def test_output_shape_names_its_own_argument(module, shape):
 @MODULES
 def test_output_shape_holds_for_images_that_no_memory_would(module):
     assert module.output_shape((1, 10**6, 10**6, 10**6), 2, padding="same")[1] == 5 * 10**5
-
-
-@pytest.mark.parametrize("shape", [(2, 2, 1), (1, 2, 1, 3), (2, 2, 1, 1), (2, 4, 5, 3), ()])
-@MODULES
-def test_backward_refuses_a_dy_of_another_shape(module, shape):
-    _, cache = module.forward(**GOOD)
-    message = f"dy must be of the output's shape (2, 2, 1, 3), got shape {shape}"
-    with pytest.raises(ValueError, match=says(message)):
-        module.backward(np.zeros(shape), cache)
-
-
-@pytest.mark.parametrize(
-    ("module", "other"), [(max_pooling, average_pooling), (average_pooling, max_pooling)]
-)
-def test_backward_refuses_what_is_no_number_and_no_cache(module, other):
-    y, cache = module.forward(**GOOD)
-    with pytest.raises(TypeError, match=says("dy must hold real numbers ... got dtype complex128")):
-        module.backward(y.astype(complex), cache)
-    message = f"cache must be what {module.__name__}.forward returned, got a {other.__name__}.Cache"
-    with pytest.raises(TypeError, match=says(message)):
-        module.backward(y, other.forward(**GOOD)[1])

@@ -285,3 +285,46 @@ def test_what_does_not_overflow_is_not_said_to():
 def test_the_rectifier_makes_no_negative_zeros(dtype, count):
     y, _ = relu.forward(np.full(count, -0.0, dtype))
     assert not np.signbit(y).any()
+
+
+# ---- backward
+
+FORWARDS = {
+    conv: lambda: conv.forward(X, KERNEL),
+    unary: lambda: unary.forward(X, MATRIX),
+    depthwise: lambda: depthwise.forward(X, KERNEL),
+    depthwise_separable: lambda: depthwise_separable.forward(X, KERNEL[..., :1], MATRIX),
+    transposed: lambda: transposed.forward(X, KERNEL),
+    dilated: lambda: dilated.forward(X, KERNEL),
+    batchnorm: lambda: batchnorm.forward(X),
+    normalization: lambda: normalization.forward(X, groups=2),
+    relu: lambda: relu.forward(X),
+    residual: lambda: residual.forward(X, residual.initialize(rng, [(3, 3)], 4, 4)),
+    max_pooling: lambda: max_pooling.forward(X, 2),
+    average_pooling: lambda: average_pooling.forward(X, 2),
+}
+
+
+@pytest.mark.parametrize("module", FORWARDS)
+def test_backward_refuses_a_dy_of_another_shape(module):
+    y, cache = FORWARDS[module]()
+    fewer = y[..., :-1], y[..., :1], y[..., 0], y[:1], y[0, 0, 0, 0]
+    for dy in (*fewer, y[..., None], y.ravel(), y.reshape(len(y), -1), np.repeat(y, 2, axis=0)):
+        message = f"dy must be of the output's shape {y.shape}, got shape {dy.shape}"
+        with pytest.raises(ValueError, match=says(message)):
+            module.backward(dy, cache)
+
+
+@pytest.mark.parametrize("module", FORWARDS)
+def test_backward_refuses_what_is_no_number_and_no_cache(module):
+    y, cache = FORWARDS[module]()
+    for dy, kind in ((y.astype(complex), "dtype complex128"), (y.astype(object), "array(")):
+        with pytest.raises(TypeError, match=says(f"dy must hold real numbers ... got {kind}")):
+            module.backward(dy, cache)
+    message = f"cache must be what {module.__name__}.forward returned, got a "
+    for other in FORWARDS.keys() - {module, conv, dilated}:  # these two share theirs
+        with pytest.raises(TypeError, match=says(f"{message}{other.__name__}.Cache")):
+            module.backward(y, FORWARDS[other]()[1])
+    for other, kind in (((y, cache), "builtins.tuple"), (5, "builtins.int")):
+        with pytest.raises(TypeError, match=says(message + kind)):
+            module.backward(y, other)

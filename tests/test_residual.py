@@ -984,27 +984,6 @@ def test_forward_refuses(bad, exception, message):
         residual.forward(**{**GOOD, **bad})
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 4, 6), (2, 5, 4), (1, 5, 4, 4), (2, 5, 4, 1), ()])
-def test_backward_refuses_a_dy_of_another_shape(shape):
-    _, cache = residual.forward(**GOOD)
-    message = f"dy must be of the output's shape (2, 5, 4, 4), got shape {shape}"
-    with pytest.raises(ValueError, match=says(message)):
-        residual.backward(np.zeros(shape), cache)
-
-
-def test_backward_refuses_what_is_no_number_and_no_cache():
-    y, cache = residual.forward(**GOOD)
-    with pytest.raises(TypeError, match=says(f"dy {REAL}complex128")):
-        residual.backward(y.astype(complex), cache)
-    with pytest.raises(
-        TypeError,
-        match=says(
-            "cache must be what convinsights.residual.forward returned, got a convinsights.relu"
-        ),
-    ):
-        residual.backward(y, relu.forward(y)[1])
-
-
 @pytest.mark.parametrize(
     ("moving", "batch", "exception", "message"),
     [
