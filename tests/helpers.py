@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 # ---- comparison and manners
@@ -845,3 +846,14 @@ def has_slope(loss, slope: float, *, step=1e-6, tolerance=1e-6) -> bool:
     low, high = min(left, right) - slack, max(left, right) + slack
     assert low <= slope <= high, f"slope {slope} is not within {low} … {high}"
     return True
+
+
+def first_of_each(entries, ids):
+    """The first entry of each first item for any run, the others where there are minutes for it."""
+    seen = set()
+    found = []
+    for entry, name in zip(entries, ids, strict=True):
+        marks = [pytest.mark.thorough] if entry[0] in seen else []
+        seen.add(entry[0])
+        found.append(pytest.param(*entry, id=name, marks=marks))
+    return found

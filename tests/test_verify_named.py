@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import wrong_kernels as wrong
+from helpers import first_of_each
 from wrong_kernels import after, axes, before, gradient, rank_of, right, through, zeros_of
 
 from convinsights import (
@@ -279,8 +280,7 @@ NAMED = [
 
 @pytest.mark.parametrize(
     ("name", "module", "make"),
-    NAMED,
-    ids=[f"{name}-{module.__name__.rpartition('.')[2]}" for name, module, _ in NAMED],
+    first_of_each(NAMED, [f"{n}-{module.__name__.rpartition('.')[2]}" for n, module, _ in NAMED]),
 )
 def test_a_slip_is_told_by_its_name(name, module, make):
     count = 90 if name == "size_from_other_axis" else 45  # few have padding by name

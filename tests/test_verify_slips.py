@@ -24,7 +24,7 @@ from definitions import (
     parts,
     rounded,
 )
-from helpers import loop_padding, per_axis
+from helpers import first_of_each, loop_padding, per_axis
 
 from convinsights import (
     batchnorm,
@@ -566,8 +566,7 @@ OF_GRADIENTS = ["gradient_averaged", "kernel_gradient_flipped", "bias_gradient_m
 
 @pytest.mark.parametrize(
     ("slip", "module", "forward", "backward"),
-    BROKEN,
-    ids=[f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN],
+    first_of_each(BROKEN, [f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN]),
 )
 def test_a_broken_implementation_is_told_its_slip(slip, module, forward, backward):
     forward = forward or MINE[module][0]

@@ -21,6 +21,7 @@ LARGE = (
     "dgamma of many images",
     "dbias from 4 images on",
     "moments of three images",
+    "wraps at 16 bits",
 )
 
 
