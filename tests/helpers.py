@@ -848,12 +848,16 @@ def has_slope(loss, slope: float, *, step=1e-6, tolerance=1e-6) -> bool:
     return True
 
 
-def first_of_each(entries, ids):
-    """The first entry of each first item for any run, the others where there are minutes for it."""
-    seen = set()
-    found = []
-    for entry, name in zip(entries, ids, strict=True):
-        marks = [pytest.mark.thorough] if entry[0] in seen else []
-        seen.add(entry[0])
-        found.append(pytest.param(*entry, id=name, marks=marks))
-    return found
+def first_of_each(entries, ids, step=1):
+    """The first entry of every step-th first item for any run, the others where there is time."""
+    firsts = list(dict.fromkeys(entry[0] for entry in entries))[::step]
+    numbers = {[entry[0] for entry in entries].index(first) for first in firsts}
+    return thinned(entries, ids, numbers)
+
+
+def thinned(entries, ids, kept):
+    """Those entries for any run whose numbers are kept, the others where there are minutes."""
+    return [
+        pytest.param(*entry, id=name, marks=[] if number in kept else [pytest.mark.thorough])
+        for number, (entry, name) in enumerate(zip(entries, ids, strict=False))
+    ]

@@ -20,12 +20,16 @@ from definitions import (
     parts,
     rounded,
 )
-from helpers import loop_padding, says
+from helpers import loop_padding, says, thinned
 
 from convinsights import batchnorm, conv, normalization, relu, transposed, unary, verify
 from convinsights.verify._factors import MODULES
 
 pytestmark = pytest.mark.usefixtures("few_cases")
+
+
+SOME = thinned([(m,) for m in MODULES], map(str, range(len(MODULES))), {0, 2, 6})
+SOME_OF_MINE = thinned([(m,) for m in MINE], NAMES.values(), {0, 4, 6})
 
 
 def by_library(module, change=lambda y: y):
@@ -55,7 +59,7 @@ def run(module, forward=None, backward=None, **options):
     return verify.verify(module, forward or mine[0], backward or mine[1], **options)
 
 
-@pytest.mark.parametrize("module", MINE, ids=NAMES.values())
+@pytest.mark.parametrize("module", SOME_OF_MINE)
 def test_the_definition_tap_by_tap_passes_in_every_rank(module):
     report = run(module, ranks=(2, 1))
     report.check()
@@ -64,7 +68,7 @@ def test_the_definition_tap_by_tap_passes_in_every_rank(module):
     assert all(kind.endswith("(vain)") for kind in report.declined)
 
 
-@pytest.mark.parametrize("module", MINE, ids=NAMES.values())
+@pytest.mark.parametrize("module", SOME_OF_MINE)
 @pytest.mark.parametrize(
     "precision", [(np.float16, np.float32), (np.float16, None), (np.float64, None)]
 )
@@ -72,7 +76,7 @@ def test_it_passes_in_every_precision(module, precision):
     run(module, dtype=precision[0], accumulate=precision[1], ranks=(1,)).check()
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", SOME)
 def test_the_library_passes_in_float16(module):
     candidates = by_library(module)
     verify.verify(module, *candidates, dtype=np.float16, accumulate=np.float32).check()
@@ -423,7 +427,9 @@ def test_an_argument_that_is_remembered(key, place):
         (lambda y: y + 0 * y[-1:], "non_finite_spread"),
     ],
 )
-@pytest.mark.parametrize("module", [conv, transposed, batchnorm, normalization])
+@pytest.mark.parametrize(
+    "module", thinned([(conv,), (batchnorm,), (transposed,), (normalization,)], "cbtn", {0, 1})
+)
 @pytest.mark.filterwarnings("ignore:.*(invalid|overflow):RuntimeWarning")
 def test_what_is_not_finite_is_neither_swallowed_nor_spread(module, change, name):
     if module in (batchnorm, normalization) and "spread" in name:
@@ -581,7 +587,7 @@ def test_cases_of_the_authors_own_come_in_addition():
     assert next(row for row in report.rows if row.kind == "cases[0]").cases == 2
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", SOME)
 def test_own_cases_of_every_module(module):
     shapes = {
         "conv": [(3, 3, 2, 4)],

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers import thinned
 
 from convinsights import batchnorm, conv, depthwise_separable, normalization, transposed, unary
 from convinsights.verify import BFLOAT16, TFLOAT32, Format, judge, write_cases
@@ -173,7 +174,9 @@ def huge():
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
 
 
-@pytest.mark.parametrize(("spoil", "message"), UNREADABLE, ids=range(len(UNREADABLE)))
+@pytest.mark.parametrize(
+    ("spoil", "message"), thinned(UNREADABLE, map(str, range(99)), range(0, 99, 3))
+)
 def test_a_result_that_is_no_array_of_the_right_kind_fails_alone(
     folder, tmp_path, monkeypatch, spoil, message
 ):
@@ -333,7 +336,7 @@ def test_shapes_and_dtypes_are_said(folder):
 MODULES = [conv, transposed, depthwise_separable, batchnorm, normalization]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("module", thinned([(m,) for m in MODULES], map(str, range(9)), {1, 3}))
 def test_every_module_comes_back_as_it_went(tmp_path, module):
     write_cases(tmp_path, module, ranks=(1,))
     report = right(tmp_path, module)
@@ -352,7 +355,9 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kinds", KINDS, ids=[str(list(k.values())[-1])[:9] for k in KINDS])
+@pytest.mark.parametrize(
+    "kinds", thinned([(k,) for k in KINDS], map(str, range(99)), range(0, 99, 3))
+)
 def test_precisions_come_back_as_they_went(tmp_path, kinds):
     write_cases(tmp_path, unary, ranks=(1,), **kinds)
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import wrong_kernels as wrong
-from helpers import first_of_each
+from helpers import first_of_each, thinned
 from wrong_kernels import after, axes, before, gradient, rank_of, right, through, zeros_of
 
 from convinsights import (
@@ -280,7 +280,9 @@ NAMED = [
 
 @pytest.mark.parametrize(
     ("name", "module", "make"),
-    first_of_each(NAMED, [f"{n}-{module.__name__.rpartition('.')[2]}" for n, module, _ in NAMED]),
+    first_of_each(
+        NAMED, [f"{n}-{module.__name__.rpartition('.')[2]}" for n, module, _ in NAMED], 2
+    ),
 )
 def test_a_slip_is_told_by_its_name(name, module, make):
     count = 90 if name == "size_from_other_axis" else 45  # few have padding by name
@@ -396,7 +398,9 @@ NOT_NAMED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "module", "make"), NOT_NAMED, ids=[n[0] for n in NOT_NAMED])
+@pytest.mark.parametrize(
+    ("name", "module", "make"), thinned(NOT_NAMED, [n[0] for n in NOT_NAMED], range(0, 99, 3))
+)
 def test_no_slip_is_told_where_none_was_made(name, module, make):
     found = told(module, *make())
     assert found.name is None

@@ -566,7 +566,7 @@ OF_GRADIENTS = ["gradient_averaged", "kernel_gradient_flipped", "bias_gradient_m
 
 @pytest.mark.parametrize(
     ("slip", "module", "forward", "backward"),
-    first_of_each(BROKEN, [f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN]),
+    first_of_each(BROKEN, [f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN], 3),
 )
 def test_a_broken_implementation_is_told_its_slip(slip, module, forward, backward):
     forward = forward or MINE[module][0]
@@ -587,6 +587,7 @@ def test_a_slip_of_the_forward_alone_is_named_too():
     assert {failure.result for failure in report.failures} == {"y"}
 
 
+@pytest.mark.thorough
 def test_slips_are_named_in_every_rank():
     for rank in (1, 3):
         report = verify.verify(conv, flipped, ranks=(rank,), supports=ALL[conv])
@@ -619,7 +620,15 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("module", [conv, transposed, depthwise, depthwise_separable, batchnorm])
+@pytest.mark.parametrize(
+    "module",
+    [
+        conv,
+        batchnorm,
+        *(pytest.param(m, marks=pytest.mark.thorough) for m in (transposed, depthwise)),
+        pytest.param(depthwise_separable, marks=pytest.mark.thorough),
+    ],
+)
 def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
     ranks = {conv: (1, 2), depthwise: (1,)}.get(module, (2,))
     varied, precision = frozenset(ALL[module]), Precision.of(module, np.float64)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import thinned
 
 from convinsights import batchnorm, conv, depthwise, normalization, transposed, unary
 from convinsights._concepts import defaults
@@ -154,14 +155,17 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "text", "holds"), CONDITIONS, ids=[c[1] for c in CONDITIONS])
+@pytest.mark.parametrize(
+    ("module", "text", "holds"),
+    thinned(CONDITIONS, [c[1] for c in CONDITIONS], range(0, 99, 2)),
+)
 def test_what_failing_cases_share_is_said(module, text, holds):
     cases = CASES[module]
     failed = [bool(holds(features(case))) for case in cases]
     assert condition(cases, failed) == text
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 40, 160])
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
 def test_nothing_is_said_of_failures_by_chance(count):
     draw, cases = np.random.default_rng(count), CASES[conv]
     for _ in range(3):
@@ -358,7 +362,8 @@ def findings(module, name, mask, share=0.85):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "text", "mask"), REGIONS, ids=[f"{r[2]}-{r[1]}" for r in REGIONS]
+    ("module", "name", "text", "mask"),
+    thinned(REGIONS, [f"{r[2]}-{r[1]}" for r in REGIONS], range(0, 99, 2)),
 )
 def test_the_part_that_is_wrong_is_said(module, name, text, mask):
     assert region(findings(module, name, mask or SPECIAL[text])) == text
