@@ -154,6 +154,28 @@ def test_a_right_gradient_passes_amid_many_kinks_and_one_off_by_a_hair_does_not(
             verify.check_gradients(forward, off, *arrays, directions=1)
 
 
+def test_a_million_kinks_under_one_mean_hide_neither_a_right_nor_a_wrong_gradient():
+    draw = np.random.default_rng(0)
+    x, kernel, bias = draw.normal(size=(2**18, 3)), draw.normal(size=(3, 4)), draw.normal(size=4)
+
+    def forward(kernel, bias):
+        return np.maximum(x @ kernel + bias, 0).mean(axis=0)
+
+    def backward(dy, kernel, bias):
+        dz = dy / len(x) * (x @ kernel + bias > 0)
+        return x.T @ dz, dz.sum(axis=0)
+
+    assert verify.check_gradients(forward, backward, kernel, bias) <= 1e-6
+    with pytest.raises(AssertionError, match="gradient of bias is wrong"):
+        verify.check_gradients(
+            forward,
+            lambda *a: (backward(*a)[0], 1.0001 * backward(*a)[1]),
+            kernel,
+            bias,
+            directions=1,
+        )
+
+
 def test_kinks_on_both_sides_within_a_step_are_no_error():
     for d in (3e-6, 2e-7):
         error = verify.check_gradients(
