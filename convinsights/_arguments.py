@@ -1,6 +1,6 @@
-"""The door: every argument is checked here once, and refused by its name.
+"""The checks that several modules share: an argument is refused by its name.
 
-The helpers return the argument in the one form that the rest of the library works with: arrays as
+They return the argument in the one form that the rest of the library works with: arrays as
 `numpy.ndarray`, sizes as tuples of `int` with one entry per spatial axis. What they raise is a
 `TypeError` for the wrong kind of thing and a `ValueError` for the wrong value or shape; the message
 says what the argument would have to be, and what came.
@@ -34,11 +34,11 @@ __all__ = [
     "channels_first",
     "check_cache",
     "check_choice",
+    "check_dy",
     "check_flag",
     "check_fraction",
     "check_groups",
     "check_pixels",
-    "check_shape",
     "check_size",
     "compute_dtype",
     "described",
@@ -129,14 +129,14 @@ def compute_dtype(dtype: DType) -> DType:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def as_float(dtype: FloatType, name: str = "dtype") -> DType:
+def as_float(dtype: FloatType) -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
         result = np.dtype("none" if dtype is None else dtype)  # None is float64 to NumPy
     except (AttributeError, RuntimeError, TypeError, ValueError):
-        raise TypeError(f"{name} must be float16, float32 or float64, got {shown(dtype)}") from None
+        raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
-        raise TypeError(f"{name} must be float16, float32 or float64, got {result}")
+        raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
     return result.newbyteorder("=")
 
 
@@ -159,11 +159,11 @@ def as_vector(name: str, value: object, channels: int) -> Array | None:
     return array
 
 
-def check_shape(name: str, value: object, shape: tuple[int, ...]) -> Array:
-    """Return the array `value`, which must have the output's shape."""
-    array = as_array(name, value)
+def check_dy(dy: object, shape: tuple[int, ...]) -> Array:
+    """Return the array `dy`, which must have the output's shape."""
+    array = as_array("dy", dy)
     if array.shape != shape:
-        raise ValueError(f"{name} must be of the output's shape {shape}, got shape {array.shape}")
+        raise ValueError(f"dy must be of the output's shape {shape}, got shape {array.shape}")
     return array
 
 

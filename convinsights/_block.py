@@ -27,7 +27,14 @@ from convinsights._arguments import (
 from convinsights._geometry import resolve
 from convinsights.batchnorm import Statistics
 
-__all__ = ["Parameters", "as_parameters", "as_statistics", "norm_channels", "norms_of", "steps_of"]
+__all__ = [
+    "Parameters",
+    "as_all_statistics",
+    "as_parameters",
+    "norm_channels",
+    "norms_of",
+    "steps_of",
+]
 
 Norm: TypeAlias = tuple[Array, Array]
 
@@ -80,7 +87,7 @@ def _as_norm(name: str, norm: object) -> Norm:
     return as_array(f"gamma of {name}", gamma), as_array(f"beta of {name}", beta)
 
 
-def as_statistics(
+def as_all_statistics(
     name: str, statistics: object, norms: Sequence[Any] | None = None
 ) -> tuple[Statistics, ...]:
     """Return statistics in a tuple: if norms are given, as many and for their channels."""
@@ -88,7 +95,8 @@ def as_statistics(
     entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
     channels = [None] * len(entries) if norms is None else [len(first) for first, _ in norms]
     return tuple(
-        batchnorm.checked(entry, channels[i], f"{name}[{i}]") for i, entry in enumerate(entries)
+        batchnorm.as_statistics(entry, channels[i], f"{name}[{i}]")
+        for i, entry in enumerate(entries)
     )
 
 

@@ -23,7 +23,6 @@ import numpy as np
 from convinsights._arguments import Array, DType
 
 __all__ = [
-    "BLOCK",
     "Box",
     "Sums",
     "add_bias",
@@ -37,9 +36,6 @@ __all__ = [
 ]
 
 Box = tuple[slice, ...]
-
-# Bytes of a block of one array where there is arithmetic for each tap of a kernel.
-BLOCK = 2**18
 
 # Bytes of a block of one array in a pass: a few arrays of it fit in the caches, and its ten calls
 # cost little beside it. With a quarter of it batch normalization takes 1.3 times as long.

@@ -30,8 +30,8 @@ from convinsights._arguments import (
     Pad,
     as_array,
     check_cache,
+    check_dy,
     check_flag,
-    check_shape,
     compute_dtype,
     result_dtype,
 )
@@ -143,7 +143,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "average_pooling")
     geometry, dtype = cache.geometry, compute_dtype(cache.dtype)
-    dy = check_shape("dy", dy, (cache.x_shape[0], *geometry.output_size, cache.x_shape[-1]))
+    dy = check_dy(dy, (cache.x_shape[0], *geometry.output_size, cache.x_shape[-1]))
     dx = np.zeros(cache.x_shape, dtype)
     for box, pixels, part in _pooling.patches(dx.shape, geometry, dtype):
         slopes = dy[box].astype(dtype, copy=False) / _counts(part, cache.count_padding, dtype)

@@ -37,8 +37,8 @@ from convinsights._arguments import (
     as_float,
     as_vector,
     check_cache,
+    check_dy,
     check_fraction,
-    check_shape,
     check_size,
     compute_dtype,
     result_dtype,
@@ -158,7 +158,7 @@ def forward(
     compute = compute_dtype(dtype)
     training = statistics is None
     if statistics is not None:
-        used = Statistics(*(a.astype(compute) for a in checked(statistics, channels)))
+        used = Statistics(*(a.astype(compute) for a in as_statistics(statistics, channels)))
     elif len(x):
         mean, variance = _normalize.statistics(rows(x, 1), channels, compute)
         used = Statistics(mean[0], variance[0])
@@ -198,7 +198,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "batchnorm")
     compute = compute_dtype(cache.dtype)
-    dy = check_shape("dy", dy, cache.x.shape)
+    dy = check_dy(dy, cache.x.shape)
     dx, moments = np.empty(dy.shape, compute), _moments(cache.statistics, cache.epsilon)
     arrays = rows(dy, 1), rows(cache.x, 1)
     sums = _normalize.gradients(
@@ -263,8 +263,8 @@ def update(
     >>> update(initial_statistics(1), batch, momentum=0.5, sample_size=2)
     Statistics(mean=array([5.]), variance=array([3.5]))
     """
-    old = checked(moving, None, "moving")
-    new = checked(batch, len(old.mean), "batch")
+    old = as_statistics(moving, None, "moving")
+    new = as_statistics(batch, len(old.mean), "batch")
     keep = check_fraction("momentum", momentum, most=1)
     correction = 1.0
     if sample_size is not None:
@@ -354,7 +354,7 @@ def fold(
     >>> batchnorm.fold(np.array([[3.0]]), None, None, None, statistics, epsilon=0)
     (array([[1.5]]), array([-2.5]))
     """
-    kernel, used = as_array("kernel", kernel), checked(statistics, None)
+    kernel, used = as_array("kernel", kernel), as_statistics(statistics, None)
     channels = len(used.mean)
     per_kernel = kernel.shape[-1:] if kernel.shape[-1:] == (channels,) else kernel.shape[-2:]
     if kernel.ndim <= len(per_kernel) or 0 in kernel.shape or math.prod(per_kernel) != channels:
@@ -388,7 +388,8 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     return np.ones(shape, result), np.zeros(shape, result)
 
 
-def checked(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
+def as_statistics(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
+    """Return a pair of arrays as Statistics, for so many channels if that is given."""
     if not isinstance(statistics, (tuple, list)):
         raise TypeError(f"{name} must be a Statistics(mean, variance), got {shown(statistics)}")
     if len(statistics) != 2:

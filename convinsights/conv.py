@@ -41,9 +41,9 @@ from convinsights._arguments import (
     as_vector,
     channels_first,
     check_cache,
+    check_dy,
     check_groups,
     check_pixels,
-    check_shape,
     compute_dtype,
     described,
     result_dtype,
@@ -183,7 +183,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "conv")
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
-    dy = check_shape("dy", dy, (len(x), *geometry.output_size, kernel.shape[-1]))
+    dy = check_dy(dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
     # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)

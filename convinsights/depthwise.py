@@ -34,8 +34,8 @@ from convinsights._arguments import (
     as_vector,
     channels_first,
     check_cache,
+    check_dy,
     check_pixels,
-    check_shape,
     compute_dtype,
     described,
     result_dtype,
@@ -163,7 +163,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "depthwise")
     x, kernel, geometry = cache.x, cache.kernel, cache.geometry
-    dy = check_shape("dy", dy, (len(x), *geometry.output_size, math.prod(kernel.shape[-2:])))
+    dy = check_dy(dy, (len(x), *geometry.output_size, math.prod(kernel.shape[-2:])))
     groups, compute = x.shape[-1], compute_dtype(cache.dtype)
     dx, dkernel = _products.both_gradients(x, dy, _one_by_one(kernel), geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None

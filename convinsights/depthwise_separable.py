@@ -42,7 +42,7 @@ from convinsights._arguments import (
     as_array,
     as_vector,
     check_cache,
-    check_shape,
+    check_dy,
     check_size,
     compute_dtype,
     described,
@@ -183,7 +183,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     ([[[3.0, 10.0], [0.0, 0.0]]], [3.0, 50.0])
     """
     cache = check_cache(cache, Cache, "depthwise_separable")
-    dy = check_shape("dy", dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
+    dy = check_dy(dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
     dz, dpointwise, dbias = unary.backward(dy, cache.unary)
     dx, dspatial, _ = depthwise.backward(dz, cache.depthwise)
     return Gradients(*rounded(cache.dtype, dx, dspatial, dpointwise, dbias))

@@ -33,7 +33,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     check_cache,
-    check_shape,
+    check_dy,
     compute_dtype,
     result_dtype,
 )
@@ -150,7 +150,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "max_pooling")
     winners, geometry, dtype = cache.winners, cache.geometry, compute_dtype(cache.dtype)
-    dy = check_shape("dy", dy, winners.shape)
+    dy = check_dy(dy, winners.shape)
     dx = np.zeros((len(dy), *geometry.input_size, dy.shape[-1]), dtype)
     # The place in dx.ravel() of a window's tap: that of its first tap, and how far on the tap is.
     images, *axes, channels = (stride // dx.itemsize for stride in dx.strides)

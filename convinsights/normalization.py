@@ -40,10 +40,10 @@ from convinsights._arguments import (
     as_array,
     as_vector,
     check_cache,
+    check_dy,
     check_fraction,
     check_groups,
     check_pixels,
-    check_shape,
     compute_dtype,
     result_dtype,
     to_integer,
@@ -183,7 +183,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "normalization")
     x, compute = cache.x, compute_dtype(cache.dtype)
-    dy = check_shape("dy", dy, x.shape)
+    dy = check_dy(dy, x.shape)
     dx = np.empty(x.shape, compute)
     slopes, images, out = (rows(a, len(x)) for a in (dy, x, dx))
     sums = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)

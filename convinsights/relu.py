@@ -20,7 +20,7 @@ from convinsights._arguments import (
     DType,
     as_array,
     check_cache,
-    check_shape,
+    check_dy,
     result_dtype,
 )
 from convinsights._caches import cache_class
@@ -106,7 +106,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     array([ 0.,  0., 11.])
     """
     cache = check_cache(cache, Cache, "relu")
-    dy = check_shape("dy", dy, cache.x.shape)
+    dy = check_dy(dy, cache.x.shape)
     dx = np.empty(dy.shape, cache.dtype)
     # The bits of dy times 0 or 1: exactly 0 even for inf and nan, and 6 times as fast as copying
     # where x is positive.

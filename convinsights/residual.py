@@ -42,7 +42,7 @@ from convinsights._arguments import (
     as_array,
     as_sequence,
     check_cache,
-    check_shape,
+    check_dy,
     compute_dtype,
     per_axis,
     result_dtype,
@@ -51,8 +51,8 @@ from convinsights._arguments import (
 )
 from convinsights._block import (
     Parameters,
+    as_all_statistics,
     as_parameters,
-    as_statistics,
     norm_channels,
     norms_of,
     steps_of,
@@ -175,7 +175,7 @@ def forward(
     affine = norms_of(p)
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
-        used = as_statistics("statistics", statistics, affine)
+        used = as_all_statistics("statistics", statistics, affine)
     # Every step leaves its cache at its place.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
@@ -251,7 +251,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     array([5., 7., 9.])
     """
     cache = check_cache(cache, Cache, "residual")
-    dy = check_shape("dy", dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
+    dy = check_dy(dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
     dkernels: dict[int, Array] = {}
     dnorms: dict[int, Any] = {}
 
@@ -322,8 +322,8 @@ def update(
     >>> residual.update((Statistics(np.zeros(1), np.ones(1)),), batch, momentum=0.5)
     (Statistics(mean=array([5.]), variance=array([2.])),)
     """
-    old = as_statistics("moving", moving)
-    new = as_statistics("batch", batch, old)
+    old = as_all_statistics("moving", moving)
+    new = as_all_statistics("batch", batch, old)
     sizes: Sequence[int | None] = [None] * len(old)
     if sample_sizes is not None:
         sizes = per_axis("sample_sizes", sample_sizes, len(old), minimum=2, axis="normalization")

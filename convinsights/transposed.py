@@ -42,9 +42,9 @@ from convinsights._arguments import (
     as_vector,
     channels_first,
     check_cache,
+    check_dy,
     check_groups,
     check_pixels,
-    check_shape,
     check_size,
     compute_dtype,
     described,
@@ -192,7 +192,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     """
     cache = check_cache(cache, Cache, "transposed")
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
-    dy = check_shape("dy", dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
+    dy = check_dy(dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
     # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x
     with np.errstate(invalid="ignore"):  # see below
