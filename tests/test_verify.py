@@ -664,6 +664,18 @@ def test_the_smallest_failing_case_is_as_small_as_can_be():
     assert report.when == "in_channels >= 6 and strides > 1"
 
 
+def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():
+    def broken(x, kernel, bias):
+        return np.append(my_conv(x, kernel, bias), np.float32(0))
+
+    own = [{"x_shape": (0, 3, 3, 1), "kernel_shape": (2, 2, 1, 1)}]
+    report = verify.verify(conv, broken, cases=own)
+    told = [(f.call, f.result, f.message, id(f.arrays["x"])) for f in report.failures]
+    assert len(set(told)) == len(told)
+    least = min(report.failures, key=lambda failure: failure.size)
+    assert least.arrays["dy"].size > 0
+
+
 def test_a_passing_report_in_words():
     report = verify.verify(
         conv, my_conv, dtype=np.float16, accumulate="float32", supports=("groups",)

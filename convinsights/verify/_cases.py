@@ -6,6 +6,7 @@ candidate takes them so, in every form that the library allows.
 """
 
 import math
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -111,8 +112,9 @@ class Case:
 
     @property
     def size(self) -> int:
-        """How many numbers the case takes to write down."""
-        return self.dy.size + sum(np.size(a) for a in self.arrays if a is not None)
+        """How many numbers the case takes to write down; one without outputs shows least."""
+        size = self.dy.size + sum(np.size(a) for a in self.arrays if a is not None)
+        return size if self.dy.size else sys.maxsize
 
     def axes(self, name: str) -> tuple[int, ...]:
         """Return a hyperparameter with one entry per spatial axis."""

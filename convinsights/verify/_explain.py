@@ -52,8 +52,10 @@ def explained(
         retry = None
         if plan is not None:
             shrinker = Shrinker(candidate, plan)
-            least = shrinker.shrunk(min(failing, key=lambda trial: trial.case.size))
-            failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
+            first = min(failing, key=lambda trial: trial.case.size)
+            least = shrinker.shrunk(first)
+            if least is not first:
+                failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
             retry = partial(shrinker.retry, least)
         if when is None:
             when = _when(ran, failing, retry)

@@ -69,7 +69,8 @@ class Line:
         drawn = rng.normal(size=(directions, *shape))
         first = [self.along(direction, STEPS[0]) for direction in drawn]
         changes = [right + left for _, right, left in first]
-        refuse_annihilated(self.dy, changes, f"every change that {self.name} makes", 1e-15)
+        noise = ROUNDING * float(np.abs(self.y).max(initial=0))
+        refuse_annihilated(self.dy, changes, f"every change that {self.name} makes", noise)
         kinked = False
         for number, (direction, longest) in enumerate(zip(drawn, first, strict=True)):
             error = self.error(gradient, chain([longest], self.steps(direction, 1)), tolerance)
@@ -193,7 +194,7 @@ def refuse_annihilated(dy: Array, changes: Sequence[Array], what: str, noise: fl
 
     That does not happen by chance. Changes that are mere rounding say nothing.
     """
-    moving = [change for change in changes if np.abs(change).max(initial=0) > 1e3 * noise]
+    moving = [change for change in changes if np.abs(change).max(initial=0) > 100 * noise]
     if moving and all(
         abs(float((dy * change).sum())) <= 1e-7 * float(np.abs(dy * change).sum())
         for change in moving

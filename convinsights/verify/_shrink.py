@@ -37,7 +37,7 @@ class Shrinker:
             for name in row:
                 for level in _simpler(levels.get(name, ()), row[name]):
                     found = self.tried({**row, name: level}, rank)
-                    if found is not None and _alike(found, trial):
+                    if found and found.case.dy.size and _alike(found, trial):
                         row, trial, simpler = {**row, name: level}, found, True
                         break
         return trial
