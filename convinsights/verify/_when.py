@@ -148,6 +148,8 @@ class _Table:
         self.wrong = wrong
         self.names = list(dict.fromkeys(name for row in rows for name in row))
         self.columns = {name: [row.get(name) for row in rows] for name in self.names}
+        self.numbers = {name: _numbers(column) for name, column in self.columns.items()}
+        self.clauses: dict[tuple[str, str, Feature], Clause] = {}
         different = sum(len({*map(repr, self.columns[name])}) - 1 for name in self.names)
         self.count = 2 * max(different, 1)
         needed = (clause for clause in self._needed() if clause.holds[wrong].all())
@@ -198,7 +200,8 @@ class _Table:
 
     def _parts(self, inside: Array) -> Iterator[tuple[Clause, ...]]:
         # The fewest clauses of which one at least holds in each failing case, and none in another.
-        clauses = [c for c in self._enough(inside) if not (c.holds & inside & ~self.wrong).any()]
+        passing = inside & ~self.wrong
+        clauses = [c for c in self._enough(passing) if not (c.holds & passing).any()]
         clauses = sorted(clauses, key=lambda c: self.cost(Condition((), (c,))))[: CANDIDATES // 4]
         covers = [
             int("".join("01"[x] for x in c.holds[self.wrong].astype(int)), 2) for c in clauses
@@ -214,19 +217,17 @@ class _Table:
                 yield from (tuple(clauses[i] for i in indices) for indices in several)
                 return
 
-    def _numbers(self, name: str) -> Array | None:
-        # NaN where a case has no such feature; None for words.
-        column = self.columns[name]
-        if any(isinstance(value, (str, tuple)) for value in column):
-            return None
-        return np.array([np.nan if value is None else value for value in column], float)
-
     def _different(self, name: str) -> list[Feature]:
         return sorted({value for value in self.columns[name] if value is not None}, key=repr)
 
     def _clause(self, name: str, operator: str, value: Feature) -> Clause:
-        holds = [v is not None and OPERATORS[operator](v, value) for v in self.columns[name]]
-        return Clause(name, operator, value, np.array(holds), cost_of(name, operator, value))
+        # Made once: it is looked at beside many others.
+        key = name, operator, value
+        if key not in self.clauses:
+            holds = [v is not None and OPERATORS[operator](v, value) for v in self.columns[name]]
+            cost = cost_of(name, operator, value)
+            self.clauses[key] = Clause(name, operator, value, np.array(holds), cost)
+        return self.clauses[key]
 
     def _needed(self) -> Iterator[Clause]:
         # What holds in every failing case.
@@ -235,7 +236,7 @@ class _Table:
             failing: list[Any] = [value for value in values if value is not None]
             if len(failing) < len(values):
                 continue
-            if self._numbers(name) is not None:
+            if self.numbers[name] is not None:
                 yield self._clause(name, ">=", min(failing))
                 yield self._clause(name, "<=", max(failing))
                 for m in MODULI:
@@ -247,11 +248,10 @@ class _Table:
                 if isinstance(value, str):
                     yield self._clause(name, "!=", value)
 
-    def _enough(self, inside: Array) -> Iterator[Clause]:
-        # What may hold in failing cases alone, of those inside.
-        passing = inside & ~self.wrong
+    def _enough(self, passing: Array) -> Iterator[Clause]:
+        # What may hold in failing cases and in none of those that are passing.
         for name in self.names:
-            numbers = self._numbers(name)
+            numbers = self.numbers[name]
             if numbers is None:
                 for value in self._different(name):
                     yield self._clause(name, "==", value)
@@ -313,6 +313,13 @@ class _Table:
         seen = {v for v, bad in zip(self.columns[clause.feature], self.wrong, strict=True) if bad}
         further: list[Feature] = [value + sign, value + 2 * sign, value + 5 * sign]
         return [v for v in further if v not in seen][:2]
+
+
+def _numbers(column: Sequence[Feature | None]) -> Array | None:
+    # NaN where a case has no such feature; None for words.
+    if any(isinstance(value, (str, tuple)) for value in column):
+        return None
+    return np.array([np.nan if value is None else value for value in column], float)
 
 
 MODULI = (2, 4, 8, 16, 32)
