@@ -31,9 +31,9 @@ __all__ = [
     "Parameters",
     "as_all_statistics",
     "as_parameters",
+    "checked_steps",
     "norm_channels",
     "norms_of",
-    "steps_of",
 ]
 
 Norm: TypeAlias = tuple[Array, Array]
@@ -56,7 +56,7 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
 
 
 def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
-    """Count the channels of each of `norms`; kernels lead from one of `channels` to the next."""
+    """Return the channels of each of `norms`, of x and behind every kernel being `channels`."""
     check_choice("variant", variant, VARIANTS)
     if variant == "preactivation":
         return channels[:-1]
@@ -64,7 +64,7 @@ def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
 
 
 def as_parameters(parameters: Any) -> Parameters:
-    """Return arrays in tuples, whatever they were given as."""
+    """Return arrays in tuples, whatever they were given as, of shapes that some image may fit."""
     try:
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
     except TypeError:
@@ -72,42 +72,61 @@ def as_parameters(parameters: Any) -> Parameters:
         raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None
     arrays = as_sequence("parameters.kernels", kernels, "a sequence of arrays")
     pairs = as_sequence("parameters.norms", norms, "a sequence of pairs (gamma, beta)")
-    return Parameters(
-        tuple(as_array(f"parameters.kernels[{i}]", kernel) for i, kernel in enumerate(arrays)),
-        tuple(_as_norm(f"parameters.norms[{i}]", pair) for i, pair in enumerate(pairs)),
-        None if projection is None else as_array("parameters.projection", projection),
-        None
-        if projection_norm is None
-        else _as_norm("parameters.projection_norm", projection_norm),
-    )
+    kernels = tuple(_as_kernel(f"parameters.kernels[{i}]", a) for i, a in enumerate(arrays))
+    norms = tuple(_as_norm(f"parameters.norms[{i}]", pair) for i, pair in enumerate(pairs))
+    inputs, outputs = kernels[0].shape[-2], kernels[-1].shape[-1]
+    if projection is not None:
+        projection = as_array("parameters.projection", projection)
+        unary.behind_ones(
+            "parameters.projection",
+            projection.shape,
+            (inputs, outputs),
+            kernels[0].ndim - 2,
+            f"kernels from {inputs} to {outputs} channels",
+        )
+    if projection_norm is not None:
+        if projection is None:
+            raise ValueError("parameters.projection_norm must be None where there is no projection")
+        projection_norm = _as_norm("parameters.projection_norm", projection_norm, outputs)
+    return Parameters(kernels, norms, projection, projection_norm)
 
 
-def _as_norm(name: str, norm: object) -> Norm:
-    gamma, beta = as_sequence(name, norm, "a pair (gamma, beta)", 2)
-    return as_array(f"gamma of {name}", gamma), as_array(f"beta of {name}", beta)
+def _as_kernel(name: str, value: object) -> Array:
+    kernel = as_array(name, value)
+    spatial_rank(name, kernel.shape, conv.KERNEL)
+    return kernel
+
+
+def _as_norm(name: str, norm: object, channels: int | None = None) -> Norm:
+    first, second = as_sequence(name, norm, "a pair (gamma, beta)", 2)
+    gamma, beta = as_array(f"gamma of {name}", first), as_array(f"beta of {name}", second)
+    channels = max(1, gamma.size) if channels is None else channels
+    as_vector(f"gamma of {name}", gamma, channels)
+    as_vector(f"beta of {name}", beta, channels)
+    return gamma, beta
 
 
 def as_all_statistics(
-    name: str, statistics: object, norms: Sequence[Any] | None = None
+    name: str, statistics: object, channels: Sequence[int] | None = None
 ) -> tuple[Statistics, ...]:
-    """Return statistics in a tuple: if norms are given, as many and for their channels."""
-    count = None if norms is None else len(norms)
+    """Return statistics in a tuple: if channels are given, as many and each for so many."""
+    count = None if channels is None else len(channels)
     entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
-    channels = [None] * len(entries) if norms is None else [len(first) for first, _ in norms]
     return tuple(
-        batchnorm.as_statistics(entry, channels[i], f"{name}[{i}]")
+        batchnorm.as_statistics(entry, None if channels is None else channels[i], f"{name}[{i}]")
         for i, entry in enumerate(entries)
     )
 
 
-def steps_of(
+def checked_steps(
     x_shape: tuple[int, ...], p: Parameters, strides: Ints, padding: Pad, variant: str
 ) -> list[dict[str, Any]]:
-    """Return the strides and the padding of every kernel, where all fits image and variant."""
-    rank = spatial_rank("parameters.kernels[0]", p.kernels[0].shape, conv.KERNEL)
+    """Check the whole block beside its image, and return every kernel's strides and padding."""
+    rank = p.kernels[0].ndim - 2
     check_pixels("x", x_shape, rank)
     ones, whole = (1,) * rank, per_axis("strides", strides, rank)
-    resolve(padding, x_shape[1:-1], ones, ones)  # refuses what no kernel may read, too
+    # So that a bad padding is refused though every kernel is 1×1.
+    resolve(padding, x_shape[1:-1], ones, ones)
     large = [math.prod(kernel.shape[:-2]) > 1 for kernel in p.kernels]
     striding = large.index(True) if any(large) else 0
     shape, steps, name = x_shape, [], "x"
@@ -134,17 +153,10 @@ def _check_short_cut(
     padding: Pad,
 ) -> None:
     ones, ends = (1,) * len(strides), (x_shape[-1], branch_shape[-1])
-    if p.projection is None and p.projection_norm is not None:
-        raise ValueError("parameters.projection_norm must be None where there is no projection")
     if p.projection is None and (strides != ones or ends[0] != ends[1]):
         raise ValueError(
             f"parameters.projection must be given where strides {strides} are not 1 or the "
             f"channels change ({ends[0]} to {ends[1]})"
-        )
-    if p.projection is not None and p.projection.shape not in (ends, (*ones, *ends)):
-        raise ValueError(
-            f"parameters.projection must be {ends}, or that behind a 1 for each spatial axis, "
-            f"got {p.projection.shape}"
         )
     size, wanted = branch_shape[1:-1], unary.output_shape(x_shape, ends, strides=strides)[1:-1]
     if size != wanted:
@@ -157,10 +169,5 @@ def _check_short_cut(
 def _check_norms(p: Parameters, channels: tuple[int, ...]) -> None:
     what = f"a sequence of {len(channels)} pairs (gamma, beta)"
     as_sequence("parameters.norms", p.norms, what, len(channels))
-    names = [f"parameters.norms[{i}]" for i in range(len(channels))]
-    counts = (*channels, p.kernels[-1].shape[-1])
-    for name, count, (gamma, beta) in zip(
-        (*names, "parameters.projection_norm"), counts, norms_of(p), strict=False
-    ):
-        as_vector(f"gamma of {name}", gamma, count)
-        as_vector(f"beta of {name}", beta, count)
+    for i, pair in enumerate(p.norms):
+        _as_norm(f"parameters.norms[{i}]", pair, channels[i])

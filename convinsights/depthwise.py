@@ -210,7 +210,7 @@ def parameter_count(
     >>> depthwise.parameter_count((3, 3), 64)
     576
     """
-    shape = _kernel_shape(kernel_size, in_channels, depth_multiplier)
+    shape = kernel_shape(kernel_size, in_channels, depth_multiplier)
     return count(shape, math.prod(shape[-2:]), use_bias)
 
 
@@ -257,7 +257,7 @@ def initialize(
     >>> depthwise.initialize(np.random.default_rng(0), (3, 3), 64).shape
     (3, 3, 64, 1)
     """
-    shape = _kernel_shape(kernel_size, in_channels, depth_multiplier)
+    shape = kernel_shape(kernel_size, in_channels, depth_multiplier)
     return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
 
 
@@ -284,7 +284,8 @@ def plan(
     )
 
 
-def _kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
+def kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
+    """Return (*kernel_size, C, depth_multiplier)."""
     channels = to_integer("in_channels", in_channels)
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 

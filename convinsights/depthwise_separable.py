@@ -53,6 +53,7 @@ from convinsights._arguments import (
 )
 from convinsights._caches import cache_class
 from convinsights._products import rounded
+from convinsights._weights import he_normal
 
 __all__ = [
     "Cache",
@@ -306,12 +307,14 @@ def initialize(
     >>> [kernel.shape for kernel in depthwise_separable.initialize(rng, (3, 3), 64, 128)]
     [(3, 3, 64, 1), (1, 1, 64, 128)]
     """
-    spatial = depthwise.initialize(
-        rng, kernel_size, in_channels, depth_multiplier=depth_multiplier, dtype=dtype
+    spatial = depthwise.kernel_shape(kernel_size, in_channels, depth_multiplier)
+    between, ones = math.prod(spatial[-2:]), (1,) * (len(spatial) - 2)
+    pointwise = *ones, between, to_integer("filters", filters)
+    check_size("kernel", pointwise)
+    return (
+        he_normal(rng, spatial, math.prod(spatial[:-2]), dtype),
+        he_normal(rng, pointwise, between, dtype),
     )
-    between = math.prod(spatial.shape[-2:])
-    pointwise = unary.initialize(rng, between, filters, dtype=dtype)
-    return spatial, pointwise.reshape(*(1,) * (spatial.ndim - 2), *pointwise.shape)
 
 
 def as_conv_kernel(depthwise_kernel: Array, pointwise_kernel: Array) -> Array:
@@ -380,10 +383,11 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     dtype = result_dtype(kernel)
     *kernel_size, channels, filters = kernel.shape
     matrices = kernel.reshape(-1, channels, filters).swapaxes(0, 1)
+    check_size("depth_multiplier", (channels, multiplier, filters))
+    check_size("depth_multiplier", (*kernel_size, channels, multiplier))
     left, sizes, right = np.linalg.svd(
         matrices.astype(compute_dtype(dtype), copy=False), full_matrices=False
     )
-    check_size("depth_multiplier", (channels, multiplier, filters))
     kept = min(multiplier, sizes.shape[-1])
     # Each factor takes the root of the singular value; what goes beyond the rank stays 0.
     root = np.sqrt(sizes[:, :kept])
@@ -418,5 +422,5 @@ def _check_pointwise(
     depthwise_shape: tuple[int, ...], pointwise_shape: tuple[int, ...], names: tuple[str, str]
 ) -> None:
     *kernel_size, channels, multiplier = depthwise_shape
-    beside = described(names[0], depthwise_shape)
-    unary.behind_ones(names[1], pointwise_shape, channels * multiplier, len(kernel_size), beside)
+    matrix, beside = (channels * multiplier, "C_out"), described(names[0], depthwise_shape)
+    unary.behind_ones(names[1], pointwise_shape, matrix, len(kernel_size), beside)

@@ -27,6 +27,7 @@ section 2 (the gradient) and figure 4 (the variants).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ from convinsights._arguments import (
     as_sequence,
     check_cache,
     check_dy,
+    check_size,
     compute_dtype,
     per_axis,
     result_dtype,
@@ -53,12 +55,12 @@ from convinsights._block import (
     Parameters,
     as_all_statistics,
     as_parameters,
+    checked_steps,
     norm_channels,
     norms_of,
-    steps_of,
 )
 from convinsights._caches import cache_class
-from convinsights._weights import ParameterCount, spatial_size
+from convinsights._weights import ParameterCount, he_normal, spatial_size
 from convinsights.batchnorm import Statistics
 from convinsights.parameters import arrays, mapped
 
@@ -89,7 +91,7 @@ class Gradients(NamedTuple):
 
 @cache_class
 class Cache:
-    """The caches of the steps by their places; of the projection's norm that behind the others."""
+    """The caches of the steps by their places; the projection's norm comes after all others."""
 
     convs: dict[int, conv.Cache]
     norms: dict[int, batchnorm.Cache]
@@ -167,7 +169,7 @@ def forward(
     array([1., 0., 3.])
     """
     x, p = as_array("x", x), as_parameters(parameters)
-    steps = steps_of(x.shape, p, strides, padding, variant)
+    steps = checked_steps(x.shape, p, strides, padding, variant)
     dtype = result_dtype(x, *arrays(p))
     # Everything in the dtype to compute in, so that float16 is rounded once, at the end.
     compute = compute_dtype(dtype)
@@ -175,7 +177,7 @@ def forward(
     affine = norms_of(p)
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
-        used = as_all_statistics("statistics", statistics, affine)
+        used = as_all_statistics("statistics", statistics, [len(gamma) for gamma, _ in affine])
     # Every step leaves its cache at its place.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
@@ -309,9 +311,9 @@ def update(
 ) -> tuple[Statistics, ...]:
     """Move all moving statistics of a block towards those of a batch, as `batchnorm.update` does.
 
-    moving and batch have one Statistics per normalization, as `cache.statistics` has. So have the
-    sample_sizes, if given: N times the pixels it sees, n; the variance is then multiplied by
-    n / (n - 1), as PyTorch does, with momentum=0.9.
+    moving and batch have one Statistics per normalization, as `cache.statistics` has. sample_sizes,
+    if given, are one per normalization, or one int for all: N times the pixels it sees, n. The
+    variance is then multiplied by n / (n - 1), as PyTorch does, with momentum=0.9.
 
     Examples
     --------
@@ -323,7 +325,7 @@ def update(
     (Statistics(mean=array([5.]), variance=array([2.])),)
     """
     old = as_all_statistics("moving", moving)
-    new = as_all_statistics("batch", batch, old)
+    new = as_all_statistics("batch", batch, [len(mean) for mean, _ in old])
     sizes: Sequence[int | None] = [None] * len(old)
     if sample_sizes is not None:
         sizes = per_axis("sample_sizes", sample_sizes, len(old), minimum=2, axis="normalization")
@@ -367,19 +369,24 @@ def initialize(
         raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")
     outputs = per_axis("filters", filters, len(sizes), axis="convolution")
     channels = (to_integer("in_channels", in_channels), *outputs)
-    kernels = tuple(
-        conv.initialize(rng, size, before, after, dtype=dtype)
+    counts, end = norm_channels(channels, variant), channels[-1]
+    shapes = [
+        (*size, before, after)
         for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
-    )
-    norms = tuple(
-        batchnorm.initialize(count, dtype=dtype) for count in norm_channels(channels, variant)
-    )
-    if per_axis("strides", strides, rank) == (1,) * rank and channels[0] == channels[-1]:
-        return Parameters(kernels, norms)
-    projection = conv.initialize(rng, (1,) * rank, channels[0], channels[-1], dtype=dtype)
-    if variant == "preactivation":
-        return Parameters(kernels, norms, projection)
-    return Parameters(kernels, norms, projection, batchnorm.initialize(channels[-1], dtype=dtype))
+    ]
+    projects = per_axis("strides", strides, rank) != (1,) * rank or channels[0] != end
+    if projects:
+        shapes.append((*(1,) * rank, channels[0], end))
+    for shape in shapes:
+        check_size("kernel", shape)
+    # All checked by now (rng and dtype at once): what is refused leaves rng as it was.
+    kernels = [he_normal(rng, shape, math.prod(shape[:-1]), dtype) for shape in shapes]
+    projection = kernels.pop() if projects else None
+    norms = [batchnorm.initialize(count, dtype=dtype) for count in counts]
+    if projects and variant != "preactivation":
+        last = batchnorm.initialize(end, dtype=dtype)
+        return Parameters(tuple(kernels), tuple(norms), projection, last)
+    return Parameters(tuple(kernels), tuple(norms), projection)
 
 
 def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:

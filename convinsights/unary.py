@@ -223,19 +223,38 @@ def _with_taps(
     names: tuple[str, str] = ("x", "kernel"),
 ) -> tuple[int, ...]:
     check_pixels(names[0], x_shape)
-    beside = described(names[0], x_shape)
-    hint = channels_first(x_shape, sum(kernel_shape[-2:-1]))
-    return behind_ones(names[1], kernel_shape, x_shape[-1], len(x_shape) - 2, beside, hint)
+    inputs = sum(kernel_shape[-2:-1])  # C_in, or 0 where there is no such axis
+    return behind_ones(
+        names[1],
+        kernel_shape,
+        (x_shape[-1], "C_out"),
+        len(x_shape) - 2,
+        described(names[0], x_shape),
+        channels_first(x_shape, inputs),
+    )
 
 
 def behind_ones(
-    name: str, shape: tuple[int, ...], channels: int, rank: int, beside: str, hint: str = ""
+    name: str,
+    shape: tuple[int, ...],
+    matrix: tuple[int, int | str],
+    rank: int,
+    beside: str,
+    hint: str = "",
 ) -> tuple[int, ...]:
-    """Return the shape (1, …, 1, channels, C_out) for conv of a kernel given so or as a matrix."""
-    ones = (1,) * rank
-    if shape[-2:-1] != (channels,) or shape[:-2] not in ((), ones) or shape[-1] == 0:
+    """Return the shape (1, …, 1, C_in, C_out) for conv of a kernel given so or as a matrix.
+
+    The matrix must be of the shape given, or with "C_out" in it have any number of columns.
+    """
+    (inputs, outputs), ones = matrix, (1,) * rank
+    if (
+        shape[-2:-1] != (inputs,)
+        or shape[:-2] not in ((), ones)
+        or shape[-1] == 0
+        or outputs not in ("C_out", shape[-1])
+    ):
         raise ValueError(
-            f"{name} must be ({channels}, C_out), or that behind a 1 for each spatial axis, for "
+            f"{name} must be ({inputs}, {outputs}), or that behind a 1 for each spatial axis, for "
             f"{beside}, got {shape}{hint}"
         )
     return *ones, *shape[-2:]

@@ -636,7 +636,15 @@ def test_parameter_count_and_initialize_refuse(bad, exception, message):
     with pytest.raises(exception, match=says(message)):
         depthwise_separable.parameter_count(**{**good, **bad})
     with pytest.raises(exception, match=says(message)):
-        depthwise_separable.initialize(rng, **{**good, **bad})
+        depthwise_separable.initialize(generator := np.random.default_rng(0), **{**good, **bad})
+    assert generator.random() == np.random.default_rng(0).random(), "refused, but drawn from"
+
+
+def test_initialize_draws_nothing_where_the_second_kernel_is_refused():
+    generator = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=says("kernel must make arrays that fit in memory")):
+        depthwise_separable.initialize(generator, 3, 4, 2**60)
+    assert generator.random() == np.random.default_rng(0).random()
 
 
 def test_use_bias_dtype_and_rng_are_checked():
@@ -696,6 +704,15 @@ def test_as_conv_kernel_refuses(spatial, mixing, exception, message):
             (
                 "depth_multiplier must make arrays that fit in memory, "
                 "got one of shape (3, 576460752303423488, 2)"
+            ),
+        ),
+        (
+            np.ones((7, 7, 1, 1)),
+            2**58,
+            ValueError,
+            (
+                "depth_multiplier must make arrays that fit in memory, "
+                "got one of shape (7, 7, 1, 288230376151711744)"
             ),
         ),
         ([[[1]]], 1.0, TypeError, "depth_multiplier must be an integer, got 1.0"),

@@ -823,7 +823,7 @@ REFUSED = [
     (
         small(norms=(([], []), TWO)),
         ValueError,
-        "gamma of parameters.norms[0] must be (4,), one number per channel, got shape (0,)",
+        "gamma of parameters.norms[0] must be (1,), one number per channel, got shape (0,)",
     ),
     (small(norms=(TWO, (["a"], TWO[1]))), TypeError, f"gamma of parameters.norms[1] {REAL}<U1"),
     (small(norms=(TWO, (TWO[0], ["a"]))), TypeError, f"beta of parameters.norms[1] {REAL}<U1"),
@@ -874,8 +874,8 @@ REFUSED = [
         wide(projection=np.zeros((6, 4))),
         ValueError,
         (
-            "parameters.projection must be (4, 6), or that behind a 1 for each spatial axis, "
-            "got (6, 4)"
+            "parameters.projection must be (4, 6), or that behind a 1 for each spatial axis, for "
+            "kernels from 4 to 6 channels, got (6, 4)"
         ),
     ),
     (
@@ -1029,6 +1029,27 @@ def test_what_is_no_block_has_no_counts(function):
         function(SMALL._replace(kernels=()))
 
 
+@pytest.mark.parametrize("function", [residual.initial_statistics, residual.parameter_count])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"norms": ((np.ones((2, 3)),) * 2, TWO)}, "gamma of parameters.norms[0] must be (6,), "),
+        ({"norms": (TWO, (TWO[0], np.ones(7)))}, "beta of parameters.norms[1] must be (4,), one "),
+        (
+            {"norms": (TWO, (np.ones(()), np.ones(1)))},
+            "gamma of parameters.norms[1] must be (1,)",
+        ),
+        ({"kernels": kernels((3, 3, 4, 6), 3)}, "parameters.kernels[1] must be (*kernel_size, C_"),
+        ({"projection": np.ones((4, 5))}, "parameters.projection must be (4, 6), or that behind"),
+        ({"projection_norm": TWO}, "gamma of parameters.projection_norm must be (6,), one number"),
+        ({"projection": None}, "parameters.projection_norm must be None where there is no pro"),
+    ],
+)
+def test_what_fits_no_image_is_not_counted(function, fields, message):
+    with pytest.raises(ValueError, match=says(message)):
+        function(WIDE._replace(**fields))
+
+
 @pytest.mark.parametrize(
     ("bad", "exception", "message"),
     [
@@ -1077,9 +1098,17 @@ def test_what_is_no_block_has_no_counts(function):
         ),
         ({"variant": 1}, TypeError, "variant must be a string, one of ('original', 'preactivatio"),
         ({"dtype": int}, TypeError, "dtype must be float16, float32 or float64, got int64"),
+        ({"filters": (1, 2**62)}, ValueError, "kernel must make arrays that fit in memory, got"),
+        (
+            {"kernel_sizes": [1, 1], "in_channels": 2**40, "filters": (1, 2**39)},
+            ValueError,
+            "kernel must make arrays that fit in memory, got one of shape (1, 1099511627776, 5497",
+        ),
     ],
 )
 def test_initialize_refuses(bad, exception, message):
-    good = {"rng": rng, "kernel_sizes": [(3, 3), (3, 3)], "in_channels": 4, "filters": 4}
+    generator = np.random.default_rng(0)
+    good = {"rng": generator, "kernel_sizes": [(3, 3), (3, 3)], "in_channels": 4, "filters": 4}
     with pytest.raises(exception, match=says(message)):
         residual.initialize(**{**good, **bad})
+    assert generator.random() == np.random.default_rng(0).random(), "refused, but drawn from"
