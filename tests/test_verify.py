@@ -6,6 +6,7 @@ import io
 import re
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from helpers import loop_padding, says, thinned
 
 from convinsights import batchnorm, conv, normalization, relu, transposed, unary, verify
 from convinsights.verify._factors import MODULES
+from convinsights.verify._hypotheses import hypotheses
+from convinsights.verify._meanings import meaning
 
 pytestmark = pytest.mark.usefixtures("few_cases")
 
@@ -642,6 +645,7 @@ def test_the_report_in_words():
     failed = sum(row.failed for row in report.rows)
     assert lines[0] == f"conv in float32: {failed} of {report.cases} cases failed"
     assert lines[1] == "diagnosis: kernel_flipped"
+    assert lines[2] == "  the taps are read from the last to the first"
     start = lines.index("smallest failing case:")
     assert re.match(r"  forward\(x=\w+ \(.*\), kernel=\w+ \(.*\)", lines[start + 1])
     assert re.search(r"y.*: got .*, expected .*", lines[start + 2])
@@ -674,6 +678,17 @@ def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():
     assert len(set(told)) == len(told)
     least = min(report.failures, key=lambda failure: failure.size)
     assert least.arrays["dy"].size > 0
+
+
+def test_every_name_of_a_slip_has_a_meaning():
+    slips = {slip.name for module in MODULES for slip in hypotheses(module)}
+    sources = (path.read_text() for path in Path(verify.__file__).parent.glob("*.py"))
+    written = set(re.findall(r'(?:diagnosis=|name = f?)"([a-z_]{3,})', "".join(sources)))
+    assert len(slips) > 30
+    assert {"one_pass_variance", "shifted", "stale_argument"} <= written
+    assert {meaning(name) for name in slips | written} <= set(verify.SLIPS.values())
+    for name in ("shifted by (0, -1)", "saturated (8 bits)", "first_axis_for_all (strides)"):
+        assert meaning(name) == verify.SLIPS[re.match("[a-z_]+[a-z]", name)[0]]
 
 
 def test_a_passing_report_in_words():

@@ -11,6 +11,7 @@ from convinsights.verify._formats import (
     TFLOAT32,
     Format,
 )
+from convinsights.verify._meanings import SLIPS
 from convinsights.verify._report import Report, Row
 from convinsights.verify._run import verify
 from convinsights.verify._slopes import adjoint_gap, check_gradients
@@ -19,6 +20,7 @@ __all__ = [
     "BFLOAT16",
     "FLOAT8_E4M3",
     "FLOAT8_E5M2",
+    "SLIPS",
     "TFLOAT32",
     "Failure",
     "Format",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from convinsights.verify._candidate import Failure, Trial
+from convinsights.verify._meanings import meaning
 
 __all__ = ["Report", "Row", "table"]
 
@@ -28,9 +29,10 @@ class Report:
 
     `cases` is how many were tried, `failures` every wrong result, `declined` how many cases of each
     kind the candidate does not support, `rows` the table by geometry. `diagnosis` is the one slip
-    that explains every wrong value, `when` what the failing cases share and the others do not,
-    `where` which part of the results is wrong; each is None where nothing holds. `power` is the
-    share of all outputs tried in which one forgotten average product would have been seen.
+    that explains every wrong value (of `verify.SLIPS`; brackets say which of a kind), `when` what
+    the failing cases share and the others do not, `where` which part of the results is wrong; each
+    is None where nothing holds. `power` is the share of all outputs tried in which one forgotten
+    average product would have been seen.
     """
 
     title: str
@@ -98,7 +100,7 @@ class Report:
         found = {"diagnosis": self.diagnosis, "when": self.when, "where": self.where}
         lines = [f"{name}: {words}" for name, words in found.items() if words is not None]
         if self.diagnosis is not None:
-            return lines
+            return [lines[0], f"  {meaning(self.diagnosis)}", *lines[1:]]
         lines.insert(0, "diagnosis: none, no single slip explains all failures")
         single = [failure.diagnosis for failure in self.failures if failure.diagnosis]
         for place, name in enumerate(dict.fromkeys(single), start=1):

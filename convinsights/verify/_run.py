@@ -113,7 +113,7 @@ def verify(
     Returns
     -------
     Report
-        Its `diagnosis` is one of SLIPS, which says what each name means.
+        Its `diagnosis` is one of `verify.SLIPS`, which says what each name means.
 
     Raises
     ------
