@@ -1,7 +1,8 @@
 """Building blocks of convolutional networks in NumPy, to read, to check against and to import.
 
-Every module is one concept: `y, cache = forward(x, …)`, then `gradients = backward(dy, cache)`.
-What holds in all of them is said here, and nowhere again:
+Every module is one concept. That of a layer has `y, cache = forward(x, …)`, and then `gradients =
+backward(dy, cache)`; im2col, receptive_field, layouts, parameters and the tools draw, translate,
+verify have functions of their own. What holds in all modules is said here, and nowhere again:
 
 * **Layout.** Channels last: images are (N, *spatial, C) with one, two or three spatial axes, as
   many as the kernel has. Formulas show two, with image n, the output's pixel (i, j), the kernel's
@@ -14,10 +15,12 @@ What holds in all of them is said here, and nowhere again:
   need, the odd one behind. "causal", for one axis: (kernel_size - 1) * dilation_rate in front. An
   int: so many on every side. One entry per axis: each an int or a pair (before, after).
 * **Types.** Results have the result type of the floating arrays among the arguments. Integers take
-  it, and count as float64 where there is no floating array. float16 is computed in float32 and
-  rounded once, at the end. Gradients have the dtype of the output.
+  it, and count as float64 where there is no floating array. Moving statistics never widen a result;
+  `update` keeps their own type. float16 is computed in float32 and rounded once, at the end.
+  Gradients have the dtype of the output.
 * **Gradients** are named after the arrays that `forward` takes, and have their shapes; what was not
-  given has None. An empty batch gives an empty output, and weights gradients of 0.
+  given has None. An empty batch gives an empty output, and weights gradients of 0; batch
+  normalization in training, which has no mean then, refuses it.
 * **Memory.** Arguments are never modified, and results share no memory with them. A cache refers to
   those of its `forward`: leave them as they are until `backward`, which may be called again.
 * **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not

@@ -63,7 +63,7 @@ class Geometry:
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
-        beside: the images and their channels, at most, that are to be padded.
+        beside: batch and channels, at most, of the images that are to be padded.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)

@@ -21,7 +21,7 @@ from convinsights._geometry import Geometry, axis_reads
 from convinsights._passes import Box, blocks
 
 __all__ = [
-    "normalized",
+    "canonical_plan",
     "one_by_one",
     "output_shape",
     "patches",
@@ -43,7 +43,7 @@ TAPS = 16
 
 
 class Read(NamedTuple):
-    """Windows that read the same number of pixels, the first tap they do it with, and the pixels.
+    """Some windows, the pixel (or pixels) that each reads, and with which first tap.
 
     Windows and pixels are indices of arrays (N, *spatial, C).
     """
@@ -78,7 +78,7 @@ def plan(
     beside = x_shape[0], x_shape[-1]
     geometry = Geometry.of(sizes, size, steps, padding, dilation_rate, "pool", beside)
     if not geometry.touching:
-        for axis, (first, last) in enumerate(taps_over_pixels(normalized(geometry))):
+        for axis, (first, last) in enumerate(taps_over_pixels(_canonical(geometry))):
             if (first > last).any():
                 raise ValueError(
                     f"padding must leave every window a pixel, got {geometry.padding}, with which "
@@ -87,11 +87,21 @@ def plan(
     return geometry
 
 
-def normalized(geometry: Geometry) -> Geometry:
-    """Return the same windows with a stride of 1 for a single one, a rate of 1 for a single tap.
+def canonical_plan(
+    x_shape: tuple[int, ...],
+    pool_size: Ints | None,
+    strides: Ints | None,
+    padding: Pad,
+    dilation_rate: Ints = 1,
+) -> Geometry:
+    """Lay the windows with a stride of 1 where there is a single one, a rate of 1 for a single tap.
 
     They might be any numbers, also such as overflow.
     """
+    return _canonical(plan(x_shape, pool_size, strides, padding, dilation_rate))
+
+
+def _canonical(geometry: Geometry) -> Geometry:
     axes = geometry.axes()
     return replace(
         geometry,

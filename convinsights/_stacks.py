@@ -53,7 +53,9 @@ class Layer(NamedTuple):
     strides, the zeros of "same" depend on the input's size, which only `dependencies` and
     `overlaps` know. Of a transposed layer padding cuts off as many output pixels; its output size
     is (size - 1) * strides + ke - before - after + output_padding, as in `transposed`, and
-    (size - 1) * strides + 1 + output_padding with "same".
+    (size - 1) * strides + 1 + output_padding with "same". Not given, output_padding is 0 here even
+    with "same", where that of `transposed` is strides - 1, so that the output has size * strides
+    pixels: for these say `output_padding=strides - 1`.
     """
 
     kernel_size: int
@@ -154,9 +156,9 @@ class Step(NamedTuple):
 
     def reads(self) -> Iterator[tuple[slice, slice]]:
         """Tell for every tap the windows that read a pixel with it, and those pixels."""
-        _, k, s, d, *_ = self.window
-        axis = self.pixels, k, s, d, self.window.padding, self.windows
-        for _, windows, pixels in axis_reads(*axis):
+        of = self.window
+        sizes = self.pixels, of.kernel_size, of.strides, of.dilation_rate, of.padding, self.windows
+        for _, windows, pixels in axis_reads(*sizes):
             yield windows, pixels
 
 
@@ -316,6 +318,7 @@ def _padded(window: Window, value: object) -> Window:
             return window._replace(zeros=pair, output_padding=max(-extra, 0))
         if value == "same" and stride > 1 and span > 1:
             return window._replace(zeros=None)
+        # With strides of 1, and for a single tap, the zeros do not depend on the size.
         (pair,) = resolve(value, (span,), (span,), (stride,))
         return window._replace(zeros=pair)
     if not is_sequence(value):

@@ -105,7 +105,7 @@ def forward(
     array([2., 3., 7.])
     """
     x, count_padding = as_array("x", x), check_flag("count_padding", count_padding)
-    geometry = _pooling.normalized(_pooling.plan(x.shape, pool_size, strides, padding))
+    geometry = _pooling.canonical_plan(x.shape, pool_size, strides, padding)
     dtype = result_dtype(x)
     y = np.empty((len(x), *geometry.output_size, x.shape[-1]), dtype)
     compute = compute_dtype(dtype)

@@ -3,9 +3,8 @@
     y = gamma x̂ + beta        x̂ = (x - mean) / sqrt(variance + epsilon)
 
 per channel, with the mean and the variance over all other axes: those of the batch in training,
-moving averages of them in inference. gamma scales and beta shifts, as in the literature (course
-notes that call the new mean gamma and the new standard deviation beta have them the other way
-round). gamma = sqrt(variance + epsilon) and beta = mean undo the normalization.
+moving averages of them in inference. gamma scales and beta shifts (some course notes name them the
+other way round); gamma = sqrt(variance + epsilon) and beta = mean undo the normalization.
 
 In training the batch's own mean and variance depend on x. Of a gradient they take away the part
 along 1 and the part along x̂: with m values per channel, and r = gamma / sqrt(variance + epsilon),

@@ -1,6 +1,7 @@
 """Carry images and kernels over to the channels-first layouts of PyTorch, and back.
 
-Nothing is computed: axes change places, and every pair of functions is a round trip.
+Axes change places, and every pair of functions is a round trip of the values. Types are as
+everywhere: float16, float32 and float64 stay, integers (a uint8 image) become float64.
 
     here                                                PyTorch
     x           (N, *spatial, C)                        (N, C, *spatial)

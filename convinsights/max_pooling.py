@@ -111,9 +111,7 @@ def forward(
     array([3., 4., 9.])
     """
     x = as_array("x", x)
-    geometry = _pooling.normalized(
-        _pooling.plan(x.shape, pool_size, strides, padding, dilation_rate)
-    )
+    geometry = _pooling.canonical_plan(x.shape, pool_size, strides, padding, dilation_rate)
     dtype = result_dtype(x)
     y = np.empty((len(x), *geometry.output_size, x.shape[-1]), dtype)
     winners = np.empty(y.shape, np.min_scalar_type(math.prod(geometry.kernel_size) - 1))
@@ -152,19 +150,20 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     winners, geometry, dtype = cache.winners, cache.geometry, compute_dtype(cache.dtype)
     dy = check_dy(dy, winners.shape)
     dx = np.zeros((len(dy), *geometry.input_size, dy.shape[-1]), dtype)
-    # The place in dx.ravel() of a window's tap: that of its first tap, and how far on the tap is.
+    # A target, the place of a tap in dx.ravel(), is the sum of how far along every axis the window
+    # and in it the tap lie.
     images, *axes, channels = (stride // dx.itemsize for stride in dx.strides)
     starts = zip(_pooling.starts(geometry), axes, strict=True)
-    first = [np.arange(len(dx)) * images, *(start * step for start, step in starts)]
-    last = np.arange(dx.shape[-1]) * channels
+    window_offsets = [np.arange(len(dx)) * images, *(start * step for start, step in starts)]
+    channel_offsets = np.arange(dx.shape[-1]) * channels
     taps = zip(geometry.kernel_size, geometry.dilation_rate, axes, strict=True)
-    further = reduce(np.add.outer, (np.arange(k) * d * step for k, d, step in taps)).ravel()
+    tap_offsets = reduce(np.add.outer, (np.arange(k) * d * step for k, d, step in taps)).ravel()
     for box, _, _ in _pooling.patches(dx.shape, geometry, dtype):
-        at = np.ix_(*(places[some] for places, some in zip(first, box, strict=True)), last)
-        places = further[winners[box]]
-        places += sum(at)
+        offsets = (axis[some] for axis, some in zip(window_offsets, box, strict=True))
+        targets = tap_offsets[winners[box]]
+        targets += sum(np.ix_(*offsets, channel_offsets))
         slopes = dy[box].astype(dtype, copy=False)
-        np.add.at(dx.reshape(-1), places.ravel(), slopes.ravel())
+        np.add.at(dx.reshape(-1), targets.ravel(), slopes.ravel())
     return Gradients(dx.astype(cache.dtype, copy=False))
 
 

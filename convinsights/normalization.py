@@ -146,10 +146,8 @@ def forward(
     compute = compute_dtype(dtype)
     images = rows(x, len(x))
     mean, variance = _normalize.statistics(images, groups, compute)
-    y, cache = (
-        np.empty(x.shape, compute),
-        Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype),
-    )
+    cache = Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype)
+    y = np.empty(x.shape, compute)
     _normalize.normalized(images, _moments(cache), gamma, beta, out=rows(y, len(y)))
     return y.astype(dtype, copy=False), cache
 

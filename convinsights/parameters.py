@@ -186,13 +186,13 @@ def filled(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def _by_name(name: str, tree: Any) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
+    found: dict[str, Array] = {}
     for way, (array,) in walk(name, tree):
         joined = ".".join(map(str, way))
-        if joined in arrays:
+        if joined in found:
             raise ValueError(f"{name} must have one array for each name, got two for {joined!r}")
-        arrays[joined] = array
-    return arrays
+        found[joined] = array
+    return found
 
 
 def _branches(tree: Any) -> dict[Any, Any] | None:
@@ -212,9 +212,9 @@ def _branches(tree: Any) -> dict[Any, Any] | None:
 
 
 def aligned(tree: Any, other: Any) -> list[Any] | None:
-    # The branches of the other in the order of the tree's; None where they are not the same.
+    """Return the branches of the other in the order of the tree's; None where they do not match."""
     ours, theirs = _branches(tree), _branches(other)
-    if ours is None or theirs is None:
+    if ours is None or theirs is None:  # an array at least: two of them match, and have no branches
         return [] if ours is theirs else None
     if set(ours) == set(theirs):
         return [theirs[key] for key in ours]

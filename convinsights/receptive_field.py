@@ -307,7 +307,8 @@ def _most_seen(stack: Stack, pixels: tuple[int, int]) -> tuple[int, int]:
 
 def _period(stack: Stack) -> int:
     # Output pixels so far apart see the same, moved: their distance times the strides of the
-    # convolutions is a multiple of the strides of the transposed layers.
+    # convolutions is a multiple of the strides of the transposed layers. (Of one that doubles the
+    # pixels, every other does.)
     return math.prod(
         math.lcm(_period(part.branch), _period(part.shortcut))
         if isinstance(part, Fork)

@@ -76,7 +76,8 @@ def forward(x: Array) -> tuple[Array, Cache]:
     x = as_array("x", x)
     dtype = result_dtype(x)
     y = np.zeros(x.shape, dtype)
-    # Of -0.0 and 0.0 NumPy's float16 maximum is the first, the others' are 0.0 or the second.
+    # So that max(-0.0, 0) is 0.0 in every type: NumPy's maximum of the two is the first in float16,
+    # and the second or 0.0 in the others.
     first, second = (y, x) if dtype == np.float16 else (x, y)
     np.maximum(first, second, out=y)
     return y, Cache(x, dtype)

@@ -316,6 +316,14 @@ def test_same_of_a_transposed_layer_is_that_of_transposed(k, s, d):
         assert_array_equal(overlaps([layer], 5), y.ravel())
 
 
+def test_same_of_a_transposed_layer_adds_nothing_by_itself():
+    """Unlike `transposed`, whose output has size * strides pixels."""
+    layer = Layer(3, 2, padding="same", transposed=True)
+    assert overlaps([layer], 4).shape == (7,)
+    size = transposed.output_shape((1, 4, 1), (3, 1, 1), strides=2, padding="same")[1:-1]
+    assert overlaps([layer._replace(output_padding=1)], 4).shape == size == (8,)
+
+
 # ---- pooling
 
 

@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to translate: convolutions one after the other, a normalization or a rectifier."""
+    """What to translate: convolutions in a row, a pooling, a normalization or a rectifier."""
 
     name: str
     x_shape: tuple[int, ...]
