@@ -54,7 +54,7 @@ def seen(*rates: int) -> np.ndarray:
 
 
 PICTURES: dict[str, Callable[[], str]] = {
-    "columns": lambda: str(draw.columns((3, 4), (2, 2))),
+    "columns": lambda: str(draw.columns((3, 3), (2, 2))),
     "matrix": lambda: str(draw.matrix(np.array([1, 2, 3]).reshape(3, 1, 1), (7, 1), strides=2)),
     "receptive-stride": lambda: str(draw.receptive_field(STRIDED)),
     "receptive-dilation": lambda: str(draw.receptive_field(with_rates(1, 2, 4))),

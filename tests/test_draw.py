@@ -364,12 +364,13 @@ def test_words_say_what_is_seen():
         "output 3 × 5",
         'kernel 3 × 3, strides 2 × 1, padding "same"',
         "zeros: 0 above, 1 below, 1 left, 1 right",
-        "rows: ⌊(0 + 6 + 1 − 3) / 2⌋ + 1 = 3",
-        "columns: ⌊(1 + 5 + 1 − 3) / 1⌋ + 1 = 5",
+        "rows: (0 + 6 + 1 − 3) / 2 + 1 = 3",
+        "columns: 1 + 5 + 1 − 3 + 1 = 5",
         "window (0, 0): 6 pixels and 3 zeros",
         "window (0, 1): 9 pixels",
         "15 windows × 9 taps = 135 products, 31 with zeros",
         "zero of the padding",
+        "pixel × weight",
     } <= set(shown)
 
 
@@ -394,6 +395,11 @@ def test_lines_that_are_too_long_are_broken_but_no_size():
     shown = words(picture)
     assert 'kernel 2 × 3, strides 1 × 2, padding "same", dilation rate' in shown
     assert "3 × 2" in shown
+
+
+def test_what_is_rounded_is_said():
+    picture = draw.windows(conv, 6, 3, strides=2)
+    assert "output: (6 − 3) / 2, rounded down, + 1 = 2" in words(picture)
 
 
 def test_one_window_has_no_other_beside_it():
@@ -422,14 +428,28 @@ def test_words_of_pooling():
 
 
 def test_channels_that_stay_apart_are_drawn_apart():
-    assert "output 4, channel 1" in words(draw.windows(depthwise, 4, 2, padding="same"))
+    assert {
+        "output 4, channel 1",
+        "2 channels × 4 windows × 2 taps = 16 products, 2 with zeros",
+    } <= set(words(draw.windows(depthwise, 4, 2, padding="same")))
     assert {
         "between 4, channel 1",
         "between",
         "then 1 × 1: of every pixel between, the channels are mixed",
     } <= set(words(draw.windows(depthwise_separable, 4, 2, padding="same")))
     grouped = words(draw.windows(conv, 4, 2, groups=3))
-    assert {"input 4, group 1", 'kernel 2, strides 1, padding "valid", groups 3'} <= set(grouped)
+    assert {
+        "input 4, group 1",
+        'kernel 2, strides 1, padding "valid", groups 3',
+        "3 groups × 3 windows × 2 taps = 18 products",
+    } <= set(grouped)
+
+
+def test_unary_says_that_it_has_more_channels_than_the_one_shown():
+    assert {
+        "one channel of input and of output; all are mixed",
+        "4 windows × 1 tap = 4 products",
+    } <= set(words(draw.windows(unary, 4)))
 
 
 # ---- columns

@@ -56,7 +56,9 @@ def settings(view: Scene) -> str:
 
 
 def mixing(view: Scene) -> list[str]:
-    """Say what follows where the windows do not fill the output yet."""
+    """Say what is done with channels that are not drawn."""
+    if view.name == "unary":
+        return ["one channel of input and of output; all are mixed"]
     follows = "then 1 × 1: of every pixel between, the channels are mixed"
     return [follows] if view.result == "between" else []
 
@@ -97,8 +99,11 @@ def law(view: Scene) -> list[str]:
             more = f" + {extra}" if extra else ""
             laws.append(f"({n} − 1) · {s} + {k}{cut}{more} = {m}")
         else:
-            zeros = f"{before} + {n} + {after}" if before + after else f"{n}"
-            laws.append(f"⌊({zeros} − {k}) / {s}⌋ + 1 = {m}")
+            free = f"{before} + {n} + {after} − {k}" if before + after else f"{n} − {k}"
+            if s > 1:
+                down = ", rounded down," if (before + n + after - k) % s else ""
+                free = f"({free}) / {s}{down}"
+            laws.append(f"{free} + 1 = {m}")
     if len(set(laws)) > 1:
         laws = [f"{what}: {law}" for what, law in zip(("rows", "columns"), laws, strict=True)]
     else:
@@ -142,10 +147,14 @@ def summary(view: Scene) -> str:
     if view.pools:
         lost = f", {windows * taps - outside} of them over pixels" if outside else ""
         return f"{several(windows, 'window')} of {several(taps, 'pixel')}{lost}"
-    what = "stamps" if view.back else "windows"
+    parts = max(len(view.parts), view.options.get("groups", 1))
+    what = "stamp" if view.back else "window"
     lost = "cut off" if view.back else "with zeros"
-    rest = f", {outside} {lost}" if outside else ""
-    return f"{windows} {what} × {taps} taps = {windows * taps} products{rest}"
+    rest = f", {parts * outside} {lost}" if outside else ""
+    factors = [several(windows, what), several(taps, "tap")]
+    if parts > 1:
+        factors.insert(0, several(parts, view.parts[0].split()[0]))
+    return f"{' × '.join(factors)} = {several(parts * windows * taps, 'product')}{rest}"
 
 
 def several(count: int, noun: str) -> str:
@@ -166,7 +175,7 @@ def legend(view: Scene) -> list[tuple[str, str]]:
             *[("bl", "no stamp")] * idle,
             *[("ze", "cut off")] * padded,
         ]
-    taps = [("tp", "in the window" if view.pools else "pixel × tap")]
+    taps = [("tp", "in the window" if view.pools else "pixel × weight")]
     padding = "zero of the padding"
     if view.pools:
         counted = view.options.get("count_padding", False)
