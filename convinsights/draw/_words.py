@@ -147,7 +147,7 @@ def summary(view: Scene) -> str:
     if view.pools:
         lost = f", {windows * taps - outside} of them over pixels" if outside else ""
         return f"{several(windows, 'window')} of {several(taps, 'pixel')}{lost}"
-    parts = max(len(view.parts), view.options.get("groups", 1))
+    parts = max(len(view.parts), int(view.options.get("groups", 1)))
     what = "stamp" if view.back else "window"
     lost = "cut off" if view.back else "with zeros"
     rest = f", {parts * outside} {lost}" if outside else ""
