@@ -733,6 +733,27 @@ def test_words_of_receptive_fields():
     } <= set(words(draw.overlaps(layers, (2, 2))))
     assert "1 path to each of 4 output pixels" in words(draw.overlaps([], 4))
     assert "a branch and its short cut" in words(draw.receptive_field([Residual([Layer(1)])]))
+    assert "2 paths to each of 4 output pixels" in words(draw.overlaps([Residual([Layer(1)])], 4))
+    shown = words(draw.overlaps([[Layer(3, 2, transposed=True)]] * 2, (2, 2)))
+    assert shown[-5:-1] == [
+        "1 stamp",
+        "2 stamps",
+        "4 stamps",
+        "1 to 4 stamps on each of 5 × 5 output pixels",
+    ]
+
+
+def test_a_receptive_field_begins_with_the_whole():
+    style = style_of(ET.fromstring(str(draw.receptive_field([Layer(3)] * 2))))
+    duration, begin = map(
+        float, re.search(r"\.z{animation:\S+ (\S+)s step-end (\S+)s", style).groups()
+    )
+    whole = float(re.search(r"-z{0%{opacity:0}([\d.]+)%,100%{opacity:1}", style)[1]) / 100
+    assert -begin / duration == pytest.approx(whole, abs=1e-3)
+    late = [float(re.search(rf"\.d{k}{{animation-delay:(\S+)s}}", style)[1]) for k in range(3)]
+    assert np.diff(late) == pytest.approx([duration / 5.5] * 2, abs=2e-3)
+    assert late[0] == pytest.approx(begin - duration)
+    assert re.search(rf"\.o{{animation:{duration:g}s step-end {begin:g}s infinite}}", style)
 
 
 def test_nothing_is_seen_among_the_padding():

@@ -39,9 +39,10 @@ ID = "\0"  # in what is written so far: the name of the picture
 class Canvas:
     """What is drawn so far, from back to front."""
 
-    def __init__(self, frames: int = 0) -> None:
-        """Start an empty picture that moves through so many frames, or stands still."""
+    def __init__(self, frames: int = 0, begin: int = 0) -> None:
+        """Start an empty picture that moves through so many frames, first from `begin` on."""
         self.frames = frames
+        self.begin = begin
         self.parts: list[str] = []
         self.moves: list[str] = []
         self.styles = dict(STYLE)
@@ -116,8 +117,7 @@ class Canvas:
     def animate(self, selector: str, name: str, steps: str, timing: str = "step-end") -> None:
         """Let shapes go through the steps, over and over."""
         self.moves.append(f"@keyframes {ID}-{name}{{{steps}}}")
-        rule = f"animation:{ID}-{name} {self.seconds:g}s {timing} infinite"
-        self.moves.append(f"#{ID} {selector}{{{rule}}}")
+        self.moves.append(f"#{ID} {selector}{{animation:{ID}-{name} {self._pace(timing)}}}")
 
     def glide(self, name: str, places: Sequence[tuple[float, float]]) -> None:
         """Move the shapes of a class from place to place, one per frame; at the end they go."""
@@ -147,12 +147,18 @@ class Canvas:
         steps = f"0%,{full}{{opacity:1}}{gone},{early}{{opacity:0}}100%{{opacity:1}}"
         self.animate(".f", "f", steps, "linear")
         self.animate(".n", "n", f"0%{{opacity:1}}{back},100%{{opacity:0}}")
-        self.moves.append(f"#{ID} .o{{animation:{self.seconds:g}s step-end infinite}}")
+        self.moves.append(f"#{ID} .o{{animation:{self._pace('step-end')}}}")
         self.animate(".z", "z", f"0%{{opacity:0}}{self.moment(self.frames)},100%{{opacity:1}}")
         self.moves.append(f"#{ID} .g{{display:none}}")
         for frame in range(self.frames):
-            delay = self.seconds * (frame - slots) / slots
+            delay = self.seconds * (frame - slots - self.begin) / slots
             self.moves.append(f"#{ID} .d{frame}{{animation-delay:{round(delay, 3):g}s}}")
+
+    def _pace(self, timing: str) -> str:
+        # A delay below 0: what begins is already under way
+        delay = -self.seconds * self.begin / (self.frames + HOLD)
+        late = f" {round(delay, 3):g}s" if delay else ""
+        return f"{self.seconds:g}s {timing}{late} infinite"
 
     def show_from(self, frame: int) -> None:
         """Show shapes of class o0, o1, … from that frame on."""

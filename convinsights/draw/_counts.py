@@ -66,11 +66,12 @@ def lit(counts: Array, corner: tuple[float, float], place: tuple[int, ...], most
     return placed(f"n{count}", *corner, f"k{_level(count, most)}", more)
 
 
-def legend(counts: Array, most: int, none: str) -> list[tuple[str, str]]:
-    """Explain the shades of the least and of the most paths that there are."""
-    least = min((int(count) for count in counts.ravel() if count), default=most)
-    told = sorted({least, most}) if most else []
-    shown = [(f"k{_level(n, most)}", several(n, "path")) for n in told]
+def legend(counts: Array, most: int, none: str, noun: str = "path") -> list[tuple[str, str]]:
+    """Explain the shades, or of many those of the least and of the most that there are."""
+    told = sorted({most, *map(int, counts.ravel())} - {0})
+    if len(told) > 3:
+        told = [told[0], most]
+    shown = [(f"k{_level(n, most)}", several(n, noun)) for n in told]
     return [*shown, *[("un", none)] * (not counts.all())]
 
 

@@ -96,7 +96,8 @@ def receptive_field(
     pixel = (sizes[-1] - 1) // 2 if output_pixel is None else output_pixel
     counts = [fields.dependencies(stack[depth:], pixel, n) for depth, n in enumerate(sizes)]
     rows = _rows(stack, sizes)
-    canvas = Canvas(len(sizes) if moving else 0)
+    # It begins with the whole, which a single frame of it should show.
+    canvas = Canvas(len(sizes), len(sizes)) if moving else Canvas()
     canvas.show_each()
     most = max(int(stage.max()) for stage in counts)
     cells(canvas, rows[0].size, counts)
@@ -128,6 +129,8 @@ def receptive_field(
 def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
     """Count the paths that end in every output pixel: uneven, they make a checkerboard.
 
+    Of one transposed layer, each path is a stamp that lies on the pixel.
+
     Parameters
     ----------
     layers : iterable of Layer and Residual, or one such stack per axis
@@ -152,7 +155,7 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
     >>> from convinsights import draw
     >>> from convinsights.receptive_field import Layer
     >>> draw.overlaps([Layer(3, strides=2, transposed=True)], 4)
-    <Picture: 1 to 2 paths to each of 9 output pixels>
+    <Picture: 1 to 2 stamps on each of 9 output pixels>
     """
     stacks = _stacks(layers, is_sequence(input_size))
     size = axes("input_size", input_size)
@@ -164,9 +167,10 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
         bottom = bars(canvas, counts, most)
     else:
         bottom = plane(canvas, counts, most, "output")
-    found = several(most, "path") if least == most else f"{least} to {most} paths"
-    total = f"{found} to each of {by(counts.shape)} output pixels"
-    y = canvas.legend(bottom + 26, legend(counts, most, "no path"))
+    noun, where = ("stamp", "on") if all(map(_stamps, stacks)) else ("path", "to")
+    found = several(most, noun) if least == most else f"{least} to {most} {noun}s"
+    total = f"{found} {where} each of {by(counts.shape)} output pixels"
+    y = canvas.legend(bottom + 26, legend(counts, most, f"no {noun}", noun))
     y = canvas.lines(y + 4, [total])
     y = canvas.lines(y, described(stacks), "m")
     return canvas.picture(y - 6, total, f"{total}. {'; '.join(described(stacks))}.")
@@ -262,6 +266,11 @@ def _stacks(layers: object, several_axes: bool) -> list[Stacked]:
     if not several_axes:
         return [entries]
     return [tuple(entry) if isinstance(entry, Iterable) else entry for entry in entries]
+
+
+def _stamps(stack: Stacked) -> bool:
+    one = len(stack) == 1 and not isinstance(stack[0], fields.Residual)
+    return one and fields.Layer(*stack[0]).transposed
 
 
 def _stage(depth: int, last: int) -> str:
