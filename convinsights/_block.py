@@ -136,8 +136,8 @@ def checked_steps(
             "padding": padding if large[i] else "valid",
         }
         names = name, f"parameters.kernels[{i}]"
-        geometry, _ = conv.plan(shape, kernel.shape, **step, dilation_rate=1, groups=1, names=names)
-        shape = (shape[0], *geometry.output_size, kernel.shape[-1])
+        plan = conv.plan(shape, kernel.shape, **step, dilation_rate=1, groups=1, names=names)
+        shape = plan.output_shape
         steps.append(step)
         name = f"the input of parameters.kernels[{i + 1}]"
     _check_short_cut(p, x_shape, shape, whole, padding)

@@ -147,22 +147,18 @@ def forward(
     >>> cache.statistics.mean.tolist(), cache.statistics.variance.tolist()
     ([2.0, 10.0], [1.0, 0.0])
     """
-    x = as_array("x", x)
-    if x.ndim < 2 or 0 in x.shape[1:]:
-        raise ValueError(f"x must be (N, …, C) with no size of 0 behind N, got shape {x.shape}")
+    x, training = as_array("x", x), statistics is None
+    check_batch("x", x.shape, training)
     channels = x.shape[-1]
     gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
     epsilon = check_fraction("epsilon", epsilon)
     dtype = result_dtype(x, gamma, beta)
     compute = compute_dtype(dtype)
-    training = statistics is None
-    if statistics is not None:
-        used = Statistics(*(a.astype(compute) for a in as_statistics(statistics, channels)))
-    elif len(x):
+    if training:
         mean, variance = _normalize.statistics(rows(x, 1), channels, compute)
         used = Statistics(mean[0], variance[0])
     else:
-        raise ValueError(f"x must not be an empty batch in training, got shape {x.shape}")
+        used = Statistics(*(a.astype(compute) for a in as_statistics(statistics, channels)))
     y = np.empty(x.shape, compute)
     _normalize.normalized(rows(x, 1), _moments(used, epsilon), gamma, beta, out=rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
@@ -385,6 +381,14 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     """
     shape, result = check_size("channels", (to_integer("channels", channels),)), as_float(dtype)
     return np.ones(shape, result), np.zeros(shape, result)
+
+
+def check_batch(name: str, shape: tuple[int, ...], training: bool) -> None:
+    """Refuse what is not (N, …, C), and in training a batch that has no mean."""
+    if len(shape) < 2 or 0 in shape[1:]:
+        raise ValueError(f"{name} must be (N, …, C) with no size of 0 behind N, got shape {shape}")
+    if training and not shape[0]:
+        raise ValueError(f"{name} must not be an empty batch in training, got shape {shape}")
 
 
 def as_statistics(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:

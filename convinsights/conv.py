@@ -146,7 +146,7 @@ def forward(
            [1., 1.]])
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
-    geometry, groups = plan(x.shape, kernel.shape, strides, padding, dilation_rate, groups)
+    geometry, groups, *_ = plan(x.shape, kernel.shape, strides, padding, dilation_rate, groups)
     bias = as_vector("bias", bias, kernel.shape[-1])
     dtype = result_dtype(x, kernel, bias)
     # y = im2col(x) kernel + bias
@@ -214,8 +214,7 @@ def output_shape(
     """
     shape = shape_of("input_shape", input_shape, minimum=0)
     kernel = shape_of("kernel_shape", kernel_shape)
-    geometry, _ = plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES)
-    return shape[0], *geometry.output_size, kernel[-1]
+    return plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES).output_shape
 
 
 def parameter_count(
@@ -326,7 +325,7 @@ def matrix(
             f"axes, got {shape[1:]}"
         )
     names = "(1, *input_shape)", "kernel"
-    geometry, groups = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, names)
+    geometry, groups, *_ = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, names)
     inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
     # The columns of an image of pixel numbers say where every entry of a window was read from.
     # Number 0 is the padding: an input of its own, dropped at the end.
@@ -348,6 +347,19 @@ KERNEL = "(*kernel_size, C_in // groups, C_out)"
 SHAPES = ("input_shape", "kernel_shape")
 
 
+class Plan(NamedTuple):
+    """A kernel over an image, checked: where its windows lie, and what is computed with it.
+
+    kernel_shape is that in which `conv` takes the kernel, or `transposed`, whose geometry is that
+    of the convolution it transposes.
+    """
+
+    geometry: Geometry
+    groups: int
+    kernel_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
 def plan(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],
@@ -356,7 +368,7 @@ def plan(
     dilation_rate: Ints,
     groups: int,
     names: tuple[str, str] = ("x", "kernel"),
-) -> tuple[Geometry, int]:
+) -> Plan:
     """Check that an image and a kernel go together, and lay the windows."""
     rank = spatial_rank(names[1], kernel_shape, KERNEL)
     check_pixels(names[0], x_shape, rank)
@@ -372,4 +384,4 @@ def plan(
     geometry = Geometry.of(
         x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
     )
-    return geometry, groups
+    return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))

@@ -47,7 +47,7 @@ from convinsights._caches import cache_class
 from convinsights._geometry import Geometry
 from convinsights._passes import channel_sum
 from convinsights._weights import count, he_normal, spatial_size
-from convinsights.conv import SHAPES, Gradients
+from convinsights.conv import SHAPES, Gradients, Plan
 
 __all__ = [
     "Cache",
@@ -128,11 +128,11 @@ def forward(
             [ 2., 60.]]])
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
-    geometry = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
+    geometry, groups, shape, _ = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
     bias = as_vector("bias", bias, math.prod(kernel.shape[-2:]))
     dtype = result_dtype(x, kernel, bias)
-    groups, compute = x.shape[-1], compute_dtype(dtype)
-    y = _products.correlate(x, _one_by_one(kernel), bias, geometry, groups, compute)
+    compute = compute_dtype(dtype)
+    y = _products.correlate(x, kernel.reshape(shape), bias, geometry, groups, compute)
     return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
 
 
@@ -164,8 +164,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     cache = check_cache(cache, Cache, "depthwise")
     x, kernel, geometry = cache.x, cache.kernel, cache.geometry
     dy = check_dy(dy, (len(x), *geometry.output_size, math.prod(kernel.shape[-2:])))
-    groups, compute = x.shape[-1], compute_dtype(cache.dtype)
-    dx, dkernel = _products.both_gradients(x, dy, _one_by_one(kernel), geometry, groups, compute)
+    grouped, compute = kernel.reshape(_grouped(kernel.shape)), compute_dtype(cache.dtype)
+    dx, dkernel = _products.both_gradients(x, dy, grouped, geometry, x.shape[-1], compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     dkernel = dkernel.reshape(kernel.shape)
     return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
@@ -193,8 +193,7 @@ def output_shape(
     """
     shape = shape_of("input_shape", input_shape, minimum=0)
     kernel = shape_of("kernel_shape", kernel_shape)
-    geometry = plan(shape, kernel, strides, padding, dilation_rate, SHAPES)
-    return shape[0], *geometry.output_size, math.prod(kernel[-2:])
+    return plan(shape, kernel, strides, padding, dilation_rate, SHAPES).output_shape
 
 
 def parameter_count(
@@ -268,7 +267,7 @@ def plan(
     padding: Pad,
     dilation_rate: Ints,
     names: tuple[str, str] = ("x", "kernel"),
-) -> Geometry:
+) -> Plan:
     """Check that an image and its kernels go together, and lay the windows."""
     rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C, depth_multiplier)")
     check_pixels(names[0], x_shape, rank)
@@ -278,10 +277,12 @@ def plan(
             f"{described(names[0], x_shape)}, got {kernel_shape}"
             f"{channels_first(x_shape, kernel_shape[-2])}"
         )
-    beside = x_shape[0], math.prod(kernel_shape[-2:])
-    return Geometry.of(
+    grouped = _grouped(kernel_shape)
+    beside = x_shape[0], grouped[-1]
+    geometry = Geometry.of(
         x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
     )
+    return Plan(geometry, x_shape[-1], grouped, (x_shape[0], *geometry.output_size, grouped[-1]))
 
 
 def kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
@@ -290,6 +291,6 @@ def kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> 
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
 
 
-def _one_by_one(kernel: Array) -> Array:
+def _grouped(kernel_shape: tuple[int, ...]) -> tuple[int, ...]:
     # (*kernel_size, C, M) -> (*kernel_size, 1, C M): that of a convolution with C groups
-    return kernel.reshape(*kernel.shape[:-2], 1, math.prod(kernel.shape[-2:]))
+    return *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])

@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import depthwise, unary
+from convinsights import conv, depthwise, unary
 from convinsights._arguments import (
     Array,
     DType,
@@ -146,7 +146,7 @@ def forward(
     x = as_array("x", x)
     spatial = as_array("depthwise_kernel", depthwise_kernel)
     pointwise = as_array("pointwise_kernel", pointwise_kernel)
-    shape = _checked(x.shape, spatial.shape, pointwise.shape, strides, padding, dilation_rate)
+    plan(x.shape, spatial.shape, pointwise.shape, strides, padding, dilation_rate)
     bias = as_vector("bias", bias, pointwise.shape[-1])
     dtype = result_dtype(x, spatial, pointwise, bias)
     # Both steps in the dtype to compute in, so that float16 is rounded once, at the end.
@@ -155,7 +155,7 @@ def forward(
         x, spatial, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
     y, second = unary.forward(z, pointwise, bias)
-    return y.astype(dtype, copy=False), Cache(first, second, shape, dtype)
+    return y.astype(dtype, copy=False), Cache(first, second, y.shape, dtype)
 
 
 def backward(dy: Array, cache: Cache) -> Gradients:
@@ -216,15 +216,12 @@ def output_shape(
     >>> depthwise_separable.output_shape((8, 28, 28, 32), (3, 3, 32, 1), (32, 64), strides=2)
     (8, 13, 13, 64)
     """
-    return _checked(
-        shape_of("input_shape", input_shape, minimum=0),
-        shape_of("depthwise_kernel_shape", depthwise_kernel_shape),
-        shape_of("pointwise_kernel_shape", pointwise_kernel_shape),
-        strides,
-        padding,
-        dilation_rate,
-        ("input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape"),
-    )
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    spatial = shape_of("depthwise_kernel_shape", depthwise_kernel_shape)
+    pointwise = shape_of("pointwise_kernel_shape", pointwise_kernel_shape)
+    names = "input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape"
+    _, mixing = plan(shape, spatial, pointwise, strides, padding, dilation_rate, names)
+    return mixing.output_shape
 
 
 def parameter_count(
@@ -248,6 +245,7 @@ def parameter_count(
     (8768, 73728)
     """
     spatial = depthwise.parameter_count(kernel_size, in_channels, depth_multiplier=depth_multiplier)
+    # That has checked both.
     between = int(in_channels) * int(depth_multiplier)
     return spatial + unary.parameter_count(between, filters, use_bias=use_bias)
 
@@ -401,7 +399,7 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     )
 
 
-def _checked(
+def plan(
     x_shape: tuple[int, ...],
     depthwise_shape: tuple[int, ...],
     pointwise_shape: tuple[int, ...],
@@ -409,13 +407,13 @@ def _checked(
     padding: Pad,
     dilation_rate: Ints,
     names: tuple[str, str, str] = ("x", "depthwise_kernel", "pointwise_kernel"),
-) -> tuple[int, ...]:
-    # The output's shape, if everything fits.
-    geometry = depthwise.plan(
+) -> tuple[conv.Plan, conv.Plan]:
+    """Check that an image and both kernels go together, and lay the windows of the two steps."""
+    first = depthwise.plan(
         x_shape, depthwise_shape, strides, padding, dilation_rate, (names[0], names[1])
     )
     _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))
-    return x_shape[0], *geometry.output_size, pointwise_shape[-1]
+    return first, unary.plan(first.output_shape, pointwise_shape, 1)
 
 
 def _check_pointwise(

@@ -94,7 +94,7 @@ def im2col(
            [11, 12, 21, 22]])
     """
     x = as_array("x", x)
-    geometry = _geometry("x", x.shape, kernel_size, strides, padding, dilation_rate)
+    geometry = _plan("x", x.shape, kernel_size, strides, padding, dilation_rate)
     view = windows(pad(x, geometry, result_dtype(x)), geometry)
     width = math.prod(geometry.kernel_size) * x.shape[-1]
     return view.copy().reshape(len(x) * math.prod(geometry.output_size), width)
@@ -138,7 +138,7 @@ def col2im(
     """
     columns = as_array("columns", columns)
     shape = shape_of("input_shape", input_shape, minimum=0)
-    geometry = _geometry("input_shape", shape, kernel_size, strides, padding, dilation_rate)
+    geometry = _plan("input_shape", shape, kernel_size, strides, padding, dilation_rate)
     rows = shape[0] * math.prod(geometry.output_size)
     width = math.prod(geometry.kernel_size) * shape[-1]
     if columns.shape != (rows, width):
@@ -274,7 +274,7 @@ def scatter(columns: Array, view: Array, geometry: Geometry, way: Scatter) -> No
         view[(*outer, *entry)] += columns[(*outer, *entry)]
 
 
-def _geometry(
+def _plan(
     name: str,
     shape: tuple[int, ...],
     kernel_size: Ints,

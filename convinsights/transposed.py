@@ -58,7 +58,7 @@ from convinsights._caches import cache_class
 from convinsights._geometry import Geometry, effective_size, resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
-from convinsights.conv import SHAPES, Gradients
+from convinsights.conv import SHAPES, Gradients, Plan
 
 __all__ = [
     "Cache",
@@ -153,7 +153,7 @@ def forward(
     array([ 1.,  2., 13., 20., 30.])
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
-    geometry, groups = _plan(
+    geometry, groups, *_ = plan(
         x.shape, kernel.shape, strides, padding, output_padding, output_size, dilation_rate, groups
     )
     bias = as_vector("bias", bias, kernel.shape[-2] * groups)
@@ -229,18 +229,8 @@ def output_shape(
     """
     shape = shape_of("input_shape", input_shape, minimum=0)
     kernel = shape_of("kernel_shape", kernel_shape)
-    geometry, groups = _plan(
-        shape,
-        kernel,
-        strides,
-        padding,
-        output_padding,
-        output_size,
-        dilation_rate,
-        groups,
-        SHAPES,
-    )
-    return shape[0], *geometry.input_size, kernel[-2] * groups
+    options = strides, padding, output_padding, output_size, dilation_rate, groups
+    return plan(shape, kernel, *options, SHAPES).output_shape
 
 
 def parameter_count(
@@ -343,7 +333,7 @@ def inflate(x: Array, strides: Ints) -> Array:
     return inflated
 
 
-def _plan(
+def plan(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],
     strides: Ints,
@@ -353,9 +343,11 @@ def _plan(
     dilation_rate: Ints,
     groups: int,
     names: tuple[str, str] = ("x", "kernel"),
-) -> tuple[Geometry, int]:
-    # Check that an image and a kernel go together, and find the convolution to transpose: its
-    # output is this input, and its input this output.
+) -> Plan:
+    """Check that an image and a kernel go together, and find the convolution to transpose.
+
+    Its output is this input, and its input this output.
+    """
     rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C_out // groups, C_in)")
     check_pixels(names[0], x_shape, rank)
     if kernel_shape[-1] != x_shape[-1]:
@@ -371,8 +363,10 @@ def _plan(
     )
     least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
     size = _chosen_size(least, steps, padding, output_padding, output_size)
-    beside = x_shape[0], max(x_shape[-1], kernel_shape[-2] * groups)
-    return Geometry.of(size, kernel_shape[:-2], steps, padding, rates, beside=beside), groups
+    filters = kernel_shape[-2] * groups
+    beside = x_shape[0], max(x_shape[-1], filters)
+    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, beside=beside)
+    return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))
 
 
 def _least_size(

@@ -108,7 +108,7 @@ def forward(
             [ 9., 18.]]])
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
-    shape = _with_taps(x.shape, kernel.shape)
+    shape = _conv_shape(x.shape, kernel.shape)
     # y = x W + bias, as the convolution whose columns are the pixels themselves
     y, cache = conv.forward(x, kernel.reshape(shape), bias, strides=strides)
     return y, Cache(cache, kernel.shape)
@@ -160,7 +160,7 @@ def output_shape(
     """
     shape = shape_of("input_shape", input_shape, minimum=0)
     kernel = shape_of("kernel_shape", kernel_shape)
-    return conv.output_shape(shape, _with_taps(shape, kernel, conv.SHAPES), strides=strides)
+    return plan(shape, kernel, strides, conv.SHAPES).output_shape
 
 
 def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -> int:
@@ -217,7 +217,18 @@ def initialize(
     return he_normal(rng, shape, shape[0], dtype)
 
 
-def _with_taps(
+def plan(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    strides: Ints,
+    names: tuple[str, str] = ("x", "kernel"),
+) -> conv.Plan:
+    """Check that an image and a matrix go together, and find the convolution that it is."""
+    shape = _conv_shape(x_shape, kernel_shape, names)
+    return conv.plan(x_shape, shape, strides, "valid", 1, 1, names)
+
+
+def _conv_shape(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],
     names: tuple[str, str] = ("x", "kernel"),

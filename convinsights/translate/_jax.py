@@ -10,7 +10,7 @@ import numpy as np
 
 from convinsights._geometry import Geometry
 from convinsights.translate._task import Shape, Step, Task, task_of
-from convinsights.translate._write import LEAST, axes, call, divided, reshaped
+from convinsights.translate._write import LEAST, axes, call, divided, expression, reshaped
 
 __all__ = ["to_jax"]
 
@@ -42,19 +42,17 @@ def to_jax(
     )
     """
     task = task_of(module, x_shape, kernel_shape, pointwise_kernel_shape, hyperparameters)
-    if task.name == "relu":
-        return "jax.nn.relu(x)"
-    if task.name == "batchnorm":
-        return _normalization(task)
-    if task.geometry is not None:
-        return _pooling(task, task.geometry)
-    y = reduce(_convolution, task.steps, "x")
-    return f"{y} + bias" if task.steps[-1].use_bias else y
+    return expression(task, "jax.nn.relu(x)", _normalization, _pooling, _convolutions)
+
+
+def _convolutions(steps: tuple[Step, ...]) -> str:
+    return reduce(_convolution, steps, "x") + " + bias" * steps[-1].use_bias
 
 
 def _convolution(x: str, step: Step) -> str:
-    strides, d, ke, padding, _, _, spare = axes(step.geometry)
-    kernel, groups = f"{step.kernel}{reshaped(step)}", step.groups
+    geometry, groups, shape, _ = step.plan
+    strides, d, ke, padding, _, _, spare = axes(geometry)
+    kernel = f"{step.kernel}{reshaped(step)}"
     inflation = np.ones_like(strides)
     if step.transposed:
         strides, inflation = inflation, strides
@@ -65,7 +63,7 @@ def _convolution(x: str, step: Step) -> str:
             kernel += ".swapaxes(-1, -2)"
         else:
             # (…, C_out / groups, C_in) -> (…, C_in / groups, C_out), group by group
-            *size, outputs, inputs = step.shape
+            *size, outputs, inputs = shape
             kernel += f".reshape{(*size, outputs, groups, inputs // groups)}.swapaxes(-1, -3)"
             kernel += f".reshape{(*size, inputs // groups, outputs * groups)}"
     letters = "DHW"[-len(strides) :]

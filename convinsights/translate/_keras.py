@@ -11,7 +11,7 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights._geometry import Geometry
 from convinsights.translate._task import Shape, Step, Task, task_of
-from convinsights.translate._write import LEAST, axes, bracketed, call, cut, divided
+from convinsights.translate._write import LEAST, axes, bracketed, call, cut, divided, expression
 
 __all__ = ["to_keras"]
 
@@ -42,31 +42,29 @@ def to_keras(
     ) + bias
     """
     task = task_of(module, x_shape, kernel_shape, pointwise_kernel_shape, hyperparameters)
-    if task.name == "relu":
-        return "keras.ops.relu(x)"
-    if task.name == "batchnorm":
-        return _normalization(task)
-    if task.geometry is not None:
-        return _pooling(task, task.geometry)
-    y = reduce(_convolution, task.steps, "x")
-    return f"{y} + bias" if task.steps[-1].use_bias else y
+    return expression(task, "keras.ops.relu(x)", _normalization, _pooling, _convolutions)
+
+
+def _convolutions(steps: tuple[Step, ...]) -> str:
+    return reduce(_convolution, steps, "x") + " + bias" * steps[-1].use_bias
 
 
 def _convolution(x: str, step: Step) -> str:
-    s, d, ke, padding, size, reach, _ = axes(step.geometry)
+    geometry, groups, shape, _ = step.plan
+    s, d, ke, padding, size, reach, _ = axes(geometry)
     kernel = step.kernel
-    if step.given != step.shape:
-        kernel = call("keras.ops.reshape", kernel, step.shape)
+    if step.given != shape:
+        kernel = call("keras.ops.reshape", kernel, shape)
     options = {"strides": s, "padding": '"valid"', "data_format": '"channels_last"'}
     options["dilation_rate"] = d
     if not step.transposed:
         # Keras sees the groups by the shapes: C_in over the input channels of the kernel.
         return call("keras.ops.conv", _padded(x, padding), kernel, **options)
-    if step.groups == 1:
+    if groups == 1:
         y = call("keras.ops.conv_transpose", x, kernel, **options)
     else:
         part = call("keras.ops.conv_transpose", "*pair", **options)
-        parts = (call("keras.ops.split", a, step.groups, axis=-1) for a in (x, kernel))
+        parts = (call("keras.ops.split", a, groups, axis=-1) for a in (x, kernel))
         every = f"for pair in {call('zip', *parts)}"
         y = call("keras.ops.concatenate", bracketed("[", [part, every], "]", ""), axis=-1)
     # Behind the last stamp Keras leaves pixels only where a stride is larger than its kernel.

@@ -69,12 +69,13 @@ def to_onnx(
 
 
 def _convolution(x: str, step: Step) -> list[str]:
-    s, d, _, padding, _, _, spare = axes(step.geometry)
+    geometry, groups, shape, _ = step.plan
+    s, d, _, padding, _, _, spare = axes(geometry)
     rank, kernel, nodes = len(s), step.kernel, []
-    if step.given != step.shape:
+    if step.given != shape:
         kernel = f"{step.kernel}_reshaped"
         nodes = [
-            _node("Constant", [], f"{step.kernel}_shape", value_ints=step.shape),
+            _node("Constant", [], f"{step.kernel}_shape", value_ints=shape),
             _node("Reshape", [step.kernel, f"{step.kernel}_shape"], kernel),
         ]
     weight = f"{step.kernel}_first"
@@ -87,7 +88,7 @@ def _convolution(x: str, step: Step) -> list[str]:
         strides=s,
         pads=padding.T.ravel(),
         dilations=d,
-        group=step.groups,
+        group=groups,
         **added,
     )
     return [*nodes, operator]

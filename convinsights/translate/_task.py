@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -36,13 +35,11 @@ CONCEPTS = {module: name_of(module) for module in (*CONVOLUTIONS, *POOLINGS, bat
 
 
 class Step(NamedTuple):
-    """One kernel at work, as that of `conv` or, with the geometry it transposes, `transposed`."""
+    """One kernel at work, by its name and the shape in which it was given."""
 
-    kernel: str  # its name
-    given: tuple[int, ...]  # its shape
-    shape: tuple[int, ...]  # and that in which conv, or transposed, takes it
-    geometry: Geometry
-    groups: int = 1
+    kernel: str
+    given: tuple[int, ...]
+    plan: conv.Plan
     use_bias: bool = False
     transposed: bool = False
 
@@ -86,67 +83,34 @@ def task_of(
     if module is batchnorm:
         return _normalization(Task(name, shape), **options)
     if module in POOLINGS:
-        return _pooled(module, Task(name, shape), **options)
+        return _pooled(Task(name, shape), **options)
     given = [shape_of(kernel, value) for kernel, value in list(kernels.items())[:count]]
     use_bias = check_flag("use_bias", options.pop("use_bias"))
-    y_shape = _output_shape(module, shape, *given, **options)
-    return Task(name, shape, y_shape, _steps(module, shape, y_shape, given, use_bias, options))
+    names = ("x_shape", *kernels)
+    if module is depthwise_separable:
+        first, second = module.plan(shape, *given, **options, names=names)
+        steps = (
+            Step("depthwise_kernel", given[0], first),
+            Step("pointwise_kernel", given[1], second, use_bias),
+        )
+        return Task(name, shape, second.output_shape, steps)
+    planner = conv if module is dilated else module
+    plan = planner.plan(shape, *given, **options, names=names[:2])
+    step = Step("kernel", given[0], plan, use_bias, module is transposed)
+    return Task(name, shape, plan.output_shape, (step,))
 
 
-def _output_shape(module: ModuleType, *shapes: Any, **options: Any) -> tuple[int, ...]:
-    # What it refuses is said with the names that the arguments have here.
-    try:
-        y_shape: tuple[int, ...] = module.output_shape(*shapes, **options)
-    except (TypeError, ValueError) as error:
-        message = str(error).replace("input_shape", "x_shape")
-        raise type(error)(message.replace("depthwise_kernel_shape", "kernel_shape")) from None
-    return y_shape
-
-
-def _pooled(module: ModuleType, task: Task, *, pool_size: Any, **options: Any) -> Task:
-    y_shape = _output_shape(module, task.x_shape, pool_size, **options)
-    count_padding = bool(options.pop("count_padding", True))
-    geometry = _pooling.plan(task.x_shape, pool_size, **{"dilation_rate": 1} | options)
-    return replace(task, y_shape=y_shape, geometry=geometry, count_padding=count_padding)
+def _pooled(task: Task, *, count_padding: object = True, **options: Any) -> Task:
+    counted = check_flag("count_padding", count_padding)
+    geometry = _pooling.plan(task.x_shape, **options, name="x_shape")
+    y_shape = (task.x_shape[0], *geometry.output_size, task.x_shape[-1])
+    return replace(task, y_shape=y_shape, geometry=geometry, count_padding=counted)
 
 
 def _normalization(task: Task, *, epsilon: object, training: object) -> Task:
-    shape = task.x_shape
-    if len(shape) < 2 or 0 in shape[1:]:
-        raise ValueError(f"x_shape must be (N, …, C) with no size of 0 behind N, got {shape}")
     raised, train = check_fraction("epsilon", epsilon), check_flag("training", training)
-    if train and not shape[0]:
-        raise ValueError(f"x_shape must not be an empty batch in training, got {shape}")
+    batchnorm.check_batch("x_shape", task.x_shape, train)
     return replace(task, epsilon=raised, training=train)
-
-
-def _steps(
-    module: ModuleType,
-    x_shape: tuple[int, ...],
-    y_shape: tuple[int, ...],
-    given: list[tuple[int, ...]],
-    use_bias: bool,
-    options: dict[str, Any],
-) -> tuple[Step, ...]:
-    kernel, groups = given[0], int(options.get("groups", 1))
-    ones, is_transposed = (1,) * (len(x_shape) - 2), module is transposed
-    shape = (*ones, *kernel[-2:]) if module is unary else kernel
-    if module in (depthwise, depthwise_separable):
-        shape, groups = (*kernel[:-2], 1, math.prod(kernel[-2:])), kernel[-2]
-    geometry = Geometry.of(
-        (y_shape if is_transposed else x_shape)[1:-1],
-        shape[:-2],
-        options["strides"],
-        options.get("padding", "valid"),
-        options.get("dilation_rate", 1),
-    )
-    if module is not depthwise_separable:
-        return (Step("kernel", kernel, shape, geometry, groups, use_bias, is_transposed),)
-    mixing, pixels = given[1], Geometry.of(geometry.output_size, ones, 1, "valid", 1)
-    return (
-        Step("depthwise_kernel", kernel, shape, geometry, groups),
-        Step("pointwise_kernel", mixing, (*ones, *mixing[-2:]), pixels, 1, use_bias),
-    )
 
 
 def _name(module: ModuleType) -> str:

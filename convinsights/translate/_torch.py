@@ -11,7 +11,7 @@ import numpy as np
 
 from convinsights._geometry import Geometry
 from convinsights.translate._task import Shape, Step, Task, task_of
-from convinsights.translate._write import LEAST, axes, call, cut, divided, reshaped
+from convinsights.translate._write import LEAST, axes, call, cut, divided, expression, reshaped
 
 __all__ = ["to_torch"]
 
@@ -50,17 +50,16 @@ def to_torch(
     ).movedim(1, -1)
     """
     task = task_of(module, x_shape, kernel_shape, pointwise_kernel_shape, hyperparameters)
-    if task.name == "relu":
-        return "torch.relu(x)"
-    if task.name == "batchnorm":
-        return _normalization(task)
-    if task.geometry is not None:
-        return _pooling(task, task.geometry)
-    return reduce(_convolution, task.steps, "x.movedim(-1, 1)") + ".movedim(1, -1)"
+    return expression(task, "torch.relu(x)", _normalization, _pooling, _convolutions)
+
+
+def _convolutions(steps: tuple[Step, ...]) -> str:
+    return reduce(_convolution, steps, "x.movedim(-1, 1)") + ".movedim(1, -1)"
 
 
 def _convolution(x: str, step: Step) -> str:
-    s, d, _, padding, size, reach, spare = axes(step.geometry)
+    geometry, groups, shape, _ = step.plan
+    s, d, _, padding, size, reach, spare = axes(geometry)
     rank, (before, after) = len(s), padding.T
     kernel = f"{step.kernel}{reshaped(step)}.permute{(rank + 1, rank, *range(rank))}"
     bias = "bias" if step.use_bias else "None"
@@ -70,18 +69,18 @@ def _convolution(x: str, step: Step) -> str:
             # conv pads both sides alike; pad takes the zeros of the last axis first.
             x, common = call("torch.nn.functional.pad", x, padding[::-1].ravel()), 0 * common
         function, zeros = f"torch.nn.functional.conv{rank}d", {"padding": common}
-        channels, pixels = step.shape[-2] * step.groups, step.geometry.input_size
+        channels, pixels = shape[-2] * groups, geometry.input_size
     else:
         # Pixels to cut off behind, beyond those of both sides, are first not added there.
         added = np.maximum(spare - (after - common), 0)
         function = f"torch.nn.functional.conv_transpose{rank}d"
         zeros = {"padding": common, "output_padding": added}
         kept = cut(":, :", before - common, size, reach - 2 * common + added)
-        channels, pixels = step.shape[-1], step.geometry.output_size
+        channels, pixels = shape[-1], geometry.output_size
     if channels == 1 or set(pixels) == {1}:
         # Strides that fit channels first and channels last alike: PyTorch mistakes them on CPUs.
         x += ".clone(memory_format=torch.contiguous_format)"
-    options = {"stride": s, **zeros, "dilation": d, "groups": step.groups}
+    options = {"stride": s, **zeros, "dilation": d, "groups": groups}
     return call(function, x, kernel, bias, **options) + kept
 
 

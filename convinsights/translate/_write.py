@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from textwrap import indent
 from typing import NamedTuple
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights._geometry import Geometry, effective_size
-from convinsights.translate._task import Step
+from convinsights.translate._task import Step, Task
 
-__all__ = ["LEAST", "Axes", "axes", "bracketed", "call", "cut", "divided", "reshaped"]
+__all__ = ["LEAST", "Axes", "axes", "bracketed", "call", "cut", "divided", "expression", "reshaped"]
 
 WIDTH = 88  # of a call on one line
 LEAST = 'float("-inf")'  # no number is less
@@ -37,9 +38,24 @@ def axes(g: Geometry) -> Axes:
     return Axes(s, d, ke, padding, size, reach, size + padding.sum(axis=-1) - reach)
 
 
+def expression(
+    task: Task,
+    relu: str,
+    normalization: Callable[[Task], str],
+    pooling: Callable[[Task, Geometry], str],
+    convolutions: Callable[[tuple[Step, ...]], str],
+) -> str:
+    """Write a task as a framework writes its kind."""
+    if task.name == "relu":
+        return relu
+    if task.name == "batchnorm":
+        return normalization(task)
+    return convolutions(task.steps) if task.geometry is None else pooling(task, task.geometry)
+
+
 def reshaped(step: Step) -> str:
     """Write what brings a kernel into the shape that conv takes it in."""
-    return f".reshape{step.shape}" if step.given != step.shape else ""
+    return f".reshape{step.plan.kernel_shape}" if step.given != step.plan.kernel_shape else ""
 
 
 def cut(lead: str, starts: Array, wanted: Array, sizes: Array) -> str:
