@@ -44,6 +44,7 @@ from convinsights._arguments import (
     check_dy,
     check_groups,
     check_pixels,
+    check_size,
     compute_dtype,
     described,
     result_dtype,
@@ -51,7 +52,7 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._caches import cache_class
-from convinsights._geometry import Geometry
+from convinsights._geometry import Geometry, effective_size
 from convinsights._passes import channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
 from convinsights.im2col import im2col
@@ -385,3 +386,13 @@ def plan(
         x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
     )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))
+
+
+def inflated(name: str, array: Array, first: int, steps: tuple[int, ...]) -> Array:
+    """Set step - 1 zeros between neighbours, along one axis after the other from the first on."""
+    last = first + len(steps)
+    size = effective_size(array.shape[first:last], steps)
+    shape = check_size(name, (*array.shape[:first], *size, *array.shape[last:]))
+    result = np.zeros(shape, result_dtype(array))
+    result[(slice(None),) * first + tuple(slice(None, None, step) for step in steps)] = array
+    return result

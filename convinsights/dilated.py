@@ -31,15 +31,13 @@ from convinsights._arguments import (
     Pad,
     as_array,
     check_cache,
-    check_size,
     is_sequence,
     per_axis,
-    result_dtype,
     spatial_rank,
 )
 from convinsights._geometry import effective_size
 from convinsights._weights import spatial_size
-from convinsights.conv import Cache, Gradients
+from convinsights.conv import KERNEL, Cache, Gradients, inflated
 
 __all__ = [
     "Cache",
@@ -279,10 +277,5 @@ def inflate(kernel: Array, dilation_rate: Ints) -> Array:
     array([1., 0., 2., 0., 3.])
     """
     kernel = as_array("kernel", kernel)
-    rank = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in // groups, C_out)")
-    rates = per_axis("dilation_rate", dilation_rate, rank)
-    size = effective_size(kernel.shape[:-2], rates)
-    shape = check_size("dilation_rate", (*size, *kernel.shape[-2:]))
-    inflated = np.zeros(shape, result_dtype(kernel))
-    inflated[tuple(slice(None, None, rate) for rate in rates)] = kernel
-    return inflated
+    rank = spatial_rank("kernel", kernel.shape, KERNEL)
+    return inflated("dilation_rate", kernel, 0, per_axis("dilation_rate", dilation_rate, rank))

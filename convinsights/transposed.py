@@ -45,7 +45,6 @@ from convinsights._arguments import (
     check_dy,
     check_groups,
     check_pixels,
-    check_size,
     compute_dtype,
     described,
     per_axis,
@@ -58,7 +57,7 @@ from convinsights._caches import cache_class
 from convinsights._geometry import Geometry, effective_size, resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
-from convinsights.conv import SHAPES, Gradients, Plan
+from convinsights.conv import SHAPES, Gradients, Plan, inflated
 
 __all__ = [
     "Cache",
@@ -103,10 +102,13 @@ def forward(
 ) -> tuple[Array, Cache]:
     """Stamp the kernel onto a larger image, once for every input pixel.
 
-    Of the sizes that the convolution folds onto this input, L … L + stride - 1, `output_padding`
-    picks one (it adds no zeros), or `output_size` says it. With effective kernel
-    k = dilation_rate * (kernel_size - 1) + 1, L = (size - 1) * stride + k - (before + after), and
-    L = (size - 1) * stride + 1 for "same".
+    The convolution folds several sizes onto that of this input, L … L + stride - 1, where
+
+        L = (size - 1) * stride + ke - (before + after)
+        L = (size - 1) * stride + 1                          for "same"
+
+    with the effective kernel ke = (kernel_size - 1) * dilation_rate + 1. `output_padding` adds to L
+    (and no zeros to the image); `output_size` names the sum.
 
     Parameters
     ----------
@@ -325,12 +327,7 @@ def inflate(x: Array, strides: Ints) -> Array:
     """
     x = as_array("x", x)
     check_pixels("x", x.shape)
-    steps = per_axis("strides", strides, x.ndim - 2)
-    size = effective_size(x.shape[1:-1], steps)
-    shape = check_size("strides", (len(x), *size, x.shape[-1]))
-    inflated = np.zeros(shape, result_dtype(x))
-    inflated[(slice(None), *(slice(None, None, step) for step in steps))] = x
-    return inflated
+    return inflated("strides", x, 1, per_axis("strides", strides, x.ndim - 2))
 
 
 def plan(
