@@ -15,14 +15,25 @@ verify have functions of their own. What holds in all modules is said here, and 
   need, the odd one behind. "causal", for one axis: (kernel_size - 1) * dilation_rate in front. An
   int: so many on every side. One entry per axis: each an int or a pair (before, after).
 * **Types.** Results have the result type of the floating arrays among the arguments. Integers take
-  it, and count as float64 where there is no floating array. Moving statistics never widen a result;
-  `update` keeps their own type. float16 is computed in float32 and rounded once, at the end.
-  Gradients have the dtype of the output.
+  it (a uint8 image under a float32 kernel gives float32), and count as float64 where there is no
+  floating array; those that the type cannot hold exactly are rounded, as NumPy's `astype` does.
+  Moving statistics never widen a result; `update` keeps their own type. float16 is computed in
+  float32 and rounded once, at the end. Gradients have the dtype of the output.
+* **Too large.** A result beyond its type is infinite. Whether a float16 result that overflows is a
+  warning, an error or nothing is what NumPy's `np.errstate` says where you call, as for NumPy's own
+  operations; sums in float32 and float64 may overflow without a word.
 * **Gradients** are named after the arrays that `forward` takes, and have their shapes; what was not
   given has None. An empty batch gives an empty output, and weights gradients of 0; batch
   normalization in training, which has no mean then, refuses it.
-* **Memory.** Arguments are never modified, and results share no memory with them. A cache refers to
-  those of its `forward`: leave them as they are until `backward`, which may be called again.
+* **No side effects.** Arguments are never modified, results share no memory with them, calls are
+  thread-safe. A cache refers to the arguments of its `forward`: leave them as they are until
+  `backward`, which may be called again (no ReLU in place, no step of the kernels in between).
+* **Memory.** Beyond inputs and results at most two copies of the larger image, its padding
+  included, and 32 MiB, however many taps the kernel has; two copies of the kernel too where its
+  type is not that of the result, or its memory no contiguous array. A float16 image counts as the
+  float32 one that is computed with; depthwise_separable and residual keep the images between their
+  steps, max pooling a byte or two per window; statistics in the cache of a normalization count as
+  results. Under Linux, up to 62 MiB of what is freed stay with the process, for the next call.
 * **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not
   fit its padded image), a wrong type a TypeError; the message says what would be right. Nothing is
   broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,
@@ -32,7 +43,8 @@ verify have functions of their own. What holds in all modules is said here, and 
   element, zeros of the padding too, and no biases (Howard et al., section 3.1).
 * **Initial values.** `initialize` draws kernels He-normal: with a variance of 2 over the number of
   inputs that an output sums, activations keep their size through a ReLU (He et al., section 2.2).
-  rng is a numpy.random.Generator, dtype float16, float32 or float64.
+  rng is a numpy.random.Generator, dtype float16, float32 or float64 (unless told otherwise); a call
+  that is refused draws nothing.
 
 References
 ----------

@@ -113,7 +113,7 @@ def test_a_page_is_short_before_what_is_for_the_careful(page):
     assert len(text.split()) <= 1000
 
 
-@EACH_OF_THE_COURSE
+@EACH
 def test_no_line_of_code_is_cut_off(page):
     assert [line for line in session(page).splitlines() if len(line) > 90] == []
 

@@ -5,6 +5,18 @@ evaluated where these are arrays in the layout of this library, all of one dtype
 `module.forward` computes, again in this layout. No framework is imported here. The one name that
 an expression needs besides is `torch`, `keras`, `jax` or `onnx`, imported as such.
 
+The operations become
+
+    here             PyTorch           Keras                JAX                   ONNX
+    conv, …, unary   conv1d            conv                 conv_general_dilated  Conv
+    transposed       conv_transpose1d  conv_transpose       the same              ConvTranspose
+    batchnorm        batch_norm        batch_normalization  the law               BatchNormalization
+    relu             relu              relu                 relu                  Relu
+    max_pooling      max_pool1d        max_pool             reduce_window         MaxPool
+    average_pooling  avg_pool1d        average_pool         the same              AveragePool
+
+(1d of PyTorch is 2d or 3d where there are as many axes; in ONNX batchnorm in training is the law,
+too; in Keras a dilated maximum is that of the taps).
 What the frameworks do differently is written out:
 
     here                     PyTorch         Keras           JAX             ONNX
@@ -15,7 +27,6 @@ What the frameworks do differently is written out:
     cut off, of transposed   sliced          sliced          of the conv     of the node
     groups, of transposed    the same        split, joined   regrouped       the same
     depthwise                C groups        C groups        C groups        C groups
-    batchnorm                batch_norm      likewise        the law         node, or the law
     padding of pooling       pad or pool     pad             of the pool     of the node
     pixels in an average     of the pool     divided by      divided by      of the node
 
