@@ -253,15 +253,10 @@ def multiply_adds(
     >>> conv.multiply_adds((1, 56, 56, 64), (3, 3, 64, 64), padding="same")
     115605504
     """
-    batch, *pixels, _ = output_shape(
-        input_shape,
-        kernel_shape,
-        strides=strides,
-        padding=padding,
-        dilation_rate=dilation_rate,
-        groups=groups,
-    )
-    return batch * math.prod(pixels) * math.prod(shape_of("kernel_shape", kernel_shape))
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    planned = plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES)
+    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
 
 
 def initialize(

@@ -216,12 +216,9 @@ def output_shape(
     >>> depthwise_separable.output_shape((8, 28, 28, 32), (3, 3, 32, 1), (32, 64), strides=2)
     (8, 13, 13, 64)
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    spatial = shape_of("depthwise_kernel_shape", depthwise_kernel_shape)
-    pointwise = shape_of("pointwise_kernel_shape", pointwise_kernel_shape)
-    names = "input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape"
-    _, mixing = plan(shape, spatial, pointwise, strides, padding, dilation_rate, names)
-    return mixing.output_shape
+    shapes = _shapes(input_shape, depthwise_kernel_shape, pointwise_kernel_shape)
+    _, second = plan(*shapes, strides, padding, dilation_rate, SHAPES)
+    return second.output_shape
 
 
 def parameter_count(
@@ -269,16 +266,9 @@ def multiply_adds(
     >>> depthwise_separable.multiply_adds((1, 56, 56, 64), (3, 3, 64, 1), (64, 64), padding="same")
     14651392
     """
-    shape = output_shape(
-        input_shape,
-        depthwise_kernel_shape,
-        pointwise_kernel_shape,
-        strides=strides,
-        padding=padding,
-        dilation_rate=dilation_rate,
-    )
-    *kernel_size, channels, multiplier = shape_of("depthwise_kernel_shape", depthwise_kernel_shape)
-    return math.prod(shape[:-1]) * channels * multiplier * (math.prod(kernel_size) + shape[-1])
+    shapes = _shapes(input_shape, depthwise_kernel_shape, pointwise_kernel_shape)
+    (z, y), taps = plan(*shapes, strides, padding, dilation_rate, SHAPES), shapes[1][:-2]
+    return math.prod(z.output_shape) * (math.prod(taps) + y.output_shape[-1])
 
 
 def initialize(
@@ -397,6 +387,16 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
         spatial.reshape(*kernel_size, channels, multiplier),
         pointwise.reshape(*(1,) * rank, channels * multiplier, filters),
     )
+
+
+SHAPES = ("input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape")
+
+
+def _shapes(
+    image: tuple[int, ...], spatial: tuple[int, ...], pointwise: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    first, second, third = SHAPES
+    return shape_of(first, image, minimum=0), shape_of(second, spatial), shape_of(third, pointwise)
 
 
 def plan(

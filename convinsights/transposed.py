@@ -274,18 +274,11 @@ def multiply_adds(
     >>> transposed.multiply_adds((1, 7, 7, 64), (4, 4, 32, 64), strides=2, padding=1)
     1605632
     """
-    output_shape(
-        input_shape,
-        kernel_shape,
-        strides=strides,
-        padding=padding,
-        output_padding=output_padding,
-        output_size=output_size,
-        dilation_rate=dilation_rate,
-        groups=groups,
-    )
     shape = shape_of("input_shape", input_shape, minimum=0)
-    return math.prod(shape[:-1]) * math.prod(shape_of("kernel_shape", kernel_shape))
+    kernel = shape_of("kernel_shape", kernel_shape)
+    options = strides, padding, output_padding, output_size, dilation_rate, groups
+    plan(shape, kernel, *options, SHAPES)  # refuses what does not fit
+    return math.prod(shape[:-1]) * math.prod(kernel)
 
 
 def initialize(
