@@ -78,8 +78,8 @@ def plot(
     return picture(title, words, RIGHT + 16, y + 40, parts)
 
 
-def bars(title: str, rows: dict[str, dict[str, float]]) -> str:
-    """Draw groups of bars, each with its number."""
+def bars(title: str, note: str, rows: dict[str, dict[str, float]]) -> str:
+    """Draw groups of bars, each with its number, and say below what they mean."""
     parts, y = [], 16.0
     widest = max(value for row in rows.values() for value in row.values())
     for name, row in rows.items():
@@ -93,11 +93,12 @@ def bars(title: str, rows: dict[str, dict[str, float]]) -> str:
             )
             parts.append(text(130 + width, y, f"{value:.3g}", "start"))
         y += 30
+    parts.append(text(8, y, note, "start"))
     words = "; ".join(
         f"{name}: " + ", ".join(f"{kind} {value:.3g}" for kind, value in row.items())
         for name, row in rows.items()
     )
-    return picture(title, words, 440, y - 4, parts)
+    return picture(title, f"{note}. {words}", 440, y + 18, parts)
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
@@ -163,10 +164,8 @@ def accuracies(title: str, series: Series) -> str:
 
 
 def normalization() -> str:
-    title = "Accuracy by epoch, with and without batch normalization, at two rates"
-    rates = ("rate 0.05", "rate 0.2")
-    kept = {n: runs for n, runs in RESULTS["normalization"].items() if n.endswith(rates)}
-    return accuracies(title, kept)
+    title = "Accuracy by epoch, with and without batch normalization, at three rates"
+    return accuracies(title, RESULTS["normalization"])
 
 
 def shortcuts() -> str:
@@ -203,7 +202,8 @@ def separable() -> str:
         }
         for name, row in RESULTS["separable"].items()
     }
-    return bars("How many times as much a classic layer takes as a separable one", rows)
+    title = "How many times as much a classic layer takes as a separable one"
+    return bars(title, "each bar: classic layer ÷ separable layer", rows)
 
 
 PLOTS: dict[str, Callable[[], str]] = {

@@ -45,10 +45,10 @@ def normalized() -> str:
     mean, _ = cache.statistics
     anew, _ = batchnorm.forward(x, np.array([4.0]), np.array([10.0]), epsilon=0)
     rows = {
-        "x, mean 4": x,
-        "x − 4, mean 0": x - mean,
-        "(x − 4) / 2, deviation 1": scaled,
-        "4 (x − 4) / 2 + 10": anew,
+        "x: mean 4": x,
+        "x − 4: mean 0": x - mean,
+        "(x − 4) / 2: mean 0, deviation 1": scaled,
+        "4 (x − 4) / 2 + 10: mean 10, deviation 4": anew,
     }
     left, unit, low, high, gap = 16, 19, -4, 17, 80
 
@@ -60,7 +60,10 @@ def normalized() -> str:
         y = 60 + row * gap
         parts.append(text(left - 8, y - 34, name, "start"))
         parts.append(f'<path class="grid" d="M{left} {y + 8}H{left + (high - low) * unit}"/>')
-        parts += [text(place(row, n, 0)[0], y + 20, f"{n}") for n in range(low, high + 1, 4)]
+        parts += [
+            text(place(row, n, 0)[0], y + 20, f"{n}".replace("-", "−"))
+            for n in range(low, high + 1, 4)
+        ]
         seen: list[float] = []
         for i, value in enumerate(values.ravel()):
             spot = place(row, value, seen.count(value))
@@ -165,45 +168,42 @@ def shortcut() -> str:
 
 def averaged() -> str:
     """Show what is averaged together with one number, by four normalizations."""
-    images, pixels, channels = 3, 4, 6
-    x = np.random.default_rng(0).normal(size=(images, pixels, channels))
+    # The array of `batchnorm.md`: 113 is image 1, pixel 1, channel 3.
+    x = (np.indices((2, 2, 4)).T @ [100, 10, 1]).T
     # Each is batch normalization of the array with other axes in the channels' place.
     orders = {
         "batch": lambda a: a,
-        "layer": lambda a: a.reshape(images, -1).T,
-        "instance": lambda a: a.swapaxes(0, 1).reshape(pixels, -1),
-        "group (2 of 3)": lambda a: (
-            a.reshape(images, pixels, 2, 3).transpose(1, 3, 0, 2).reshape(pixels * 3, -1)
-        ),
+        "layer": lambda a: a.reshape(2, -1).T,
+        "instance": lambda a: a.swapaxes(0, 1).reshape(2, -1),
+        "group": lambda a: a.reshape(2, 2, 2, 2).transpose(1, 3, 0, 2).reshape(4, -1),
     }
-    size, parts = 15, []
+    size, parts = 24, ["<style>.cell{font-size:11px}</style>"]
     for column, (name, order) in enumerate(orders.items()):
-        numbers = order(np.arange(x.size).reshape(x.shape))
         cotangent = np.zeros(x.shape)
-        cotangent[1, 1, 1] = 1
-        _, cache = batchnorm.forward(order(x))
+        cotangent[1, 1, 3] = 1
+        # Only what is averaged together with the number moves it.
+        _, cache = batchnorm.forward(order(x) ** 2.0)
         moved = batchnorm.backward(order(cotangent), cache).x
-        together = np.zeros(x.size, bool)
-        together[numbers.ravel()] = moved.ravel() != 0
-        left = 12 + column * (channels * size + 28)
-        parts.append(text(left + channels * size / 2, 16, name))
-        for seen in (False, True):
-            cells = "".join(
-                f"M{left + c * size + 1} {36 + n * (pixels * size + 10) + p * size}h13v13h-13z"
-                for n, p, c in np.argwhere(together.reshape(x.shape) == seen)
+        together = order(x)[moved != 0]
+        left = 10 + column * (4 * size + 12)
+        parts.append(text(left + 2 * size, 16, name))
+        for (n, p, c), value in np.ndenumerate(x):
+            a, b = left + c * size, 34 + n * (2 * size + 12) + p * size
+            seen = value in together
+            colour, faint = (HUES[column], ".55") if seen else ("#8b949e", ".2")
+            ring = ' stroke="#c44e52" stroke-width="3"' if value == 113 else ""
+            parts.append(
+                f'<rect x="{a + 1}" y="{b + 1}" width="{size - 2}" height="{size - 2}" '
+                f'fill="{colour}" fill-opacity="{faint}"{ring}/>'
             )
-            colour = HUES[column] if seen else "#8b949e"
-            faint = "" if seen else ' fill-opacity=".22"'
-            parts.append(f'<path d="{cells}" fill="{colour}"{faint}/>')
-    bottom = 36 + images * (pixels * size + 10)
-    parts.append(
-        text(12, bottom + 8, "A block is an image, a row a pixel, a column a channel.", "start")
-    )
-    words = (
-        "The cells that are averaged together with one of them, in the middle image, are coloured."
-    )
-    width = 12 + 4 * (channels * size + 28)
-    return scene("What is averaged together", words, width, bottom + 26, parts, "")
+            number = text(a + size / 2, b + size / 2 - 0.5, f"{value:03d}")
+            parts.append(number.replace("<text", '<text class="cell"'))
+    bottom = 34 + 2 * (2 * size + 12)
+    says = "a block is an image, a row a pixel, a column a channel", "group: 2 groups of 2 channels"
+    parts += [text(10, bottom + 4 + 18 * i, words, "start") for i, words in enumerate(says)]
+    words = "Coloured is what is averaged together with the outlined number, 113."
+    width = 10 + 4 * (4 * size + 12)
+    return scene("What is averaged together", words, width, bottom + 34, parts, "")
 
 
 def legend(x: float, y: float) -> Iterator[str]:
