@@ -13,7 +13,8 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     y  = r (x - mean) + beta
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-Here they stand as they are, for arrays (B, m, G, K). Large ones are done in `_tiles`.
+Here they stand as they are, for arrays (B, m, G, K). Large ones are done in `_tiles`, or in `_wide`
+where a group has far more channels than rows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import _tiles
+from convinsights import _tiles, _wide
 from convinsights._arguments import Array, DType
 
 __all__ = ["Moments", "denominator", "gradients", "normalized", "statistics"]
@@ -47,6 +48,8 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     is rounded off is measured in the second pass, and taken out of both.
     """
     if x.size > SMALL:
+        if _wide.is_wide(x, groups):
+            return _wide.statistics(x, groups, dtype)
         return _tiles.statistics(x, groups, dtype)
     values = _split(x.astype(np.float64), groups)
     mean = _mean(values)
@@ -73,6 +76,8 @@ def normalized(
 ) -> None:
     """Write y = r (x - mean) + beta."""
     if x.size > SMALL:
+        if _wide.is_wide(x, moments.mean.shape[1]):
+            return _wide.normalized(x, moments, gamma, beta, out)
         return _tiles.normalized(x, moments, gamma, beta, out)
     groups = moments.mean.shape[1]
     y = _split(out, groups)
@@ -98,6 +103,8 @@ def gradients(
     dx = r dy.
     """
     if x.size > SMALL:
+        if _wide.is_wide(x, moments.mean.shape[1]):
+            return _wide.gradients(dy, x, moments, gamma, out)
         return _tiles.gradients(dy, x, moments, gamma, out, constant=constant)
     dtype, groups = out.dtype, moments.mean.shape[1]
     slopes, values, dx = (_split(a, groups) for a in (dy, x, out))

@@ -18,7 +18,8 @@ Recommendations", 1983 (shifted data).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,9 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights._passes import Sums, column_sums, in_blocks, short_buffers, together
 
-__all__ = ["gradients", "normalized", "statistics"]
+__all__ = ["gradients", "normalized", "settled", "statistics", "taken_about"]
+
+About = Callable[[Array | None], tuple[Array, Array]]
 
 # Deviations from 0 up to which a mean is near it. About 0 a variance then has at most 1 + NEAR²
 # times the relative error that it has about the mean.
@@ -37,15 +40,11 @@ TILE = 2**16
 
 
 class Tile(NamedTuple):
-    """Some groups of some parts, so few that there are TILE channels of them at most.
-
-    The channels are one piece, unless a single group has more.
-    """
+    """Some groups of some parts, so few that there are TILE channels of them at most, or one."""
 
     parts: slice
     groups: slice
-    pieces: list[slice]
-    shape: tuple[int, int]  # (b, g)
+    channels: slice
     values: int  # in a group
 
 
@@ -55,11 +54,7 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     mean, variance = np.empty((2, len(x), groups), dtype)
     for tile in _tiles(x, groups):
         here = tile.parts, tile.groups
-        mean[here], variance[here] = _about(x, tile, None, dtype)
-        centre = _centre(mean[here], variance[here])
-        if centre is not None:
-            off, variance[here] = _about(x, tile, centre, dtype)
-            mean[here] = centre + off
+        mean[here], variance[here] = settled(partial(_about, x, tile, dtype), dtype)
     return mean, variance
 
 
@@ -73,16 +68,15 @@ def normalized(
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
     for tile in _tiles(x, moments[0].shape[1]):
-        off, root, centre = _taken_about(moments, tile)
-        for piece in tile.pieces:
-            r = _scale(gamma, root, piece)
-            shift = -r * _per_channel(off, piece)
-            if beta is not None:
-                shift += beta[piece]
-            arrays = [a[tile.parts, :, piece] for a in (x, out)]
-            for _, (centred, y, scale, addend) in _centred(out.dtype, arrays, centre, r, shift):
-                np.multiply(centred, scale, out=y)
-                y += addend
+        off, root, centre = taken_about([a[tile.parts, tile.groups] for a in moments])
+        r = _scale(gamma, root, tile)
+        shift = -r * _per_channel(off, tile)
+        if beta is not None:
+            shift += beta[tile.channels]
+        arrays = [_taken(a, tile) for a in (x, out)]
+        for _, (centred, y, scale, addend) in _centred(out.dtype, arrays, centre, tile, r, shift):
+            np.multiply(centred, scale, out=y)
+            y += addend
 
 
 @short_buffers()
@@ -103,51 +97,55 @@ def gradients(
     # Where there are many channels, there are few parts to be added.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
     for tile in _tiles(x, moments[0].shape[1]):
-        off, root, centre = _taken_about(moments, tile)
-        a, b = np.zeros((2, *tile.shape))
-        for piece in tile.pieces:
-            along, level = _sums(x[tile.parts, :, piece], dy[tile.parts, :, piece], centre, dtype)
-            along -= _per_channel(off, piece)[:, 0] * level
-            along /= _per_channel(root, piece)[:, 0]
-            dgamma[piece] += along.sum(axis=0)
-            dbeta[piece] += level.sum(axis=0)
-            r = _scale(gamma, root, piece)[:, 0]
-            a += _group_sums(r * along, tile) / tile.values
-            b += _group_sums(r * level, tile) / tile.values
-        a /= root
-        b -= a * off
-        for piece in tile.pieces:
-            arrays = [values[tile.parts, :, piece] for values in (x, dy, out)]
-            r = _scale(gamma, root, piece)
-            if constant:
-                for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
-                    np.multiply(slope, scale, out=dx, dtype=dtype)
-                continue
-            values = r, _per_channel(a, piece), _per_channel(b, piece), None
-            for _, block in _centred(dtype, arrays, centre, *values):
-                centred, slope, dx, scale, factor, addend, room = block
-                np.multiply(slope, scale, out=dx)
-                np.multiply(centred, factor, out=room)
-                room += addend
-                dx -= room
+        off, root, centre = taken_about([a[tile.parts, tile.groups] for a in moments])
+        arrays = [_taken(a, tile) for a in (x, dy, out)]
+        along, level = _sums(arrays[0], arrays[1], centre, tile, dtype)
+        along -= _per_channel(off, tile)[:, 0] * level
+        along /= _per_channel(root, tile)[:, 0]
+        dgamma[tile.channels] += along.sum(axis=0)
+        dbeta[tile.channels] += level.sum(axis=0)
+        r = _scale(gamma, root, tile)
+        if constant:
+            for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
+                np.multiply(slope, scale, out=dx, dtype=dtype)
+            continue
+        a = _group_sums(r[:, 0] * along, root.shape[1]) / tile.values / root
+        b = _group_sums(r[:, 0] * level, root.shape[1]) / tile.values - a * off
+        values = r, _per_channel(a, tile), _per_channel(b, tile), None
+        for _, block in _centred(dtype, arrays, centre, tile, *values):
+            centred, slope, dx, scale, factor, addend, room = block
+            np.multiply(slope, scale, out=dx)
+            np.multiply(centred, factor, out=room)
+            room += addend
+            dx -= room
     return dgamma, dbeta
 
 
-def _about(x: Array, tile: Tile, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
+def settled(about: About, dtype: DType) -> tuple[Array, Array]:
+    """Return the mean and the variance, given E[x - c] and E[(x - c)²] - E[x - c]² about any c."""
+    mean, variance = (values.astype(dtype) for values in about(None))
+    centre = _centre(mean, variance)
+    if centre is not None:
+        off, variance = about(centre)
+        mean = centre + off
+    return mean.astype(dtype, copy=False), variance.astype(dtype, copy=False)
+
+
+def _about(x: Array, tile: Tile, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
     # E[x - c] and E[(x - c)²] - E[x - c]² of the groups of a tile, in float64
-    level, square = np.zeros((2, *tile.shape))
-    for piece in tile.pieces:
-        squares, total = _sums(x[tile.parts, :, piece], None, centre, dtype)
-        level += _group_sums(total, tile) / tile.values
-        square += _group_sums(squares, tile) / tile.values
+    squares, total = _sums(_taken(x, tile), None, centre, tile, dtype)
+    groups = tile.groups.stop - tile.groups.start
+    level, square = (_group_sums(sums, groups) / tile.values for sums in (total, squares))
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
         return level, np.maximum(square - level**2, 0)
 
 
-def _sums(x: Array, dy: Array | None, centre: Array | None, dtype: DType) -> tuple[Array, Array]:
+def _sums(
+    x: Array, dy: Array | None, centre: Array | None, tile: Tile, dtype: DType
+) -> tuple[Array, Array]:
     # sum(dy (x - c)) and sum(dy) over the rows, each (b, channels), in float64; None: dy = x - c
     along, level = Sums(x), Sums(x)
-    for parts, block in _centred(dtype, [x] if dy is None else [x, dy], centre):
+    for parts, block in _centred(dtype, [x] if dy is None else [x, dy], centre, tile):
         centred, slope = block[0], block[-1]
         along.add(parts, np.einsum("bmc,bmc->bc", slope, centred))
         level.add(parts, column_sums(slope))
@@ -155,10 +153,10 @@ def _sums(x: Array, dy: Array | None, centre: Array | None, dtype: DType) -> tup
 
 
 def _centred(
-    dtype: DType, arrays: list[Array], centre: Array | None, *values: Array | None
+    dtype: DType, arrays: list[Array], centre: Array | None, tile: Tile, *values: Array | None
 ) -> Iterator[tuple[slice, list[Array]]]:
     # `in_blocks`, all in dtype, with x - c in place of x, which is the first of the arrays.
-    more = [] if centre is None else [_per_channel(centre, slice(0, arrays[0].shape[2])), None]
+    more = [] if centre is None else [_per_channel(centre, tile), None]
     for parts, block in in_blocks(dtype, arrays, *values, *more):
         if more:
             middle, room = block.pop(-2), block.pop()
@@ -172,11 +170,9 @@ def _centre(mean: Array, variance: Array) -> Array | None:
     return None if near.all() else np.where(near, 0, mean)
 
 
-def _taken_about(
-    moments: tuple[Array, Array, Array], tile: Tile
-) -> tuple[Array, Array, Array | None]:
-    # mean - c, root and c of the groups of a tile
-    mean, variance, root = (values[tile.parts, tile.groups] for values in moments)
+def taken_about(moments: Sequence[Array]) -> tuple[Array, Array, Array | None]:
+    """Return mean - c, root and c, given mean, variance and root."""
+    mean, variance, root = moments
     centre = _centre(mean, variance)
     return mean if centre is None else mean - centre, root, centre
 
@@ -185,35 +181,36 @@ def _tiles(x: Array, groups: int) -> Iterator[Tile]:
     parts, m, channels = x.shape
     width = channels // groups  # of a group
     row = together(x) * channels
-    for first, last in _steps(parts, max(1, TILE // row)):
-        for start, stop in _steps(groups, max(1, TILE // width)):
-            pieces = [
-                slice(start * width + low, start * width + high)
-                for low, high in _steps((stop - start) * width, TILE)
-            ]
-            shape = last - first, stop - start
-            yield Tile(slice(first, last), slice(start, stop), pieces, shape, max(1, m * width))
+    for some in _steps(parts, max(1, TILE // row)):
+        for few in _steps(groups, max(1, TILE // width)):
+            yield Tile(some, few, slice(few.start * width, few.stop * width), max(1, m * width))
 
 
-def _steps(count: int, most: int) -> Iterator[tuple[int, int]]:
+def _steps(count: int, most: int) -> Iterator[slice]:
     # 0 … count in steps of at most so many, about equally long
     step = -(-count // -(-count // most)) if count else 1
-    return ((start, min(start + step, count)) for start in range(0, count, step))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def _per_channel(values: Array, piece: slice) -> Array:
-    # The number of its group for every channel of a piece: (b, g) -> (b, 1, channels)
-    channels = piece.stop - piece.start
-    return np.repeat(values, channels // values.shape[1], axis=1)[:, np.newaxis]
+def _taken(rows: Array, tile: Tile) -> Array:
+    return rows[tile.parts, :, tile.channels]
 
 
-def _group_sums(values: Array, tile: Tile) -> Array:
-    # Sums over the channels of a group, all or those of a piece: (b, channels) -> (b, g)
-    sums: Array = values.reshape(*tile.shape, -1).sum(axis=-1)
+def _per_channel(values: Array, tile: Tile) -> Array:
+    # The number of its group for every channel of a tile: (b, g) -> (b, 1, channels)
+    width = (tile.channels.stop - tile.channels.start) // values.shape[1]
+    return (np.repeat(values, width, axis=1) if width > 1 else values)[:, np.newaxis]
+
+
+def _group_sums(values: Array, groups: int) -> Array:
+    # Sums over the channels of a group: (b, channels) -> (b, g)
+    sums: Array = values.reshape(len(values), groups, -1).sum(axis=-1)
     return sums
 
 
-def _scale(gamma: Array | None, root: Array, piece: slice) -> Array:
-    # r = gamma / root, (b, 1, channels of the piece), in the root's dtype
-    below = _per_channel(root, piece)
-    return 1 / below if gamma is None else gamma[piece].astype(root.dtype, copy=False) / below
+def _scale(gamma: Array | None, root: Array, tile: Tile) -> Array:
+    # r = gamma / root, (b, 1, channels), in the root's dtype
+    below = _per_channel(root, tile)
+    return (
+        1 / below if gamma is None else gamma[tile.channels].astype(root.dtype, copy=False) / below
+    )

@@ -23,7 +23,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _normalize, _passes, _tiles, batchnorm, normalization
+from convinsights import _normalize, _passes, _tiles, _wide, batchnorm, normalization
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -205,6 +205,51 @@ def test_large_arrays_are_cut_in_any_way(monkeypatch, level, groups, tile, run, 
         actual = y, *normalization.backward(dy, cache)
     for a, b in zip(actual, expected, strict=True):
         close(a, b, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("level", [0, [3, 0, 0, 1000, 0, 0]], ids=["near 0", "far from it"])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(
+    ("size", "row", "piece", "terms"), [(1, 1, 1, 1), (10**6, 72, 100, 99), (500, 1, 2, 3)]
+)
+def test_wide_groups_are_cut_in_any_way(monkeypatch, level, groups, given, size, row, piece, terms):
+    """In images, rows and channels; images of one group taken as one row, or row by row."""
+    x, dy = rng.normal(size=(2, 5, 3, 4, 6))
+    x += level
+    parameters = rng.normal(size=(2, 6)) if given else (None, None)
+    y, cache = normalization.forward(x, *parameters, groups=groups)
+    expected = y, *normalization.backward(dy, cache)
+    monkeypatch.setattr(_normalize, "SMALL", 0)
+    monkeypatch.setattr(_passes, "PASS", size)
+    for name, value in {
+        "WIDE": 0,
+        "PASS": size,
+        "ROW": row,
+        "PIECE": piece,
+        "TERMS": terms,
+    }.items():
+        monkeypatch.setattr(_wide, name, value)
+    y, cache = normalization.forward(x, *parameters, groups=groups)
+    for a, b in zip((y, *normalization.backward(dy, cache)), expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            close(a, b, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("deviations", [0, 300])
+def test_words_in_float32_are_normalized_as_in_float64(groups, deviations):
+    """Rows of many channels, each with a mean of its own."""
+    x, dy = rng.normal(deviations, 1, (2, 300, 1, 512)).astype(np.float32)
+    gamma, beta = rng.normal(size=(2, 512)).astype(np.float32)
+    y, cache = normalization.forward(x, gamma, beta, groups=groups)
+    gradients = normalization.backward(dy, cache)
+    exact, exact_cache = normalization.forward(x.astype(float), gamma, beta, groups=groups)
+    wanted = normalization.backward(dy, exact_cache)
+    close(y.astype(float), exact, scale=(deviations + 1) * np.abs(exact).max(), tolerance=2**-22)
+    for a, b in zip(gradients, wanted, strict=True):
+        close(a.astype(float), b, scale=(deviations + 1) * np.abs(b).max(), tolerance=2**-20)
 
 
 @pytest.mark.parametrize("deviations", [0, 3.9, 4.1, 300])

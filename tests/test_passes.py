@@ -45,7 +45,14 @@ def test_as_many_rows_as_fit_are_shown_as_one_or_a_divisor_of_more_than_half(
     rows, channels, wanted
 ):
     assert _passes.together(np.zeros((1, rows, channels))) == wanted
-    assert _passes.together(np.zeros((5, rows, channels))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"), [(7, 1), (8, 1), (16, 2), (49, 6), (64, 8), (65, 5), (10**4, 16)]
+)
+def test_of_several_parts_at_least_eight_such_rows_are_left(rows, wanted):
+    assert _passes.together(np.zeros((5, rows, 64))) == wanted
+    assert _passes.together(np.zeros((5, rows, 2000))) == 1
 
 
 def test_rows_that_do_not_lie_side_by_side_stay_apart():

@@ -1,0 +1,209 @@
+"""The normalizations of wide groups: the laws of `_normalize`, a few parts at a time.
+
+A group is wide if it has far more channels than rows, as in layer normalization of words (a row
+each). Then a number of a group, or one of a channel, meets few others of its kind, and what would
+be broadcast is laid out in full, by products of matrices with two columns and two rows:
+
+    y = s x + t        (s, t) = ((1 / root, 0), (-mean / root, 1)) (gamma, beta)
+
+with one row for each row of x. That is as fast as copying, however wide the groups are. Sums, too,
+are products: with the gammas of the channels, or with the numbers of the rows. With
+r = gamma / root and x about any centre c, as in `_tiles`,
+
+    sum(dy x̂) = sum(dy (x - c) / root) - sum(dy (mean - c) / root)
+    dx        = r dy + a (x - c) + b      a = -mean(r dy x̂) / root, b = -mean(r dy) - a (mean - c)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from convinsights._arguments import Array, DType
+from convinsights._passes import PASS
+from convinsights._tiles import settled, taken_about
+
+__all__ = ["gradients", "is_wide", "normalized", "statistics"]
+
+# How many times as many channels as rows make a group wide.
+WIDE = 8
+
+# Numbers of a part up to which, if it is one group, its rows are taken as one.
+ROW = 2**14
+
+# Channels of a group to be laid out at a time.
+PIECE = 2**16
+
+# Numbers that are added in their own precision; the sums of so many are added in float64.
+TERMS = 2**11
+
+
+def is_wide(x: Array, groups: int) -> bool:
+    """Tell whether the groups of x (B, m, C) are wide."""
+    values, m = _runs(x, groups)
+    return bool(values.shape[2] > WIDE * m)
+
+
+def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
+    """Return the mean and the (biased) variance of every group, each (B, G)."""
+    mean, variance = np.empty((2, len(x), groups), dtype)
+    values, m = _runs(x, groups)
+    for parts, some in _some(values, m, dtype):
+        about = partial(_about, values[some].astype(dtype, copy=False), m)
+        mean[parts], variance[parts] = settled(about, dtype)
+    return mean, variance
+
+
+def normalized(
+    x: Array,
+    moments: tuple[Array, Array, Array],
+    gamma: Array | None,
+    beta: Array | None,
+    out: Array,
+) -> None:
+    """Write y = r (x - c) + (beta - r (mean - c))."""
+    values, m = _runs(x, moments[0].shape[1])
+    y, dtype = out.reshape(values.shape), out.dtype
+    off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
+    scale, shift = _by_group(gamma, values, dtype), _by_group(beta, values, dtype)
+    scales, shifts = _columns(1 / root, 0), _columns(-off / root, 1)
+    for _, some in _some(values, m, dtype):
+        for piece in _pieces(values):
+            part = y[some, :, piece]
+            centred = _centred(values[some, :, piece], some, centre, dtype)
+            np.multiply(centred, _product(scales[:, some], _rows(scale, part, piece)), out=part)
+            part += _product(shifts[:, some], _rows(scale, part, piece, shift))
+
+
+def gradients(
+    dy: Array, x: Array, moments: tuple[Array, Array, Array], gamma: Array | None, out: Array
+) -> tuple[Array, Array]:
+    """Write dx = r dy + a (x - c) + b; return sum(dy x̂) and sum(dy) over all parts, each (C,)."""
+    values, m = _runs(x, moments[0].shape[1])
+    slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
+    _, groups, width = values.shape
+    off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
+    scale, below = _by_group(gamma, values, dtype), 1 / root
+    scales, shifts = _columns(below, 0), _columns(-off * below, 1)
+    # Of dy x̂ and of dy. Where there are many channels, there are few rows to be added.
+    sums = np.zeros((groups, 2, width), np.float64 if groups * width <= PIECE else dtype)
+    for _, some in _some(values, m, dtype):
+        slope, part = slopes[some].astype(dtype, copy=False), dx[some]
+        for piece in _pieces(values):
+            centred = _centred(values[some, :, piece], some, centre, dtype)
+            np.multiply(slope[..., piece], centred, out=part[..., piece])
+            of_slope = shifts[:, some].swapaxes(1, 2) @ slope[..., piece].swapaxes(0, 1)
+            of_slope[:, :1] += _row(scales[:, some]) @ part[..., piece].swapaxes(0, 1)
+            sums[..., piece] += of_slope
+        along, level = _group_sums(part, scale, m), _group_sums(slope, scale, m)
+        mean = below[some] / (m * width)
+        a = (off[some] * level - along) * (mean * below[some] ** 2)
+        along_x, constant = _columns(a, 0), _columns(-mean * level - a * off[some], 0)
+        for piece in _pieces(values):
+            centred = _centred(values[some, :, piece], some, centre, dtype)
+            target = part[..., piece]
+            ones = _rows(None, target, piece)
+            table = _product(scales[:, some], _rows(scale, target, piece))
+            np.multiply(slope[..., piece], table, out=target)
+            table = _product(along_x, ones)
+            table *= centred
+            target += table
+            target += _product(constant, ones)
+    dgamma, dbeta = sums.swapaxes(0, 1).reshape(2, -1, x.shape[2]).sum(axis=1)
+    return dgamma, dbeta
+
+
+def _about(values: Array, m: int, centre: Array | None) -> tuple[Array, Array]:
+    # E[x - c] and E[(x - c)²] - E[x - c]² of every group, in float64
+    count = m * values.shape[2]
+    if centre is not None:
+        values = values - np.repeat(centre, m, axis=0)[:, :, np.newaxis]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
+        level, square = (_group_sums(v, None, m)[::m] / count for v in (values, values * values))
+        return level, np.maximum(square - level**2, 0)
+
+
+def _centred(values: Array, some: slice, centre: Array | None, dtype: DType) -> Array:
+    if centre is None:
+        return values.astype(dtype, copy=False)
+    return np.subtract(values, centre[some, :, np.newaxis], dtype=dtype)
+
+
+def _group_sums(values: Array, weights: Array | None, m: int) -> Array:
+    # Sums over the groups of m rows, of channels weighted by (G, K): (n, G, K) -> (n, G), in
+    # float64, the same for all rows of a part
+    n, groups, width = values.shape
+    by_group, total = values.swapaxes(0, 1), np.zeros((groups, n, 1))
+    for start in range(0, width, TERMS):
+        run = by_group[:, :, start : start + TERMS]
+        row = np.ones((1, run.shape[2]), run.dtype)
+        if weights is not None:
+            row = weights[:, start : start + TERMS]
+        total += run @ row[:, :, np.newaxis]
+    if m > 1:
+        total = np.repeat(total.reshape(groups, -1, m).sum(axis=2), m, axis=1)
+    return total.reshape(groups, n).T
+
+
+def _columns(first: Array, second: int) -> Array:
+    # Numbers of the groups of rows, (n, G), beside the same number for all: (G, n, 2)
+    columns = np.full((*first.T.shape, 2), second, first.dtype)
+    columns[..., 0] = first.T
+    return columns
+
+
+def _rows(first: Array | None, like: Array, piece: slice, second: Array | None = None) -> Array:
+    # Numbers of some channels of the groups, each (G, K), 1 and 0 if None: (G, 2, k)
+    _, groups, width = like.shape
+    rows = np.zeros((groups, 2, width), like.dtype)
+    rows[:, 0] = 1 if first is None else first[:, piece]
+    if second is not None:
+        rows[:, 1] = second[:, piece]
+    return rows
+
+
+def _product(columns: Array, rows: Array) -> Array:
+    # (G, n, 2) (G, 2, k) -> (n, G, k)
+    table = np.empty((columns.shape[1], len(rows), rows.shape[2]), rows.dtype)
+    np.matmul(columns.astype(rows.dtype, copy=False), rows, out=table.swapaxes(0, 1))
+    return table
+
+
+def _row(columns: Array) -> Array:
+    # The first of the columns, (G, n, 2), as a row: (G, 1, n)
+    return np.ascontiguousarray(columns[:, np.newaxis, :, 0])
+
+
+def _some(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
+    # Some of the parts and their rows: as many as stay in the cache, or one
+    n, groups, width = values.shape
+    most = max(1, min(PASS // (m * groups * width * dtype.itemsize), TERMS // m))
+    for start in range(0, n // m, most):
+        yield slice(start, start + most), slice(start * m, (start + most) * m)
+
+
+def _pieces(values: Array) -> Iterator[slice]:
+    # All channels of the groups at once, or those of one that has many
+    width = values.shape[2]
+    return (slice(start, start + PIECE) for start in range(0, width, PIECE))
+
+
+def _runs(x: Array, groups: int) -> tuple[Array, int]:
+    # (B, m, C) -> (B m, G, K) and m, or (B, 1, m C) and 1
+    parts, m, channels = x.shape
+    if groups == 1 and m * channels <= ROW:
+        return x.reshape(parts, 1, m * channels), 1
+    return x.reshape(parts * m, groups, channels // groups), m
+
+
+def _by_group(vector: Array | None, values: Array, dtype: DType) -> Array | None:
+    # (C,) -> (G, K), in which it is repeated where rows are taken as one
+    if vector is None:
+        return None
+    _, groups, width = values.shape
+    vector = vector.astype(dtype, copy=False)
+    if groups * width > len(vector):
+        vector = np.tile(vector, groups * width // len(vector))
+    return vector.reshape(groups, width)
