@@ -79,7 +79,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "unary": lambda: str(draw.windows(unary, (3, 4))),
     "depthwise": lambda: str(draw.windows(depthwise, (4, 4), (3, 3))),
     "transposed": lambda: str(draw.windows(transposed, (3, 3), (3, 3), strides=2)),
-    "prices": lambda: str(draw.windows(transposed, 3, 2)),
+    "prices": scenes.handed_back,
     "dilated": lambda: str(draw.windows(dilated, (7, 7), (3, 3), padding="valid")),
 }
 

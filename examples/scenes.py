@@ -1,4 +1,4 @@
-"""Draw the moving pictures that are of no geometry: a channel normalized, a block with short cut.
+"""Draw the moving pictures of numbers: a channel normalized, a short cut, prices handed back.
 
 Dots move without a script, over a picture that says the same when it stands still, as it does
 where less motion is preferred.
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from curves import HUES, STYLE, text
 
-from convinsights import batchnorm, relu, residual
+from convinsights import batchnorm, conv, relu, residual
 
 Place = tuple[float, float]
 SECONDS = 12
@@ -95,7 +95,7 @@ def normalized() -> str:
 
 def shortcut() -> str:
     """Show the block of `residual.md`: values on the way forward, prices on the way back."""
-    x, dy = np.array([1, -2, 3]).reshape(1, 3, 1), np.array([1, 2, 3]).reshape(1, 3, 1)
+    x, dy = np.array([1, -2, 3]).reshape(1, 3, 1), np.array([1, 2, 4]).reshape(1, 3, 1)
     w1, w2 = (np.array(w).reshape(3, 1, 1) for w in ([1, 2, -1], [0, 1, -1]))
     norm = np.ones(1), np.zeros(1)
     block = residual.Parameters((w1, w2), (norm, norm))
@@ -164,6 +164,79 @@ def shortcut() -> str:
     title = "A residual block: values go both ways and are added, prices come back both ways"
     words = "; ".join(label[2] for label in labels) + f". Behind the first ReLU {shown(once)}."
     return scene(title, words, join + 130, low + 74, parts, frames)
+
+
+def handed_back() -> str:
+    """Show the three prices of `gradients.md`, and what they come to at its four pixels."""
+    x, w, dy = np.array([1, 2, 3, 4]), np.array([1, 2]), np.array([1, -1, 2])
+    _, cache = conv.forward(x.reshape(1, 4, 1), w.reshape(2, 1, 1))
+    # Of each price alone, and of all.
+    parts_of = [
+        conv.backward((dy * one).reshape(1, 3, 1), cache).x.ravel() for one in np.eye(3, dtype=int)
+    ]
+    dx = conv.backward(dy.reshape(1, 3, 1), cache).x.ravel()
+
+    def shown(value: float) -> str:
+        return f"{value:g}".replace("-", "−")
+
+    pitch, left, top, low = 92, 76, 52, 170
+    upper = [left + pitch * (i + 1) for i in range(3)]
+    lower = [left + pitch * (p + 0.5) for p in range(4)]
+    lines = "".join(
+        f"M{upper[i]:g} {top + 17}L{lower[i + u]:g} {low - 17}" for i in range(3) for u in range(2)
+    )
+    parts = [
+        f'<path class="way" d="{lines}"/>',
+        text(14, top, "prices dy", "start"),
+        text(14, low, "dx", "start"),
+        *(text(at, top - 32, f"window {i}") for i, at in enumerate(upper)),
+        *(text(at, low + 54, f"pixel {p}") for p, at in enumerate(lower)),
+    ]
+    boxes = [*zip(upper, (top,) * 3, strict=True), *zip(lower, (low,) * 4, strict=True)]
+    parts += [
+        f'<rect x="{a - 38:g}" y="{b - 17}" width="76" height="34" rx="5" class="box"/>'
+        for a, b in boxes
+    ]
+    parts += [text(at, top, shown(price)) for at, price in zip(upper, dy, strict=True)]
+    frames = ".way{fill:none;stroke:#8b949e;stroke-width:2}"
+    frames += ".box{fill:#8b949e;fill-opacity:.25;stroke:#8b949e}"
+    frames += f".dot,.term{{animation-delay:{-0.8 * SECONDS:g}s}}"
+    frames += f".term{{animation-duration:{SECONDS}s;animation-iteration-count:infinite}}"
+    frames += "@media (prefers-reduced-motion: reduce){.term{animation:none}}"
+    for i in range(4):  # the third price has arrived at 0.67 of the time, the sums follow
+        come = i / 4 + 0.17 if i < 3 else 0.72
+        frames += (
+            f"@keyframes term{i}{{0%,{100 * come:.1f}%{{opacity:0}}{100 * come + 0.1:.1f}%,100%"
+            "{opacity:1}}"
+        )
+        frames += (
+            f"@keyframes seen{i}{{0%,{25 * i}%{{opacity:0}}{25 * i + 0.1:.1f}%,{100 * come:.1f}%"
+            f"{{opacity:1}}{100 * come + 0.1:.1f}%,100%{{opacity:0}}}}"
+        )
+    for p, at in enumerate(lower):
+        terms = [(i, parts_of[i][p]) for i in (p - 1, p) if 0 <= i < 3]
+        for k, (i, term) in enumerate(terms):
+            sign = ("+ " if term >= 0 else "− ") if k else ""
+            words = sign + shown(abs(term) if k else term)
+            shift = (k - 0.5) * 30 if len(terms) > 1 else 0
+            parts.append(f'<g class="term" style="animation-name:term{i}">')
+            parts += [text(at + shift, low, words), "</g>"]
+        total = text(at, low + 32, f"= {shown(dx[p])}")
+        parts.append(f'<g class="term" style="animation-name:term3">{total}</g>')
+    for i in range(3):
+        for u in range(2):
+            start, end = (upper[i], top), (lower[i + u], low)
+            parts.append(text((2 * start[0] + end[0]) / 3 + 16 * (2 * u - 1), 106, f"· {w[u]}"))
+            stops = [(0, start), (i / 4, start), (i / 4 + 0.17, end), (1, end)]
+            frames += travel(f"h{i}{u}", stops)
+            parts.append(
+                f'<circle class="dot" r="7" fill="{HUES[1]}" '
+                f'style="animation-name:h{i}{u},seen{i}"/>'
+            )
+    title = "Each of three prices is handed back to the two pixels that its window has read"
+    words = f"dy = {', '.join(map(shown, dy))}; dx = {', '.join(map(shown, dx))}; "
+    words += f"weights {', '.join(map(shown, w))}"
+    return scene(title, words, left + 4 * pitch + 14, low + 70, parts, frames)
 
 
 def averaged() -> str:
