@@ -54,7 +54,7 @@ def cosine(rate, done):
 
 
 def training_curve(seed, rate, p, moving, forward, backward, update):
-    """Train on the digits; return the accuracy on the test digits after every epoch.
+    """Train on the digits; return the accuracy after every epoch, on test and on training digits.
 
     A network whose numbers overflow reads every digit as 0: that is what it would answer.
     """
@@ -63,21 +63,22 @@ def training_curve(seed, rate, p, moving, forward, backward, update):
     velocities = mapped(np.zeros_like, p)
     curve, last = [], 0
 
-    def accuracy():
-        read = np.nan_to_num(forward(test_x, p, moving)[0]).argmax(axis=1)
-        return round(float((read == test_labels).mean()), 4)
+    def accuracies():
+        pairs = (test_x, test_labels), (x, labels)
+        read = [np.nan_to_num(forward(images, p, moving)[0]).argmax(axis=1) for images, _ in pairs]
+        return [round(float((a == b).mean()), 4) for a, (_, b) in zip(read, pairs, strict=True)]
 
     with np.errstate(all="ignore"):
         for epoch, batch, done in batches(len(x), BATCH, EPOCHS, rng):
             if epoch > last:
-                curve.append(accuracy())
+                curve.append(accuracies())
                 last = epoch
             scores, used, caches = forward(digits.moved(x[batch], rng), p, None)
             _, dscores = digits.cross_entropy(scores, labels[batch])
             gradients = backward(dscores, caches)
             p, velocities = digits.step(p, gradients, velocities, cosine(rate, done))
             moving = update(moving, used)
-        return [*curve, accuracy()]
+        return [*curve, accuracies()]
 
 
 # -- with and without batch normalization ---------------------------------------------------------
@@ -101,9 +102,9 @@ def normalization():
                 def update(moving, used, normalize=normalize):
                     return digits.update(moving, used) if normalize else moving
 
-                curves.append(
-                    training_curve(seed, rate, p, fixed, forward, digits.backward, update)
-                )
+                ways = forward, digits.backward, update
+                curve = training_curve(seed, rate, p, fixed, *ways)
+                curves.append([test for test, _ in curve])
             results[f"{name}, rate {rate}"] = curves
             report(f"{name}, rate {rate}", curves)
     return results
@@ -114,12 +115,12 @@ def normalization():
 
 def depth():
     """Train stacks of normalization, ReLU and 3×3 convolution on 4×4 pixels."""
-    results = {}
+    results = {}  # accuracies on test and on training digits
     for layers in DEPTHS:
         for name, shortcut in (("plain", False), ("residual", True)):
             curves = [stack_curve(seed, layers, shortcut) for seed in SEEDS]
             results[f"{name}, {layers} layers"] = curves
-            report(f"{name}, {layers} layers", curves)
+            report(f"{name}, {layers} layers", [[test for test, _ in curve] for curve in curves])
     return results
 
 
@@ -185,14 +186,16 @@ def update_stack(moving, used):
 
 
 def period_two(error):
-    """Return how large the patterns of period 2 in images are, as a root mean square per pixel.
+    """Return how large the patterns of period 2 are that the errors of many images have in common.
 
     The patterns are vertical stripes, horizontal stripes and the checkerboard, +1 and -1 in turns.
+    What is found is their root mean square, per pixel. The mean over the images comes first: each
+    has such parts of its own, as its details do, with either sign.
     """
     sign = (-1) ** np.arange(8)
     patterns = [np.ones(8)[:, None] * sign, sign[:, None] * np.ones(8), sign[:, None] * sign]
-    parts = [(error[..., 0] * pattern).mean(axis=(1, 2)) for pattern in patterns]
-    return float(np.sqrt(np.square(parts).sum(axis=0).mean()))
+    common = error[..., 0].mean(axis=0)
+    return float(np.sqrt(sum((common * pattern).mean() ** 2 for pattern in patterns)))
 
 
 def checkerboard():

@@ -19,11 +19,17 @@ with mock.patch.dict(os.environ):  # the script asks for one thread, the tests n
 RESULTS = json.loads((EXAMPLES / "results.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("kind", ["normalization", "depth", "checkerboard"])
-def test_every_curve_has_all_its_epochs_and_starts(kind):
-    points = measure.EPOCHS + (kind == "checkerboard")
+@pytest.mark.parametrize(
+    ("kind", "points"),
+    [
+        ("normalization", (measure.EPOCHS,)),
+        ("depth", (measure.EPOCHS, 2)),
+        ("checkerboard", (measure.EPOCHS + 1, 2)),
+    ],
+)
+def test_every_curve_has_all_its_epochs_and_starts(kind, points):
     for runs in RESULTS[kind].values():
-        assert [len(run) for run in runs] == [points] * len(measure.SEEDS)
+        assert np.shape(runs) == (len(measure.SEEDS), *points)
 
 
 def test_the_results_are_those_of_the_script():
@@ -48,7 +54,8 @@ def test_patterns_of_period_two_are_found_and_nothing_else_is():
     stripes = np.broadcast_to(sign, (8, 8)).reshape(1, 8, 8, 1)
     assert measure.period_two(0.5 * board) == 0.5
     assert measure.period_two(3 * stripes + 4 * board) == 5
-    assert measure.period_two(np.concatenate([board, 7 * board])) == 5
+    assert measure.period_two(np.concatenate([board, 7 * board])) == 4
+    assert measure.period_two(np.concatenate([board, -board])) == 0  # nothing in common
     slow = np.broadcast_to(np.arange(8) // 2 - 1.5, (1, 8, 8))[..., None]
     assert measure.period_two(slow) == 0
 
@@ -89,5 +96,5 @@ def test_a_kind_that_is_not_named_keeps_its_results(tmp_path, monkeypatch, capsy
     measure.main(["depth"])
     results = json.loads(measure.RESULTS.read_text(encoding="utf-8"))
     assert results["separable"] == 1
-    assert np.shape(list(results["depth"].values())) == (2, 2, 2)
+    assert np.shape(list(results["depth"].values())) == (2, 2, 2, 2)
     assert "residual, 1 layers: " in capsys.readouterr().out
