@@ -64,7 +64,7 @@ def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
 
 
 def as_parameters(parameters: Any) -> Parameters:
-    """Return arrays in tuples, whatever they were given as, of shapes that some image may fit."""
+    """Return arrays in tuples, whatever they were given as, each of a shape it may have."""
     try:
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
     except TypeError:
