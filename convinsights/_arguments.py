@@ -12,9 +12,10 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -45,6 +46,7 @@ __all__ = [
     "entries_of",
     "is_sequence",
     "per_axis",
+    "remembered",
     "result_dtype",
     "shape_of",
     "shown",
@@ -58,8 +60,10 @@ DType: TypeAlias = np.dtype[Any]
 FloatType: TypeAlias = DType | type[Any] | str
 Ints: TypeAlias = int | Sequence[int]
 Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
+P = ParamSpec("P")
 T = TypeVar("T")
 
+PLAIN = (int, str, type(None))
 FLOATS = (np.float16, np.float32, np.float64)
 
 
@@ -347,3 +351,28 @@ def check_groups(groups: object, **channels: int) -> int:
         if count % number:
             raise ValueError(f"groups must divide {name} = {count}, got {shown(groups)}")
     return number
+
+
+# -- plans --------------------------------------------------------------------------------------
+
+
+def remembered(plan: Callable[P, T]) -> Callable[P, T]:
+    """Let a function of sizes remember its last results: of a small call, half the time is plans.
+
+    Only where all arguments are plain. Others may be equal to these and yet be refused: True, 1.0.
+    """
+    known: Callable[..., T] = lru_cache(256)(plan)
+
+    @wraps(plan)
+    def planned(*arguments: P.args, **named: P.kwargs) -> T:
+        plain = not named and all(map(_is_plain, arguments))
+        return known(*arguments) if plain else plan(*arguments, **named)
+
+    return planned
+
+
+def _is_plain(value: object, levels: int = 3) -> bool:
+    # None, an int, a string, or a tuple of such or of such tuples
+    if type(value) is not tuple:
+        return type(value) in PLAIN
+    return levels > 0 and all(map(_is_plain, value, (levels - 1,) * len(value)))

@@ -15,6 +15,7 @@ import math
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -39,9 +40,12 @@ PADDING_RULE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Geometry:
-    """The sizes of a convolution, one entry per spatial axis, in pixels."""
+    """The sizes of a convolution, one entry per spatial axis, in pixels.
+
+    What follows from them is kept once it was asked for: small calls ask for it again and again.
+    """
 
     input_size: tuple[int, ...]
     kernel_size: tuple[int, ...]
@@ -83,13 +87,22 @@ class Geometry:
         output = tuple([(size - ke) // step + 1 for size, ke, step in room])
         return cls(input_size, kernel_size, steps, rates, pairs, output)
 
-    @property
+    def __hash__(self) -> int:
+        """Return the hash of the sizes."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        sizes = self.input_size, self.kernel_size, self.strides, self.dilation_rate, self.padding
+        return hash(sizes)
+
+    @cached_property
     def padded_size(self) -> tuple[int, ...]:
         """The input size with the zeros on both sides."""
         pairs = zip(self.input_size, self.padding, strict=True)
         return tuple([before + size + after for size, (before, after) in pairs])
 
-    @property
+    @cached_property
     def interior(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Where the input lies in the padded input, and which part of it does.
 
@@ -103,7 +116,7 @@ class Geometry:
             kept.append(slice(first, last))
         return tuple(target), tuple(kept)
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         """Whether the windows are the pixels."""
         return (
@@ -112,7 +125,7 @@ class Geometry:
             and not any(map(any, self.padding))
         )
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Pixels per window, in one phase of the strides: what gathering visits for each window.
 
@@ -121,7 +134,7 @@ class Geometry:
         phase = math.prod(self.input_size) / math.prod(self.strides)
         return phase / math.prod(self.output_size)
 
-    @property
+    @cached_property
     def disjoint(self) -> bool:
         """Whether the windows lie apart: no two of them span the same pixel."""
         axes = zip(
@@ -129,7 +142,7 @@ class Geometry:
         )
         return all(n == 1 or s > (k - 1) * d for n, k, s, d in axes)
 
-    @property
+    @cached_property
     def touching(self) -> bool:
         """Whether every window is sure to read some pixel, not zeros alone.
 
@@ -139,7 +152,7 @@ class Geometry:
         axes = zip(self.input_size, self.kernel_size, self.dilation_rate, self.padding, strict=True)
         return all(max(pair) <= (k - 1) * d and (k == 1 or d <= size) for size, k, d, pair in axes)
 
-    @property
+    @cached_property
     def halo(self) -> int:
         """The rows of pixels that a window spans below its first, along the first axis."""
         return (self.kernel_size[0] - 1) * self.dilation_rate[0]
@@ -168,8 +181,9 @@ class Geometry:
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
 
-    def taken_apart(self) -> list[Phase]:
-        """Split the way from pixels to windows into convolutions with strides of 1, to be added up.
+    @cached_property
+    def taken_apart(self) -> tuple[Phase, ...]:
+        """The way from pixels to windows as convolutions with strides of 1, to be added up.
 
         Tap u of window i reads the padded pixel i s + u d. Those that leave the same remainder r by
         s are pixels s apart, of which it reads number i + (u d - r) / s; and the taps that read
@@ -181,10 +195,11 @@ class Geometry:
             pixels, taps, sizes, counts, rates, padding = zip(*chosen, strict=True)
             geometry = Geometry(sizes, counts, ones, rates, padding, self.output_size)
             parts.append(Phase(pixels, taps, geometry))
-        return parts
+        return tuple(parts)
 
-    def phases(self) -> list[Phase]:
-        """Split the way back, from windows to pixels, into ordinary convolutions.
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The way back, from windows to pixels, as ordinary convolutions.
 
         Pixel p, which is q s + r - before for one phase r of the stride, was read by the windows
         q - (u d - r) / s, at the taps u for which u d - r is a multiple of s. These are every
@@ -198,7 +213,7 @@ class Geometry:
             pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*parts, strict=True)
             geometry = Geometry(self.output_size, tap_counts, ones, rates, padding, pixel_counts)
             phases.append(Phase(pixels, taps, geometry))
-        return phases
+        return tuple(phases)
 
     def axes(self) -> list[tuple[int, int, int, int, tuple[int, int], int]]:
         """Return input size, kernel size, stride, rate, padding and output size, axis by axis."""

@@ -49,7 +49,7 @@ RUN = 1024
 # 8×8 pixels takes 1.3 times as long.
 REPEATS = 8
 
-# Numbers in all that a bias is added to plainly: the blocks would take longer to lay out.
+# Numbers in all that are gone through at once: to lay out blocks would take longer.
 FEW = 2**14
 
 
@@ -164,6 +164,9 @@ def channel_sum(a: Array, dtype: DType) -> Array:
     The sums of the blocks are added in float64: the error does not grow with their number.
     """
     pixels = rows(a, 1)
+    if a.size < FEW:
+        few: Array = column_sums(pixels[0].astype(np.float64)).astype(dtype)
+        return few
     sums = Sums(pixels)
     for part, (block,) in in_blocks(dtype, [pixels]):
         sums.add(part, column_sums(block.astype(dtype, copy=False)))

@@ -16,7 +16,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights._arguments import Array, DType, Ints, Pad, check_pixels, per_axis, shape_of, shown
+from convinsights._arguments import (
+    Array,
+    DType,
+    Ints,
+    Pad,
+    check_pixels,
+    per_axis,
+    remembered,
+    shape_of,
+    shown,
+)
 from convinsights._geometry import Geometry, axis_reads
 from convinsights._passes import Box, blocks
 
@@ -87,6 +97,7 @@ def plan(
     return geometry
 
 
+@remembered
 def canonical_plan(
     x_shape: tuple[int, ...],
     pool_size: Ints | None,

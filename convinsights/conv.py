@@ -47,6 +47,7 @@ from convinsights._arguments import (
     check_size,
     compute_dtype,
     described,
+    remembered,
     result_dtype,
     shape_of,
     spatial_rank,
@@ -356,6 +357,7 @@ class Plan(NamedTuple):
     output_shape: tuple[int, ...]
 
 
+@remembered
 def plan(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],

@@ -38,6 +38,7 @@ from convinsights._arguments import (
     check_pixels,
     compute_dtype,
     described,
+    remembered,
     result_dtype,
     shape_of,
     spatial_rank,
@@ -260,6 +261,7 @@ def initialize(
     return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
 
 
+@remembered
 def plan(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],

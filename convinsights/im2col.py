@@ -42,6 +42,7 @@ from convinsights._arguments import (
 )
 from convinsights._costs import Scatter, way_to_scatter
 from convinsights._geometry import Geometry
+from convinsights._passes import FEW
 from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
@@ -189,6 +190,10 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         return x
     target, kept = geometry.interior
     outer = x.shape[: -1 - len(target)]
+    if x.size < FEW:
+        padded = blank(outer, geometry, x.shape[-1], dtype, planar)
+        padded[_pixels(target)] = x[_pixels(kept)]
+        return padded
     padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
     around: tuple[slice, ...] = ()  # the axes behind this one
     for inside in reversed(target):  # the rest is written below

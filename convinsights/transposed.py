@@ -48,6 +48,7 @@ from convinsights._arguments import (
     compute_dtype,
     described,
     per_axis,
+    remembered,
     result_dtype,
     shape_of,
     shown,
@@ -323,6 +324,7 @@ def inflate(x: Array, strides: Ints) -> Array:
     return inflated("strides", x, 1, per_axis("strides", strides, x.ndim - 2))
 
 
+@remembered
 def plan(
     x_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],

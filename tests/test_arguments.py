@@ -128,3 +128,37 @@ def test_an_image_with_its_channels_first_is_asked_about(call):
 def test_kernels_without_channels_are_refused_as_ever():
     with pytest.raises(ValueError, match=says("kernel must be (4, C_out)")):
         unary.forward(X, np.ones(4))
+
+
+# ---- plans are remembered, and only for what is the same
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strides": True}, "strides must be an integer, got True"),
+        ({"strides": 1.0}, "strides must be an integer, got 1.0"),
+        ({"strides": (1, True)}, "strides[1] must be an integer, got True"),
+        ({"dilation_rate": (1.0, 1)}, "dilation_rate[0] must be an integer, got 1.0"),
+        ({"groups": np.True_}, "groups must be an integer, got np.True_"),
+        ({"padding": ((0, 0), (False, 0))}, 'padding must be "valid"'),
+        ({"padding": 0.0}, 'padding must be "valid"'),
+    ],
+)
+def test_what_equals_a_number_is_refused_after_it_as_before(options, message):
+    conv.forward(X, KERNEL, strides=1, padding=0, dilation_rate=1, groups=1)
+    conv.forward(X, KERNEL, strides=(1, 1), padding=((0, 0), (0, 0)), dilation_rate=(1, 1))
+    with pytest.raises(TypeError, match=says(message)):
+        conv.forward(X, KERNEL, **options)
+
+
+def test_equal_forms_of_a_hyperparameter_mean_the_same():
+    expected, _ = conv.forward(X, KERNEL, strides=2, padding=1)
+    for two, one in (
+        ([2, 2], [1, 1]),
+        (np.int8(2), np.uint8(1)),
+        (np.array([2, 2]), ([1, 1],) * 2),
+    ):
+        close(conv.forward(X, KERNEL, strides=two, padding=one)[0], expected)
+    with pytest.raises(ValueError, match=says("strides must be an int or have one entry per")):
+        conv.forward(X, KERNEL, strides=((((((1,),),),),),))
