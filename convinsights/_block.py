@@ -56,7 +56,7 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
 
 
 def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
-    """Return the channels of each of `norms`, of x and behind every kernel being `channels`."""
+    """Return how many channels each of `norms` has; `channels` are those of x and every kernel."""
     check_choice("variant", variant, VARIANTS)
     if variant == "preactivation":
         return channels[:-1]

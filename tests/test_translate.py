@@ -387,6 +387,34 @@ jax.lax.reduce_window(
 """,
     ),
     (
+        translate.to_jax,
+        average_pooling,
+        [(2, 9, 3)],
+        {"pool_size": 2, "padding": "same"},
+        """
+(
+    jax.lax.reduce_window(
+        x,
+        0.0,
+        jax.lax.add,
+        window_dimensions=(1, 2, 1),
+        window_strides=(1, 2, 1),
+        padding=((0, 0), (0, 1), (0, 0)),
+        window_dilation=(1, 1, 1),
+    )
+    / jax.lax.reduce_window(
+        jax.numpy.ones_like(x[:1, ..., :1]),
+        0.0,
+        jax.lax.add,
+        window_dimensions=(1, 2, 1),
+        window_strides=(1, 2, 1),
+        padding=((0, 0), (0, 1), (0, 0)),
+        window_dilation=(1, 1, 1),
+    )
+)
+""",
+    ),
+    (
         translate.to_onnx,
         average_pooling,
         [(2, 9, 8, 3)],
