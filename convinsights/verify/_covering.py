@@ -90,8 +90,8 @@ class Covering:
             start = dict(map(self._split, seed))
             tries = (self._filled(start, missing, strength, rng) for _ in range(ORDERS))
             row = next((row for row in tries if row is not None), None)
+            self._strike(start if row is None else row, missing, strength)
             if row is not None:
-                self._strike(row, missing, strength)
                 rows.append(self._row(row))
         return rows
 

@@ -245,6 +245,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
 def _rules(
     module: ModuleType, rank: int, paths: dict[str, Path], factors: Collection[Factor]
 ) -> Iterator[Rule]:
+    kinds_of_padding = next(factor.levels for factor in factors if factor.name == "padding")
     for a in range(rank):
         per_axis = [f"{n}[{a}]" for n in ("size", "kernel_size", "strides", "dilation_rate")]
 
@@ -264,7 +265,7 @@ def _rules(
 
         def room(name: str, size: int, axis: int = a) -> bool:
             path = paths[name]
-            kinds = (path.padding,) if path.padding else ("valid", "full")
+            kinds = (path.padding,) if path.padding else kinds_of_padding
             taps = [size] if path.whole else [k for k in KERNELS if path.kernel(k, axis)]
             ways = product(kinds, taps, (path.strides or 1,), (path.dilation_rate or 1,))
             return any(fits(module, kind, axis, size, *way) for kind, *way in ways)
