@@ -366,13 +366,16 @@ class _Draw:
 
 def resolved(case: Case) -> tuple[tuple[int, int], ...]:
     """Return the case's padding in zeros, around the image that the windows lie over."""
-    image = case.truth["y"] if case.module is transposed else case.x
-    names = ("strides", "padding", "dilation_rate")
-    return im2col.resolve_padding(
-        image.shape[1:-1],
-        case.arrays[1].shape[:-2],
-        **{name: case.settings[name] for name in names},
-    )
+    if "resolved" not in case.__dict__:  # kept with the case, as its truth is
+        image = case.truth["y"] if case.module is transposed else case.x
+        names = ("strides", "padding", "dilation_rate")
+        case.__dict__["resolved"] = im2col.resolve_padding(
+            image.shape[1:-1],
+            case.arrays[1].shape[:-2],
+            **{name: case.settings[name] for name in names},
+        )
+    pairs: tuple[tuple[int, int], ...] = case.__dict__["resolved"]
+    return pairs
 
 
 # -- normalizations -------------------------------------------------------------------------------
