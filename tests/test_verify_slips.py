@@ -24,7 +24,7 @@ from definitions import (
     parts,
     rounded,
 )
-from helpers import first_of_each, loop_padding, per_axis
+from helpers import first_of_each, loop_padding, per_axis, thinned
 
 from convinsights import (
     batchnorm,
@@ -566,7 +566,7 @@ OF_GRADIENTS = ["gradient_averaged", "kernel_gradient_flipped", "bias_gradient_m
 
 @pytest.mark.parametrize(
     ("slip", "module", "forward", "backward"),
-    first_of_each(BROKEN, [f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN], 3),
+    first_of_each(BROKEN, [f"{slip}-{NAMES[module]}" for slip, module, *_ in BROKEN], 6),
 )
 def test_a_broken_implementation_is_told_its_slip(slip, module, forward, backward):
     forward = forward or MINE[module][0]
@@ -760,8 +760,15 @@ def test_rounding_in_a_coarser_precision_fails():
     verify.verify(conv, coarse, accumulate=np.float16).check()
 
 
-@pytest.mark.parametrize("module", [conv, transposed])
-def test_rounding_is_a_slip_of_its_own(module):
+@pytest.mark.parametrize(
+    ("module", "ranks"),
+    thinned(
+        [(m, r) for m in (conv, transposed) for r in ((1,), (2,), (1, 2), (1, 2, 3))],
+        map(str, range(8)),
+        {0, 5},
+    ),
+)
+def test_rounding_is_a_slip_of_its_own(module, ranks):
     forward, backward = MINE[module]
 
     def coarse(x, *others, **hyper):
@@ -771,6 +778,6 @@ def test_rounding_is_a_slip_of_its_own(module):
         gradients = backward(dy, x.astype(np.float16), *others, **hyper)
         return [g.astype(np.float32) for g in gradients]
 
-    report = verify.verify(module, coarse, coarse_gradients, supports=ALL[module])
+    report = verify.verify(module, coarse, coarse_gradients, supports=ALL[module], ranks=ranks)
     assert {failure.result for failure in report.failures} == {"y", "dx", "dkernel", "dbias"}
     assert {failure.diagnosis for failure in report.failures} == {"low_precision (11 bits)"}

@@ -4,6 +4,7 @@ They are the right ones displaced; or come right in another order of memory, or 
 images are not there; or hold what was in the buffer; or are off by what few bits lose.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -45,7 +46,7 @@ def remarks(
         yield _BatchMixed(trials, examine, unit)
 
 
-class _Remark:
+class _Remark(ABC):
     name: str
 
     def __init__(
@@ -62,8 +63,9 @@ class _Remark:
             return False
         return self.holds(trial, name, got)
 
+    @abstractmethod
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
-        raise NotImplementedError
+        """Tell the same of a result that came in its shape."""
 
     def again(self, case: Case, name: str) -> Array | None:
         """Return what the candidate gives once more."""
@@ -166,6 +168,8 @@ class _Saturated(_Remark):
 # How far from the number of significant bits the errors may be, by what they look like: those of
 # operands are a little smaller, those of long sums larger.
 MORE, LESS = 2.2, 6.0
+# Errors of fewer elements together may be as small as chance will have it.
+ENOUGH = 8
 
 
 class _FewBits(_Remark):
@@ -195,12 +199,16 @@ class _FewBits(_Remark):
                 got = trial.got.get(name)
                 truth = trial.case.truth.get(name)
                 if got is not None and truth is not None and got.shape == truth.shape:
-                    seen.append(_bits(trial, name, got))
+                    bits = _bits(trial, name, got)
+                    if bits is None:
+                        return None
+                    seen.append((bits, got.size >= ENOUGH))
             if len(seen) >= 60:
                 break
-        known = sorted((bits for bits in seen if bits is not None), reverse=True)
-        if not known or None in seen:
+        if not seen:
             return None
+        most = max(enough for _, enough in seen)  # none has enough: take what there is
+        known = sorted((bits for bits, enough in seen if enough == most), reverse=True)
         best = known[len(known) // 10]
         return next(
             (b for b, low in ((24, 22.5), (11, 10.2), (8, 7.0)) if low <= best <= b + MORE), None
