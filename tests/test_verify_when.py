@@ -8,6 +8,7 @@ from convinsights import batchnorm, conv, depthwise, normalization, transposed, 
 from convinsights._concepts import defaults
 from convinsights.verify import _where
 from convinsights.verify._cases import Case
+from convinsights.verify._features import in_words
 from convinsights.verify._when import condition, features
 from convinsights.verify._where import region
 
@@ -157,7 +158,7 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(
     ("module", "text", "holds"),
-    thinned(CONDITIONS, [c[1] for c in CONDITIONS], range(0, 99, 2)),
+    thinned(CONDITIONS, [c[1] for c in CONDITIONS], {*range(0, 99, 2), 15}),
 )
 def test_what_failing_cases_share_is_said(module, text, holds):
     cases = CASES[module]
@@ -177,6 +178,39 @@ def test_empty_cases_show_nothing():
     case = CASES[conv][0]
     empty = Case(conv, "empty", (case.x[:0], *case.arrays[1:]), case.settings, case.dy[:0], True)
     assert condition([*CASES[conv], *[empty] * 40], [True] * 160 + [False] * 40) is None
+
+
+def test_what_no_passing_case_has_is_said_to_be_given():
+    cases = CASES[transposed]
+    given = [case.settings["output_padding"] is not None for case in cases]
+    assert condition(cases, given) == "output_padding given"
+    assert condition(cases, given, lambda feature, value: True) == "output_padding given"
+    either = [one or case.settings["groups"] > 1 for one, case in zip(given, cases, strict=True)]
+    assert condition(cases, either) == "groups > 1 or output_padding given"
+
+
+@pytest.mark.parametrize(
+    ("clause", "text"),
+    [
+        (("layout", "==", "slice of channels"), "arrays that are a slice of channels"),
+        (("layout", "==", "negative"), "arrays of negative strides"),
+        (("layout", "!=", "C"), "not arrays in C order"),
+        (("padding by name", "==", "zeros"), "padding given in zeros"),
+        (("padding by name", "==", "same"), 'padding == "same"'),
+        (("in_channels and out_channels", "==", "equal"), "in_channels and out_channels equal"),
+        (("bias", "==", "not given"), "bias not given"),
+        (("kernel_size", "==", (1, 1)), "kernel_size == (1, 1)"),
+        (("kernel_size[0]", "multiple", 2), "kernel_size[0] even"),
+        (("width", "no multiple", 4), "width not a multiple of 4"),
+        (("effective strides", ">=", 2), "strides > 1"),
+        (("height", ">=", 5), "height > 4"),
+        (("height", ">=", 6), "height >= 6"),
+        (("y.size", ">=", 4097), "y.size > 2^12"),
+        (("in_channels", "<=", 3), "in_channels <= 3"),
+    ],
+)
+def test_a_clause_in_words(clause, text):
+    assert in_words(*clause) == text
 
 
 def test_the_axes_are_called_by_their_rank():
@@ -204,7 +238,7 @@ def fails_from(name, least):
 
 @pytest.mark.parametrize(
     ("least", "text"),
-    [(10, "in_channels >= 10"), (13, "in_channels >= 13"), (16, "in_channels >= 16")],
+    [(least, f"in_channels >= {least}") for least in (10, 12, 13, 16)],
 )
 def test_further_cases_find_the_exact_threshold(least, text):
     cases = CASES[conv]
@@ -232,6 +266,7 @@ def test_two_failing_cases_are_believed_once_more_of_them_fail():
     assert (
         condition(cases, failed, lambda feature, value: feature == "batch" and value == 7) is None
     )
+    assert condition(cases, failed, lambda feature, value: feature == "batch" or None) is None
 
 
 # ---- regions

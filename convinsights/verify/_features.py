@@ -260,6 +260,8 @@ def in_words(name: str, operator: str, value: Feature) -> str:
 
 
 def _number(name: str, operator: str, value: int) -> str:
+    if operator == ">=" and value == 0:  # in no passing case, or else it would be said of all
+        return f"{name} given"
     if operator == ">=" and (value <= 2 or _large_power(value - 1)):
         return f"{name} > {_written(value - 1)}"
     return f"{name} {operator} {_written(value)}"
@@ -286,6 +288,4 @@ def _word(name: str, value: Feature) -> str:
         return "padding given in zeros" if value == "zeros" else f'padding == "{value}"'
     if name == "values":
         return f"values: {value}"
-    if value in ("given", "not given"):
-        return f"{name} {value}"
     return f"{name} {value}"

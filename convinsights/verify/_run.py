@@ -232,12 +232,12 @@ class _Run:
         if len(right) < len([t for t in self.trials if t.declined is None]):
             return
         some = list(islice(telling(t.case for t in right), OTHERS))
-        pairs = []
-        for case in some:
-            if case.row is not None and case.layout == "C":
-                again = self.plan.seed + 1
-                other = case_of(case.module, case.rank, case.row, self.plan.precision, again)
-                pairs.append((case, other))
+        precision, again = self.plan.precision, self.plan.seed + 1
+        pairs = [
+            (case, case_of(case.module, case.rank, case.row, precision, again))
+            for case in some
+            if case.row is not None
+        ]
         remembering = [stale(*found) for found in stale_arguments(self.candidate, pairs)]
         yield from remembering
         values = self.plan.precision.not_finite

@@ -137,8 +137,6 @@ def stale_arguments(
     """
     for case, other in pairs:
         answer = candidate.ask(case)
-        if answer.declined or answer.error:
-            continue
         for place, name in enumerate(case.names):
             if case.arrays[place] is None or isinstance(case.arrays[place], tuple):
                 continue

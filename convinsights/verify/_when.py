@@ -257,13 +257,13 @@ class _Table:
                     yield self._clause(name, "==", value)
                 continue
             known = numbers[passing & ~np.isnan(numbers)]
-            if len(known):
-                above, below = numbers[self.wrong], numbers[self.wrong]
-                above, below = above[above > known.max()], below[below < known.min()]
-                if len(above):
-                    yield self._clause(name, ">=", int(above.min()))
-                if len(below):
-                    yield self._clause(name, "<=", int(below.max()))
+            failing = numbers[self.wrong]
+            above = failing[failing > known.max(initial=-np.inf)]
+            below = failing[failing < known.min(initial=np.inf)]
+            if len(above):
+                yield self._clause(name, ">=", int(above.min()))
+            if len(below):
+                yield self._clause(name, "<=", int(below.max()))
             for m in MODULI:
                 yield self._clause(name, "no multiple", m)
 
