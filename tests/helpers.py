@@ -47,6 +47,13 @@ def same_values(actual, expected) -> bool:
     return True
 
 
+def same_gradients(gradients, dx, dkernel, dbias) -> None:
+    """The same values as these; no bias' gradient where dbias is None."""
+    same_values(gradients.x, dx)
+    same_values(gradients.kernel, dkernel)
+    assert gradients.bias is None if dbias is None else same_values(gradients.bias, dbias)
+
+
 def close(actual, expected, *, scale=None, tolerance=1e-10) -> bool:
     """Same shape, same dtype, no value off by more than tolerance * scale.
 

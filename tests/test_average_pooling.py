@@ -6,7 +6,6 @@ from helpers import (
     dot,
     integers,
     line,
-    loop_average_pooling,
     pool_cases,
     same_values,
     says,
@@ -14,7 +13,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _pooling, average_pooling, depthwise
+from convinsights import average_pooling, depthwise
 
 rng = np.random.default_rng(89)
 
@@ -101,32 +100,6 @@ def test_the_mean_of_a_long_signal_is_summed_without_loss():
 def test_the_gradient_is_named_after_the_argument():
     y, cache = average_pooling.forward(line(1, 2), 2)
     assert average_pooling.backward(y, cache)._fields == ("x",)
-
-
-# ---- against the definition
-
-
-def agrees_with_the_definition(case):
-    y, cache = average_pooling.forward(case.x, case.pool_size, **case.hyperparameters)
-    dy = case.cotangent(y)
-    expected = loop_average_pooling(case.x, case.pool_size, dy, **case.hyperparameters)
-    same_values(y, expected[0])
-    same_values(average_pooling.backward(dy, cache).x, expected[1])
-    shape = average_pooling.output_shape(case.x.shape, case.pool_size, **case.hyperparameters)
-    assert shape == y.shape
-
-
-@given(case=pool_cases(dilated=False))
-def test_values_and_gradients_are_their_definition(case):
-    agrees_with_the_definition(case)
-
-
-@given(case=pool_cases(dilated=False))
-def test_in_many_blocks_and_window_by_window_too(case):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pooling, "BLOCK", 64)
-        patch.setattr(_pooling, "TAPS", 1)
-        agrees_with_the_definition(case)
 
 
 # ---- against a second derivation

@@ -7,7 +7,6 @@ from helpers import (
     has_slope,
     integers,
     line,
-    loop_max_pooling,
     pool_cases,
     same_values,
     says,
@@ -151,32 +150,6 @@ def test_more_taps_than_a_byte_counts():
 def test_the_gradient_is_named_after_the_argument():
     y, cache = max_pooling.forward(line(1, 2), 2)
     assert max_pooling.backward(y, cache)._fields == ("x",)
-
-
-# ---- against the definition
-
-
-def agrees_with_the_definition(case):
-    y, cache = max_pooling.forward(case.x, case.pool_size, **case.hyperparameters)
-    dy = case.cotangent(y)
-    expected = loop_max_pooling(case.x, case.pool_size, dy, **case.hyperparameters)
-    same_values(y, expected[0])
-    same_values(max_pooling.backward(dy, cache).x, expected[1])
-    shape = max_pooling.output_shape(case.x.shape, case.pool_size, **case.hyperparameters)
-    assert shape == y.shape
-
-
-@given(case=pool_cases(dilated=True))
-def test_values_and_gradients_are_their_definition(case):
-    agrees_with_the_definition(case)
-
-
-@given(case=pool_cases(dilated=True))
-def test_in_many_blocks_and_window_by_window_too(case):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pooling, "BLOCK", 64)
-        patch.setattr(_pooling, "TAPS", 1)
-        agrees_with_the_definition(case)
 
 
 # ---- against a second derivation

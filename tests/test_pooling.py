@@ -1,15 +1,62 @@
-"""What max_pooling and average_pooling have in common: manners and refusals."""
+"""What max_pooling and average_pooling have in common: the definition, manners and refusals."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import LAYOUTS, integers, line, result_type, same_values, says, untouched, variants
+from helpers import (
+    LAYOUTS,
+    integers,
+    line,
+    loop_average_pooling,
+    loop_max_pooling,
+    pool_cases,
+    result_type,
+    same_values,
+    says,
+    untouched,
+    variants,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
-from convinsights import average_pooling, max_pooling
+from convinsights import _pooling, average_pooling, max_pooling
 
 MODULES = pytest.mark.parametrize("module", [max_pooling, average_pooling])
 rng = np.random.default_rng(97)
+
+
+# ---- against the definition
+
+DEFINED = pytest.mark.parametrize(
+    ("module", "definition"),
+    [(max_pooling, loop_max_pooling), (average_pooling, loop_average_pooling)],
+)
+
+
+def agrees_with_the_definition(module, definition, data):
+    case = data.draw(pool_cases(dilated=module is max_pooling))
+    y, cache = module.forward(case.x, case.pool_size, **case.hyperparameters)
+    dy = case.cotangent(y)
+    expected = definition(case.x, case.pool_size, dy, **case.hyperparameters)
+    same_values(y, expected[0])
+    same_values(module.backward(dy, cache).x, expected[1])
+    assert module.output_shape(case.x.shape, case.pool_size, **case.hyperparameters) == y.shape
+
+
+@DEFINED
+@given(data=st.data())
+def test_values_and_gradients_are_their_definition(module, definition, data):
+    agrees_with_the_definition(module, definition, data)
+
+
+@DEFINED
+@given(data=st.data())
+def test_in_many_blocks_and_window_by_window_too(module, definition, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pooling, "BLOCK", 64)
+        patch.setattr(_pooling, "TAPS", 1)
+        agrees_with_the_definition(module, definition, data)
 
 
 # ---- manners
