@@ -1,11 +1,12 @@
 """Hypothesis profiles, the same examples every time where CI is set; fewer cases of verify."""
 
+import gc
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from convinsights.verify import _candidate, _factors, _plan
+from convinsights.verify import _candidate, _factors, _plan, _shrink
 
 # No deadline and no complaint about slow drawing: a busy machine is not a fault of the library.
 settings.register_profile(
@@ -13,6 +14,12 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_collection_finish():
+    """What is loaded stays: it need not be looked through for garbage again and again."""
+    gc.freeze()
+
 
 MADE, ROWS, ALLOWANCES = _plan.case_of, _plan.rows, _candidate.allowances
 CASES, ALLOWED = {}, {}
@@ -69,3 +76,4 @@ def few_cases(monkeypatch):
     monkeypatch.setattr(_plan, "rows", rows)
     monkeypatch.setattr(_plan.Plan, "extra", uneven)
     monkeypatch.setattr(_candidate, "allowances", allowances)
+    monkeypatch.setattr(_shrink, "SECONDS", 60)  # so that a busy machine finds the same

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import arrays_in, traced
+from helpers import arrays_in, thinned, traced
 
 from convinsights import (
     average_pooling,
@@ -93,7 +93,13 @@ def test_normalizing_takes_a_few_blocks(layer, shape, options):
 SIZES = [1, 2, 7, 1000, 2**18 - 1, 1_500_000]
 
 
-@pytest.mark.parametrize("seed", range(8))
+def seeds(count, dear):
+    """Those that take longest only where there are minutes for them."""
+    numbers = range(count)
+    return thinned([(n,) for n in numbers], map(str, numbers), set(numbers) - dear)
+
+
+@pytest.mark.parametrize("seed", seeds(8, {2, 7}))
 def test_normalizing_arrays_of_any_shape_keeps_the_promise(seed):
     """Drawn at the extremes: many images, pixels, channels, groups, or several of them."""
     draw = np.random.default_rng(seed)
@@ -147,7 +153,7 @@ def at_the_extremes(rng):
     return layer, (batch, *size, channels), kernel, options
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", seeds(16, {10}))
 def test_convolutions_of_any_shape_keep_the_promise(seed):
     layer, shape, kernel_shape, options = at_the_extremes(np.random.default_rng(seed))
     x, kernel = np.ones(shape, np.float32), np.ones(kernel_shape, np.float32)

@@ -23,10 +23,23 @@ from definitions import (
 )
 from helpers import loop_padding, says, thinned
 
-from convinsights import batchnorm, conv, normalization, relu, transposed, unary, verify
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise_separable,
+    normalization,
+    relu,
+    transposed,
+    unary,
+    verify,
+)
+from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._cases import _terms, case_of, given_cases
 from convinsights.verify._factors import MODULES
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._meanings import meaning
+from convinsights.verify._precision import Precision
+from convinsights.verify._state import remembered, stale_arguments
 
 pytestmark = pytest.mark.usefixtures("few_cases")
 
@@ -71,12 +84,16 @@ def test_the_definition_tap_by_tap_passes_in_every_rank(module):
     assert all(kind.endswith("(vain)") for kind in report.declined)
 
 
-@pytest.mark.parametrize("module", SOME_OF_MINE)
+PRECISIONS = (np.float16, np.float32), (np.float16, None), (np.float64, None)
+EACH_IN_EACH = [(module, *precision) for module in MINE for precision in PRECISIONS]
+
+
 @pytest.mark.parametrize(
-    "precision", [(np.float16, np.float32), (np.float16, None), (np.float64, None)]
+    ("module", "dtype", "accumulate"),
+    thinned(EACH_IN_EACH, map(str, range(99)), {0, 1, 2, 13, 20}),
 )
-def test_it_passes_in_every_precision(module, precision):
-    run(module, dtype=precision[0], accumulate=precision[1], ranks=(1,)).check()
+def test_it_passes_in_every_precision(module, dtype, accumulate):
+    run(module, dtype=dtype, accumulate=accumulate, ranks=(1,)).check()
 
 
 @pytest.mark.parametrize("module", SOME)
@@ -180,7 +197,11 @@ def test_an_interrupt_gives_the_report_so_far():
             signal.raise_signal(signal.SIGINT)
         return my_conv(x, kernel, bias)
 
-    report = verify.verify(conv, slow)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # which may be off
+    try:
+        report = verify.verify(conv, slow)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert report.interrupted
     assert report.cases == 8
     assert str(report).startswith("conv in float32: passed all 8 cases (interrupted)\n")
@@ -334,7 +355,7 @@ def counting(wrong):
 
 
 def test_the_first_call_is_compared_with_a_later_one():
-    report = verify.verify(conv, counting(lambda call: call == 1))
+    report = verify.verify(conv, counting(lambda call: call == 1), supports=())
     assert (report.diagnosis, report.when) == ("first_call_differs", "first call")
     assert failing(report) == [first_words + "wrong, then right)"] * len(report.failures)
 
@@ -361,12 +382,12 @@ def test_results_that_differ_within_the_bound_are_not_deterministic_either():
 def test_a_second_call_on_the_same_array():
     seen = []
 
-    def forward(x, kernel, bias, **hyper):
+    def forward(x, kernel, bias):
         again = any(one is x for one in seen)
         seen.append(x)
-        return my_conv(x, kernel, bias, **hyper) * np.float32(1 + again)
+        return my_conv(x, kernel, bias) * np.float32(1 + again)
 
-    report = verify.verify(conv, forward)
+    report = verify.verify(conv, forward, supports=())
     assert report.diagnosis == "not_deterministic"
     assert report.when == "second call on the same array"
 
@@ -404,16 +425,41 @@ def test_a_gradient_that_lies_in_the_memory_of_y():
 def test_an_argument_that_is_remembered(key, place):
     kept = {}
 
-    def forward(*arrays, **hyper):
+    def forward(*arrays):
         arrays = [*arrays]
         array = arrays[place]
         arrays[place] = kept.setdefault((key(array), array.shape), (array.copy(), array))[0]
-        return my_conv(*arrays, **hyper)
+        return my_conv(*arrays)
 
-    report = verify.verify(conv, forward)
+    report = verify.verify(conv, forward, supports=())
     assert report.diagnosis == "stale_argument"
     name = ("x", "kernel")[place]
     assert f"y: earlier values of {name} were used, though they had changed" in failing(report)
+
+
+def test_arrays_are_changed_for_those_alone_that_still_answer():
+    def forward(x, kernel, bias, **hyper):
+        raise MemoryError
+
+    case = own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4))
+    passed = {"forward": frozenset(), "backward": frozenset()}
+    precision = Precision.of(unary, np.float16)
+    candidate = Candidate(unary, forward, None, precision, frozenset(), passed)
+    assert list(stale_arguments(candidate, [(case, case)])) == []
+
+
+def test_what_is_the_same_in_two_cases_is_not_taken_for_earlier_values():
+    before = own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4))
+    x, kernel, bias = before.arrays
+    case = dataclasses.replace(before, arrays=(x.copy(), kernel + 1, bias))
+    allowed = {"y": np.full(case.dy.shape, 0.1)}
+
+    def trial(y):
+        return Trial(case, allowed, {"y": y}, {"y"})
+
+    right, coarse, stale = Trial(before), trial(case.truth["y"] + 0.15), trial(before.truth["y"])
+    assert list(remembered([right, coarse])) == []
+    assert list(remembered([right, stale])) == [(stale, "kernel")]
 
 
 # ---- numbers that are not finite
@@ -437,9 +483,9 @@ def test_an_argument_that_is_remembered(key, place):
 def test_what_is_not_finite_is_neither_swallowed_nor_spread(module, change, name):
     if module in (batchnorm, normalization) and "spread" in name:
         change = functools.partial(lambda y: y + 0 * y[..., ::-1])
-    report = verify.verify(module, by_library(module, change)[0])
-    assert report.diagnosis == name
-    assert verify.verify(module, by_library(module, change)[0], non_finite=False).passed
+    forward = by_library(module, change)[0]
+    assert verify.verify(module, forward, supports=()).diagnosis == name
+    assert verify.verify(module, forward, supports=(), non_finite=False).passed
 
 
 def test_a_mask_of_the_border_spreads_what_is_infinite():
@@ -602,9 +648,51 @@ def test_own_cases_of_every_module(module):
     }.get(NAMES.get(module, ""), [])
     own = dict(zip((f"{n}_shape" for n in module.Gradients._fields[1:-1]), shapes, strict=False))
     own |= {"x_shape": (2, 7, 8, 2)} | ({"groups": 2} if module is normalization else {})
-    report = verify.verify(module, *by_library(module), cases=[own])
+    report = verify.verify(module, *by_library(module), supports=(), cases=[own])
     report.check()
     assert "cases[0]" in {row.kind for row in report.rows}
+
+
+def own_case(module, **given):
+    precision = Precision.of(module, np.float16)
+    integers, normal = given_cases(module, 0, given, precision, 0)
+    assert (integers.values, normal.values) == ("integers", "normal")
+    return integers
+
+
+def test_own_cases_are_written_as_a_kernel_gets_them():
+    case = own_case(unary, x_shape=(2, 5, 6, 3), kernel_shape=(3, 4), strides=2)
+    assert [array.shape for array in case.arrays] == [(2, 5, 6, 3), (3, 4), (4,)]
+    assert case.settings == {"strides": (2, 2)}
+    assert case.dy.shape == (2, 3, 3, 4)
+    shapes = {"kernel_shape": (3, 3, 2, 2), "pointwise_kernel_shape": (1, 1, 4, 3)}
+    case = own_case(depthwise_separable, x_shape=(2, 7, 8, 2), padding="same", **shapes)
+    assert [array.shape for array in case.arrays] == [(2, 7, 8, 2), *shapes.values(), (3,)]
+    assert case.settings["padding"] == ((1, 1), (1, 1))
+    assert case.settings["strides"] == case.settings["dilation_rate"] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("batch", "taps", "filters", "most"),
+    [
+        (64, 3, 1, 64 * 9 * 3),  # of a tap's gradient: every pixel, by every filter
+        (1, 2, 40, 2 * 6 * 40),  # of a pixel's: the taps, mixed channels and filters
+        (64, 1, 2, 64 * 9 * 2),
+        (64, 3, 2, 64 * 9 * 3),
+    ],
+)
+def test_a_sum_over_two_steps_has_so_many_products_at_most(batch, taps, filters, most):
+    kernels = [(taps, 3, 2), (1, 6, filters)]
+    assert _terms((batch, 9, 3), kernels, (batch, 9, filters), 1) == most
+
+
+def test_a_row_gives_two_kernels_their_shapes():
+    simple = {"path": "", "values": "integers", "layout": "C", "bias": True, "padding": "same"}
+    row = {**simple, "batch": 2, "size[0]": 9, "strides[0]": 1, "dilation_rate[0]": 1}
+    row |= {"kernel_size[0]": 4, "in_channels": 3, "depth_multiplier": 2, "out_channels": 5}
+    precision = Precision.of(depthwise_separable, np.float16)
+    case = case_of(depthwise_separable, 1, row, precision, 0)
+    assert [array.shape for array in case.arrays] == [(2, 9, 3), (4, 3, 2), (1, 6, 5), (5,)]
 
 
 def test_memory_is_arranged_as_in_life():
@@ -626,9 +714,9 @@ def test_memory_is_arranged_as_in_life():
 
 def test_the_same_seed_gives_the_same_report():
     def off(x, kernel, bias):
-        return my_conv(x, kernel, bias) + np.float32(1)
+        return my_unary(x, kernel, bias) + np.float32(1)
 
-    first, again, other = (verify.verify(conv, off, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (verify.verify(unary, off, seed=seed) for seed in (3, 3, 4))
     assert str(first) == str(again)
     assert str(first) != str(other)
 

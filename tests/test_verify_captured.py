@@ -70,7 +70,7 @@ SLIPS_TOO = one_of_each(NAMED)
 
 @pytest.mark.parametrize(
     ("slip", "module", "forward", "backward"),
-    first_of_each(SLIPS, [f"{s[0]}-{NAMES[s[1]]}" for s in SLIPS], 2),
+    first_of_each(SLIPS, [f"{s[0]}-{NAMES[s[1]]}" for s in SLIPS]),
 )
 def test_one_call_is_told_its_slip(slip, module, forward, backward):
     report = captured(slip, module, forward or MINE[module][0], backward, of_plan(module))
@@ -80,7 +80,7 @@ def test_one_call_is_told_its_slip(slip, module, forward, backward):
 
 @pytest.mark.parametrize(
     ("slip", "module", "make"),
-    first_of_each(SLIPS_TOO, [f"{s[0]}-{NAMES.get(s[1])}" for s in SLIPS_TOO], 2),
+    first_of_each(SLIPS_TOO, [f"{s[0]}-{NAMES.get(s[1])}" for s in SLIPS_TOO]),
 )
 def test_one_call_is_told_its_slip_too(slip, module, make):
     report = captured(slip, module, *make(), of_plan(module))

@@ -25,6 +25,7 @@ def always(*arrays, **hyper):
 
 
 CONDITIONS = [
+    (batchnorm, "training", lambda x, g, b, s, **h: s is None),
     (conv, "bias given", lambda x, k, b, **h: b is not None),
     (conv, "batch >= 4", lambda x, k, b, **h: len(x) >= 4),
     (conv, "in_channels >= 8", lambda x, k, b, **h: x.shape[-1] >= 8),
@@ -35,18 +36,17 @@ CONDITIONS = [
         lambda x, k, b, **h: max(h["strides"]) > 1 and h["groups"] > 1,
     ),
     (depthwise, "depth_multiplier > 1", lambda x, k, b, **h: k.shape[-1] > 1),
-    (batchnorm, "training", lambda x, g, b, s, **h: s is None),
 ]
 REGIONS = [
+    (batchnorm, "images other than the first", np.s_[1:]),
     (conv, "rows from 16 on", np.s_[:, 16:]),
     (conv, "last column", np.s_[:, :, -1:]),
     (conv, "channels from 8 on", np.s_[..., 8:]),
-    (batchnorm, "images other than the first", np.s_[1:]),
 ]
 
 
 def some(table):
-    """One of them in any run, the others where there are minutes for it."""
+    """The cheapest in any run, as the pages have two more; the others where there are minutes."""
     return [
         pytest.param(*row, id=row[1], marks=[pytest.mark.thorough] if n else [])
         for n, row in enumerate(table)

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -46,10 +47,8 @@ for case in json.loads((root / "cases.json").read_text())["cases"]:
 """
 
 
-def answered(folder, wrong="nothing"):
-    """The report once the program has been there."""
+def run(folder, wrong="nothing"):
     subprocess.run([sys.executable, "-c", PROGRAM, str(folder), wrong], check=True)
-    return judge(folder)
 
 
 def right(folder, module, change=lambda results: results):
@@ -76,11 +75,30 @@ def right(folder, module, change=lambda results: results):
     return judge(folder)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the cases of a 1×1 convolution are kept, and what the program made of copies."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, kept):
     """The cases of a 1×1 convolution, without results."""
-    write_cases(tmp_path / "cases", unary)
-    return tmp_path / "cases"
+    if not (kept / "cases").exists():
+        write_cases(kept / "cases", unary)
+    return shutil.copytree(kept / "cases", tmp_path / "cases")
+
+
+@pytest.fixture
+def answered(folder, kept):
+    """Puts the program's results into that folder; the program runs once for all tests."""
+
+    def answer(wrong="nothing"):
+        if not (kept / wrong).exists():
+            run(shutil.copytree(kept / "cases", kept / wrong), wrong)
+        shutil.copytree(kept / wrong, folder, dirs_exist_ok=True)
+
+    return answer
 
 
 def rewritten(folder, change):
@@ -95,40 +113,44 @@ def rewritten(folder, change):
 # ---- a program in place of the one in C
 
 
-def test_a_right_kernel_passes(folder):
-    report = answered(folder)
+def test_a_right_kernel_passes(folder, answered):
+    answered()
+    report = judge(folder)
     assert report.passed, str(report)
     assert not report.declined
     assert report.cases == len(json.loads((folder / "cases.json").read_text())["cases"])
     assert report.power > 0.9
 
 
-def test_a_kernel_without_gradients_passes(folder):
-    report = answered(folder, "no gradients")
+def test_a_kernel_without_gradients_passes(folder, answered):
+    answered("no gradients")
+    report = judge(folder)
     assert report.passed
     assert not report.declined
 
 
-def test_a_wrong_kernel_is_told_its_slip(folder):
-    report = answered(folder, "forward")
+def test_a_wrong_kernel_is_told_its_slip(folder, answered):
+    answered("forward")
+    report = judge(folder)
     assert not report.passed
     assert report.diagnosis == "bias_ignored"
     assert report.when == "bias given"
     assert {failure.result for failure in report.failures} == {"y"}
 
 
-def test_a_wrong_gradient_fails(folder):
-    report = answered(folder, "backward")
+def test_a_wrong_gradient_fails(folder, answered):
+    answered("backward")
+    report = judge(folder)
     assert {failure.result for failure in report.failures} == {"dx"}
     assert not report.passed
 
 
-def test_what_is_missing_is_declined(folder):
+def test_what_is_missing_is_declined(folder, answered):
     report = judge(folder)
     count = len(json.loads((folder / "cases.json").read_text())["cases"])
     assert (report.cases, sum(report.declined.values())) == (0, count)
     assert not report.passed
-    answered(folder)
+    answered()
     (folder / "0001" / "y.npy").unlink()
     report = judge(folder)
     assert report.passed
@@ -178,25 +200,25 @@ def huge():
     ("spoil", "message"), thinned(UNREADABLE, map(str, range(99)), range(0, 99, 3))
 )
 def test_a_result_that_is_no_array_of_the_right_kind_fails_alone(
-    folder, tmp_path, monkeypatch, spoil, message
+    folder, answered, tmp_path, monkeypatch, spoil, message
 ):
     monkeypatch.chdir(tmp_path)
-    answered(folder)
+    answered()
     spoil(folder / "0001" / "y.npy")
     report = judge(folder)
     assert [message in failure.message for failure in report.failures] == [True]
     assert not (tmp_path / "harmed").exists()
 
 
-def test_a_gradient_that_cannot_be_read_fails(folder):
-    answered(folder)
+def test_a_gradient_that_cannot_be_read_fails(folder, answered):
+    answered()
     truncated(folder / "0002" / "dx.npy")
     (failure,) = judge(folder).failures
     assert "dx: 0002/dx.npy cannot be read" in failure.message
 
 
-def test_results_in_fortran_order_are_as_good(folder):
-    answered(folder)
+def test_results_in_fortran_order_are_as_good(folder, answered):
+    answered()
     for path in folder.glob("*/y.npy"):
         put(path, np.asfortranarray(np.load(path)))
     assert judge(folder).passed
@@ -286,9 +308,9 @@ def spoilt(folder):
     return {case["spoilt"]: case for case in index["cases"] if case["spoilt"]}
 
 
-def test_numbers_that_are_not_finite_are_tried(folder):
+def test_numbers_that_are_not_finite_are_tried(folder, answered):
     assert spoilt(folder).keys() == {"x", "kernel", "dy"}
-    answered(folder)
+    answered()
     for case in spoilt(folder).values():
         for name, file in case["results"].items():
             if name != "dbias":
@@ -297,8 +319,8 @@ def test_numbers_that_are_not_finite_are_tried(folder):
     assert report.diagnosis == "non_finite_swallowed"
 
 
-def test_they_are_read_with_care_too(folder):
-    answered(folder)
+def test_they_are_read_with_care_too(folder, answered):
+    answered()
     truncated(folder / spoilt(folder)["x"]["results"]["y"])
     (failure,) = judge(folder).failures
     assert "cannot be read" in failure.message
@@ -383,10 +405,10 @@ def test_the_commands(tmp_path, capsys):
     assert capsys.readouterr().out == f"{count} cases\n"
     assert main(["judge", str(folder)]) == 1
     assert "nothing was verified" in capsys.readouterr().out
-    answered(folder)
+    run(folder)
     assert main(["judge", str(folder)]) == 0
     assert f"passed all {count} cases" in capsys.readouterr().out
-    answered(folder, "forward")
+    run(folder, "forward")
     assert main(["judge", str(folder)]) == 1
     assert "diagnosis: bias_ignored" in capsys.readouterr().out
 

@@ -21,6 +21,7 @@ from convinsights import (
 from convinsights.verify import _candidate
 from convinsights.verify._cases import Case, case_of
 from convinsights.verify._diagnosis import diagnose
+from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._plan import weight
 from convinsights.verify._precision import Precision
 from convinsights.verify._run import checked_plan
@@ -407,8 +408,62 @@ def test_no_slip_is_told_where_none_was_made(name, module, make):
     assert "batch_mixed" not in found.single.values()
 
 
-def test_images_that_mix_are_told_so():
-    assert told(conv, *after(conv, neighbours_mixed)()).name == "batch_mixed"
+def test_images_that_mix_are_told_so_and_may_spoil_the_gradients_of_the_kernel():
+    forward, _ = after(conv, neighbours_mixed)()
+    backward = gradient(conv, wrong.gradient_of(1, lambda g, *_: np.cos(g)))()[1]
+    assert told(conv, forward, backward).name == "batch_mixed"
+
+
+def test_a_variance_in_one_pass_has_gradients_of_its_own():
+    forward, _ = wrong.normalized(moments=wrong.one_pass)()
+
+    def backward(dy, x, gamma, beta, statistics, *, epsilon):
+        if statistics is None:
+            over = tuple(range(x.ndim - 1))
+            moments = wrong.one_pass(x, x.mean(over, dtype=float), None)
+            statistics = batchnorm.Statistics(*moments)
+        return wrong.training_gradient(dy, x, gamma, beta, statistics, epsilon=epsilon)
+
+    def constant(dy, *arrays, **hyper):
+        dx, dgamma, dbeta = backward(dy, *arrays, **hyper)
+        return dx, dgamma, dbeta + 1
+
+    assert told(batchnorm, forward, training(backward)).name == "one_pass_variance"
+    assert told(batchnorm, forward, training(constant)).name is None
+
+
+def training(broken):
+    """The right gradients where statistics are given."""
+
+    def backward(dy, *arrays, **hyper):
+        way = broken if arrays[-1] is None else right(batchnorm)[1]
+        return way(dy, *arrays, **hyper)
+
+    return backward
+
+
+def test_of_values_that_are_all_alike_a_slip_that_divides_by_their_variance_says_nothing():
+    epsilon = {"epsilon": 1e-3}
+    flat, single = (
+        Case(batchnorm, "flat", (x, None, None, None), epsilon, np.ones(x.shape), False)
+        for x in (np.ones((2, 3, 4)), np.arange(4.0).reshape(1, 1, 4))
+    )
+    for name in ("unbiased_variance", "epsilon_outside_root"):
+        for slip in (slip for slip in hypotheses(batchnorm) if slip.name == name):
+            for case in (flat, single):
+                with pytest.raises(ValueError, match="divides by 0"):
+                    slip.outcome(case)
+    unbiased = wrong.normalized(moments=wrong.unbiased)()
+    assert told(batchnorm, *unbiased, own=[flat, single]).name == "unbiased_variance"
+
+
+def test_of_no_images_a_slip_of_their_number_makes_nothing():
+    arrays = np.ones((0, 4, 4, 1)), np.ones((3, 3, 1, 1)), np.ones(1)
+    settings = {"strides": (1, 1), "padding": "valid", "dilation_rate": (1, 1), "groups": 1}
+    empty = Case(conv, "empty", arrays, settings, np.ones((0, 2, 2, 1)), True)
+    for slip in hypotheses(conv):
+        if slip.name in ("gradient_averaged", "bias_gradient_missing_batch"):
+            assert not any(result.any() for result in slip.outcome(empty).values())
 
 
 @pytest.mark.parametrize("rank", [1, 3])

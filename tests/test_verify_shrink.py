@@ -1,0 +1,66 @@
+"""How a failing case is made smaller, and with which features it is tried again."""
+
+import time
+
+import numpy as np
+import pytest
+from wrong_kernels import right
+
+from convinsights import conv
+from convinsights.verify import _shrink
+from convinsights.verify._precision import Precision
+from convinsights.verify._run import checked_plan
+from convinsights.verify._shrink import Shrinker, _changes, _simpler
+
+ROW = {"in_channels": 12, "groups": 3, "bias": True, "layout": "negative", "batch": 2}
+ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding": "same"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "changes"),
+    [
+        ("height", 7, {"size[0]": 7}),
+        ("width", 7, {"size[1]": 7}),
+        ("strides", 3, {"strides[0]": 3, "strides[1]": 3}),
+        ("kernel_size", (1, 3), {"kernel_size[0]": 1, "kernel_size[1]": 3}),
+        ("strides[1]", 1, {"strides[1]": 1}),
+        ("bias", "given", {"bias": True}),
+        ("bias", "not given", {"bias": False}),
+        ("mode", "training", {"training": True}),
+        ("mode", "inference", {"training": False}),
+        ("batch", 4, {"batch": 4}),
+        ("layout", "C", {"layout": "C"}),
+        ("padding", 0, {"padding": "valid"}),
+        ("padding", 3, {"padding": "3"}),
+        ("padding", 2, None),
+        ("in_channels", 6, {"in_channels": 2}),
+        ("in_channels", 7, None),
+        ("in_channels // groups", 7, {"in_channels": 7}),
+        ("terms", 9, None),
+    ],
+)
+def test_the_levels_that_give_a_case_a_feature(feature, value, changes):
+    assert _changes(2, ROW, feature, value) == changes
+
+
+def test_simpler_levels_come_from_the_simplest_on():
+    assert list(_simpler((3, 1, 4, 6), 4)) == [1, 3]
+    assert list(_simpler(("C", "Fortran", "negative"), "negative")) == ["C", "Fortran"]
+    assert list(_simpler(("C", "Fortran"), "as it came")) == []
+    assert list(_simpler((True, False), True)) == []
+
+
+def test_trying_ends_when_calls_or_time_are_used_up(monkeypatch):
+    precision = Precision.of(conv, np.float32)
+    plan, candidate, _ = checked_plan(
+        conv, *right(conv), precision, (2,), None, (), False, "canonical", 0
+    )
+    shrinker = Shrinker(candidate, plan)
+    row = plan.plain(2)
+    assert shrinker.tried(row, 2).case.row == row
+    assert shrinker.tried(row | {"kernel_size[0]": 33}, 2) is None  # larger than its image
+    assert shrinker.calls == 2
+    monkeypatch.setattr(_shrink, "CALLS", 2)
+    assert shrinker.tried(row, 2) is None
+    late = time.monotonic() - _shrink.SECONDS - 1
+    assert Shrinker(candidate, plan, start=late).tried(row, 2) is None
