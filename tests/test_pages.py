@@ -122,7 +122,7 @@ def test_no_line_of_code_is_cut_off(page):
 def test_no_line_of_a_paragraph_is_taken_for_a_quotation_or_a_list(page):
     text = without(r"^```.*?^```", read(page))
     paragraphs = [part.splitlines() for part in re.split(r"\n\s*\n", text)]
-    mark = re.compile(r"([>*+-]|\d+\.)\s")
+    mark = re.compile(r"([>*+-]|\d+[.)])\s")
     broken = [
         line
         for first, *others in filter(None, paragraphs)
