@@ -45,7 +45,8 @@ def named(tree: Any) -> dict[str, Array]:
     Raises
     ------
     ValueError
-        If two arrays have one name, as in {"a.b": …, "a": {"b": …}}.
+        If two arrays have one name, as in {"a.b": …, "a": {"b": …}}, or the tree is nested more
+        than 100 deep.
 
     Examples
     --------
@@ -141,12 +142,23 @@ def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
 
 Way = tuple[str | int, ...]
 
+# How deep trees may be nested: Python's own functions call themselves about ten times as often.
+DEPTH = 100
+
 
 def walk(name: str, tree: Any, *trees: Any) -> Iterator[tuple[Way, tuple[Array, ...]]]:
     """Yield the way to every place of a tree, and the arrays that are there in all of the trees.
 
     Messages call the tree by its name.
     """
+    yield from _walk(name, tree, trees, DEPTH)
+
+
+def _walk(
+    name: str, tree: Any, trees: tuple[Any, ...], depth: int
+) -> Iterator[tuple[Way, tuple[Array, ...]]]:
+    if depth < 0:
+        raise ValueError(f"{name[:40]}… must be nested at most {DEPTH} deep")
     branches, others = _branches(tree), [aligned(tree, other) for other in trees]
     if None in others:
         kinds = " and ".join(map(_kind, (tree, *trees)))
@@ -155,8 +167,8 @@ def walk(name: str, tree: Any, *trees: Any) -> Iterator[tuple[Way, tuple[Array, 
         yield (), tuple(as_array(name, array) for array in (tree, *trees))
         return
     for place, (key, branch) in enumerate(branches.items()):
-        there = [other[place] for other in others if other is not None]
-        for way, arrays in walk(name + written((key,)), branch, *there):
+        there = tuple(other[place] for other in others if other is not None)
+        for way, arrays in _walk(name + written((key,)), branch, there, depth - 1):
             yield (key, *way), arrays
 
 

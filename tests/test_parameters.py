@@ -8,7 +8,7 @@ from helpers import LAYOUTS, arrays_in, integers, same_values, says, untouched, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convinsights import batchnorm, parameters, residual
+from convinsights import batchnorm, parameters, residual, verify
 
 RNG = np.random.default_rng(0)
 
@@ -229,3 +229,31 @@ def test_mapped_refuses_trees_of_other_structure(other, place, kinds):
     message = f"{place} must be of one structure in all trees, got {kinds}"
     with pytest.raises(ValueError, match=says(message)):
         parameters.mapped(np.add, tree, other)
+
+
+def test_trees_that_are_nested_too_deep_are_refused():
+    deep: Any = np.ones(2)
+    for _ in range(3000):
+        deep = [deep]
+    endless: list[Any] = []
+    endless.append(endless)
+    for tree in (deep, endless):
+        for call in (
+            lambda tree: parameters.named(tree),
+            lambda tree: parameters.mapped(np.negative, tree),
+            lambda tree: parameters.restore({}, tree),
+            lambda tree: verify.check_gradients(lambda x: x, lambda dy, x: dy, tree),
+            lambda tree: verify.adjoint_gap(lambda x: x, lambda dy: dy, {"a": tree}),
+        ):
+            with pytest.raises(ValueError, match="must be nested at most 100 deep"):
+                call(tree)
+
+
+def test_a_tree_may_be_nested_a_hundred_deep():
+    deep: Any = np.ones(2)
+    for _ in range(100):
+        deep = (deep,)
+    assert list(parameters.named(deep)) == [".".join("0" * 100)]
+    same_values(
+        parameters.named(parameters.mapped(np.negative, deep))[".".join("0" * 100)], -np.ones(2)
+    )

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import examples_run, says
+from helpers import examples_run, says, traced
 
 from convinsights import (
     batchnorm,
@@ -409,6 +409,17 @@ def test_the_gap_is_that_of_the_worst_probe():
     assert verify.adjoint_gap(lambda x: x, backward, x) > 1e-3
     assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: 0 * dy, x) == 0
     assert verify.adjoint_gap(lambda x: 0 * x, lambda dy: dy, x) > 0.1
+
+
+def test_the_gap_of_what_is_not_finite_is_none():
+    gap = verify.adjoint_gap(lambda x: np.where(x == 0, 0, np.nan), lambda dy: dy, np.ones(3))
+    assert np.isnan(gap)
+
+
+def test_a_gap_takes_a_few_copies_of_the_arrays():
+    x = np.ones(10**5)
+    _, peak, _ = traced(verify.adjoint_gap, np.copy, np.copy, x)
+    assert peak <= 9 * x.nbytes
 
 
 def test_small_changes_are_changes():

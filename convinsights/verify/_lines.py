@@ -24,7 +24,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 
-__all__ = ["Line", "refuse_annihilated"]
+__all__ = ["Line", "orthogonal", "refuse_orthogonal"]
 
 # Steps, relative to the root mean square of the array. By the first a central difference is off by
 # about 1e-10, by curvature and by rounding alike.
@@ -189,16 +189,23 @@ def root_mean_square(array: Array) -> float:
     return float(largest * np.sqrt(np.mean((array / largest) ** 2)))
 
 
-def refuse_annihilated(dy: Array, changes: Sequence[Array], what: str, noise: float = 0.0) -> None:
+def refuse_annihilated(dy: Array, changes: Iterable[Array], what: str, noise: float = 0.0) -> None:
     """Refuse a cotangent that is orthogonal to all of these random changes of y.
 
     That does not happen by chance. Changes that are mere rounding say nothing.
     """
-    moving = [change for change in changes if np.abs(change).max(initial=0) > 100 * noise]
-    if moving and all(
-        abs(float((dy * change).sum())) <= 1e-7 * float(np.abs(dy * change).sum())
-        for change in moving
-    ):
+    seen = [orthogonal(dy * c) for c in changes if np.abs(c).max(initial=0) > 100 * noise]
+    refuse_orthogonal(seen, what)
+
+
+def orthogonal(terms: Array) -> bool:
+    """Tell whether these terms of an inner product add up to nothing."""
+    return abs(float(terms.sum())) <= 1e-7 * float(np.abs(terms).sum())
+
+
+def refuse_orthogonal(seen: Sequence[bool], what: str) -> None:
+    """Refuse a cotangent that was orthogonal to everything."""
+    if seen and all(seen):
         raise ValueError(
             f"dy must not be annihilated, but it is orthogonal to {what}: any gradient that is "
             "orthogonal too would pass, right or wrong; take a random dy"

@@ -19,7 +19,7 @@ import numpy as np
 
 from convinsights._arguments import Array, as_array, check_fraction, to_integer
 from convinsights.parameters import aligned, filled, walk, written
-from convinsights.verify._lines import Line, refuse_annihilated
+from convinsights.verify._lines import Line, orthogonal, refuse_orthogonal
 
 __all__ = ["adjoint_gap", "check_gradients"]
 
@@ -76,11 +76,8 @@ def adjoint_gap(
     point, rng = Point.of(["x"], [x]), generator(seed)
     if np.any(as_double("forward(0)", forward(*point.at([0 * a for a in point.arrays])))):
         raise ValueError("forward must be linear, but forward(0) is not 0: leave out the bias")
-    probes = [point.arrays]
-    probes += [[np.array(rng.normal(size=a.shape)) for a in point.arrays] for _ in range(4)]
-    outputs = [as_double("forward(x)", forward(*point.at(v))) for v in probes]
-    cotangent = as_cotangent(dy, outputs[0].shape, rng)
-    refuse_annihilated(cotangent, outputs[1:], "every forward(x)")
+    y = as_double("forward(x)", forward(*point.at(point.arrays)))
+    cotangent = as_cotangent(dy, y.shape, rng)
     dx = point.gradients("backward(dy)", [backward(cotangent.copy())])
     for name, array, gradient in zip(point.names, point.arrays, dx, strict=True):
         if gradient.shape != array.shape:
@@ -88,14 +85,22 @@ def adjoint_gap(
                 f"backward must return dx of {name}'s shape {array.shape}, "
                 f"got shape {gradient.shape}"
             )
-    gaps = [0.0]
-    for v, y in zip(probes, outputs, strict=True):
+    gaps, seen = [_gap(cotangent * y, dx, point.arrays)], []
+    for _ in range(4):
+        v = [np.array(rng.normal(size=a.shape)) for a in point.arrays]
+        y = as_double("forward(x)", forward(*point.at(v)))
         terms = cotangent * y
-        others = np.concatenate([(g * a).ravel() for g, a in zip(dx, v, strict=True)])
-        size = np.abs(terms).sum() + np.abs(others).sum()
-        if size:
-            gaps.append(abs(terms.sum() - others.sum()) / size)
-    return float(max(gaps))
+        seen += [orthogonal(terms)] if y.any() else []
+        gaps.append(_gap(terms, dx, v))
+    refuse_orthogonal(seen, "every forward(x)")
+    return float(np.max(gaps))  # nan, if one is
+
+
+def _gap(terms: Array, dx: list[Array], v: list[Array]) -> float:
+    # |<dy, forward(v)> - <dx, v>| relative to the magnitudes summed, given the terms of the first
+    others = [gradient * array for gradient, array in zip(dx, v, strict=True)]
+    size = sum(float(np.abs(a).sum()) for a in (terms, *others))
+    return abs(float(terms.sum()) - sum(float(a.sum()) for a in others)) / size if size else 0.0
 
 
 def check_gradients(
