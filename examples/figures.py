@@ -13,7 +13,7 @@ import curves
 import numpy as np
 import scenes
 
-from convinsights import conv, depthwise, dilated, draw, max_pooling, transposed, unary
+from convinsights import conv, depthwise, dilated, draw, max_pooling, transposed
 from convinsights.receptive_field import Layer
 
 FOLDER = Path(__file__).parent / "figures"
@@ -73,10 +73,10 @@ PICTURES: dict[str, Callable[[], str]] = {
     **curves.PLOTS,
     "normalized": scenes.normalized,
     "shortcut": scenes.shortcut,
+    "unary": scenes.mixed,
     "convolution": lambda: str(draw.windows(conv, (5, 5), (3, 3))),
     "strided": lambda: str(draw.windows(conv, (6, 6), (3, 3), strides=2, padding="same")),
     "pooling": lambda: str(draw.windows(max_pooling, (6, 6), (2, 2))),
-    "unary": lambda: str(draw.windows(unary, (3, 4))),
     "depthwise": lambda: str(draw.windows(depthwise, (4, 4), (3, 3))),
     "transposed": lambda: str(draw.windows(transposed, (3, 3), (3, 3), strides=2)),
     "prices": scenes.handed_back,

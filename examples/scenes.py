@@ -1,4 +1,4 @@
-"""Draw the moving pictures of numbers: a channel normalized, a short cut, prices handed back.
+"""Draw the moving pictures of numbers: mixed, normalized, past a short cut, prices handed back.
 
 Dots move without a script, over a picture that says the same when it stands still, as it does
 where less motion is preferred.
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from curves import HUES, STYLE, text
 
-from convinsights import batchnorm, conv, relu, residual
+from convinsights import batchnorm, conv, relu, residual, unary
 
 Place = tuple[float, float]
 SECONDS = 12
@@ -237,6 +237,54 @@ def handed_back() -> str:
     words = f"dy = {', '.join(map(shown, dy))}; dx = {', '.join(map(shown, dx))}; "
     words += f"weights {', '.join(map(shown, w))}"
     return scene(title, words, left + 4 * pitch + 14, low + 70, parts, frames)
+
+
+def mixed() -> str:
+    """Show the image of `unary.md`: every pixel by itself becomes its channels times W."""
+    x = np.array([[[1, 2], [4, 3]], [[5, 5], [0, 1]]])
+    kernels = np.array([[1, 0, 1], [0, 1, 1]])
+    y, _ = unary.forward(x[np.newaxis], kernels)
+    high, top = 40, 40
+
+    def numbers(values: np.ndarray, hues: Sequence[str], gap: str) -> str:
+        shown = zip(values.tolist(), hues, strict=True)
+        return gap.join(f'<tspan fill="{hue}">{value:g}</tspan>' for value, hue in shown)
+
+    look = ".box{fill:#8b949e;fill-opacity:.15;stroke:#8b949e}tspan{font:600 15px sans-serif}"
+    parts = [f"<style>{look}</style>"]
+    frames, outputs = "", (HUES[2], HUES[4], HUES[5])
+    for name, image, left, wide, hues in (
+        ("input, 2 channels", x, 16, 56, HUES[:2]),
+        ("output, 3 channels", y[0], 270, 72, outputs),
+    ):
+        parts.append(text(left + wide, top - 18, name))
+        corners = [(left + j * wide, top + i * high) for i in range(2) for j in range(2)]
+        for (a, b), pixel in zip(corners, image.reshape(4, -1), strict=True):
+            parts.append(f'<rect class="box" x="{a}" y="{b}" width="{wide}" height="{high}"/>')
+            parts.append(text(a + wide / 2, b + high / 2, numbers(pixel, hues, ", ")))
+        # The ring rests for most of a quarter of the time on each pixel.
+        stops = [(i / 4 + share, spot) for i, spot in enumerate(corners) for share in (0, 0.21)]
+        frames += travel(name[:2], [*stops, (1, corners[-1])])
+        parts.append(
+            f'<rect class="dot" width="{wide}" height="{high}" rx="4" fill="none" '
+            f'stroke="#c44e52" stroke-width="3" style="animation-name:{name[:2]}"/>'
+        )
+    parts += [text(148, top + high, "×"), text(251, top + high, "="), text(199, top - 18, "W")]
+    bracket = f'<path fill="none" stroke="#8b949e" d="M{{}} {top}h{{}}v{2 * high}h{{}}"/>'
+    parts += [bracket.format(168, -4, 4), bracket.format(230, 4, -4)]
+    for c, row in enumerate(kernels):
+        for o, weight in enumerate(row):
+            place = 179 + 20 * o, top + (c + 0.5) * high
+            parts.append(text(*place, numbers(weight[np.newaxis], outputs[o : o + 1], "")))
+    below = top + 2 * high + 20
+    says = (
+        "A pixel is the numbers of its channels: (4, 3) × W = (4, 3, 7).",
+        "W has a row for each channel of the input, and a column,",
+        "a kernel, for each channel of the output.",
+    )
+    parts += [text(16, below + 18 * i, words, "start") for i, words in enumerate(says)]
+    title = "Every pixel by itself is multiplied by the same matrix W"
+    return scene(title, " ".join(says), 430, below + 52, parts, frames)
 
 
 def averaged() -> str:
