@@ -234,15 +234,9 @@ def _conv_shape(
     names: tuple[str, str] = ("x", "kernel"),
 ) -> tuple[int, ...]:
     check_pixels(names[0], x_shape)
-    inputs = sum(kernel_shape[-2:-1])  # C_in, or 0 where there is no such axis
-    return behind_ones(
-        names[1],
-        kernel_shape,
-        (x_shape[-1], "C_out"),
-        len(x_shape) - 2,
-        described(names[0], x_shape),
-        channels_first(x_shape, inputs),
-    )
+    matrix, beside = (x_shape[-1], "C_out"), described(names[0], x_shape)
+    hint = channels_first(x_shape, sum(kernel_shape[-2:-1]))  # C_in, or 0 where there is none
+    return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, beside, hint)
 
 
 def behind_ones(
@@ -258,12 +252,8 @@ def behind_ones(
     The matrix must be of the shape given, or with "C_out" in it have any number of columns.
     """
     (inputs, outputs), ones = matrix, (1,) * rank
-    if (
-        shape[-2:-1] != (inputs,)
-        or shape[:-2] not in ((), ones)
-        or shape[-1] == 0
-        or outputs not in ("C_out", shape[-1])
-    ):
+    fits = shape[-2:-1] == (inputs,) and shape[:-2] in ((), ones) and shape[-1] > 0
+    if not fits or outputs not in ("C_out", shape[-1]):
         raise ValueError(
             f"{name} must be ({inputs}, {outputs}), or that behind a 1 for each spatial axis, for "
             f"{beside}, got {shape}{hint}"
