@@ -756,6 +756,15 @@ def test_a_receptive_field_begins_with_the_whole():
     assert re.search(rf"\.o{{animation:{duration:g}s step-end {begin:g}s infinite}}", style)
 
 
+def test_gaps_are_those_of_the_zeros_that_same_means_for_the_size():
+    stack = [Residual([Layer(2, 2, 2, "same")], [Layer(1, 2)])]
+    odd, even = (str(draw.receptive_field(stack, 1, size)) for size in (7, 8))
+    assert "3 of 7 pixels, by 3 paths." in odd  # one zero in front: the taps lie around the middle
+    assert "2 of 8 pixels, by 3 paths, with gaps between." in even  # none: the first tap is on it
+    behind = [Layer(1, 2, transposed=True), Layer(2, 2, padding="same")]
+    assert "1 of 7 pixels, by 1 path." in str(draw.receptive_field(behind, 0, 7))
+
+
 def test_nothing_is_seen_among_the_padding():
     stack = [Layer(1, padding=2)]
     assert "0 of 3 pixels, by 0 paths" in words(draw.receptive_field(stack, 0, 3))

@@ -15,6 +15,7 @@ from convinsights.draw._layout import Grid
 from convinsights.draw._style import shade
 from convinsights.draw._windows import key
 from convinsights.draw._words import by, several
+from convinsights.im2col import resolve_padding
 
 __all__ = [
     "MOST",
@@ -140,8 +141,31 @@ def paths(counts: Array) -> str:
 
 def summary(counts: Array, stacks: list[Stacked]) -> str:
     """Count both, and say whether pixels are left out between."""
-    gaps = ", with gaps between" if any(map(fields.has_gaps, stacks)) else ""
+    settled = map(_settled, stacks, counts.shape)
+    gaps = ", with gaps between" if any(map(fields.has_gaps, settled)) else ""
     return f"{counted(counts)}, by {paths(counts)}{gaps}"
+
+
+def _settled(stack: Stacked, size: int) -> Stacked:
+    # The stack with numbers for "same", which means other zeros from another size on
+    known: list[Any] = []
+    for layer in stack:
+        if isinstance(layer, fields.Residual):
+            known.append(fields.Residual(*(_settled(tuple(part), size) for part in layer)))
+        else:
+            one = fields.Layer(*layer)
+            if one.padding == "same" and not one.transposed:
+                (zeros,) = resolve_padding(
+                    size,
+                    one.kernel_size,
+                    strides=one.strides,
+                    padding="same",
+                    dilation_rate=one.dilation_rate,
+                )
+                one = one._replace(padding=zeros)
+            known.append(one)
+        size = len(fields.overlaps(known[-1:], size))
+    return tuple(known)
 
 
 def described(stacks: list[Stacked]) -> list[str]:
