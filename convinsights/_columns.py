@@ -18,7 +18,7 @@ from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, add_bias, blocks
 from convinsights._pieces import add_product, product
-from convinsights.im2col import blank, crop, pad, scatter, windows
+from convinsights.im2col import blank, crop, pad, put, scatter, windows
 
 __all__ = [
     "gather_accumulate",
@@ -149,7 +149,7 @@ class Columns:
         view = self.view[(slice(None), images, first, *others)]
         if not (self.side_by_side or view.flags.c_contiguous):
             columns = self.workspace.columns(view.shape, self.planar)
-            np.copyto(columns, view)
+            put(columns, view)
             view = columns
         matrix = _as_matrix(view)
         count = matrix.shape[1] - self.starts[-1]
@@ -242,5 +242,9 @@ def ungrouped(pixels: Array) -> Array:
     """Put the groups of pixels together again, in C order: the inverse of `grouped`."""
     if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
         return np.stack([plane for group in pixels for plane in np.moveaxis(group, -1, 0)], axis=-1)
-    together = np.ascontiguousarray(np.moveaxis(pixels, 0, -2))
+    turned = np.moveaxis(pixels, 0, -2)
+    together = turned
+    if not turned.flags.c_contiguous:
+        together = np.empty(turned.shape, pixels.dtype)
+        put(together, turned)
     return together.reshape(*together.shape[:-2], len(pixels) * pixels.shape[-1])
