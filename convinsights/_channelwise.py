@@ -29,9 +29,12 @@ __all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
 # Bytes of an image gone through at a time, so that no padded copy of it is made.
 BLOCK = 2**22
 
-# Numbers of a run that einsum goes through at once, and those that starting one costs. With 1024,
-# gradients of kernels take 1.7 times as long.
-RUN, START = 4096, 60
+# Numbers of a run that einsum goes through at once. With 2048, gradients of kernels take 1.6 times
+# as long.
+RUN = 4096
+
+# The numbers that starting a run costs, of windows that are weighed and of a kernel's gradient.
+START, START_GRADIENT = 100, 2000
 
 # Bytes of a kernel repeated for the pixels of a run: more would leave the cache.
 REPEATED = 2**20
@@ -40,7 +43,7 @@ REPEATED = 2**20
 def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
     """Write y[n, i, j, c] = sum over u, v of x[n, i s + u d, j s + v d, c] kernel[u, v, c]."""
     for index, (pixels, taps, part) in enumerate(geometry.taken_apart):
-        for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
+        for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype, START):
             sums = runs.correlate(kernel[taps])
             if index:
                 y[box] += sums
@@ -56,7 +59,7 @@ def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> N
     for phase in geometry.phases:
         flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
         target = dx[(slice(None), *phase.pixels)]
-        for box, runs in _runs(dy, phase.geometry, kernel.dtype):
+        for box, runs in _runs(dy, phase.geometry, kernel.dtype, START):
             target[box] += runs.correlate(flipped)
 
 
@@ -64,7 +67,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Ar
     """Return the kernel's gradient: what `correlate` weighs, summed with the weights dy."""
     dkernel = np.zeros((*geometry.kernel_size, dy.shape[-1]), dtype)
     for pixels, taps, part in geometry.taken_apart:
-        for box, runs in _runs(x[(slice(None), *pixels)], part, dtype):
+        for box, runs in _runs(x[(slice(None), *pixels)], part, dtype, START_GRADIENT):
             dkernel[taps] += runs.kernel_gradient(dy[box])
     return dkernel
 
@@ -78,14 +81,14 @@ def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     return crop(padded, geometry)
 
 
-def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
+def _runs(x: Array, geometry: Geometry, dtype: DType, start: int) -> Iterator[tuple[Box, Runs]]:
     # Box by box of the windows, the pixels under them. Neighbouring boxes share the halo of their
     # windows, so they may be up to twice as high as that, beyond BLOCK.
     halo = geometry.halo * math.prod(geometry.output_size[1:])
     most = max(1, BLOCK // (x.shape[-1] * dtype.itemsize), 2 * halo)
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
-        yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
+        yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part, start)
 
 
 class Runs(NamedTuple):
@@ -96,13 +99,16 @@ class Runs(NamedTuple):
     axes: int
 
     @classmethod
-    def of(cls, padded: Array, geometry: Geometry) -> Runs:
-        """Choose the axes of a run: the fewest wasted windows and started runs."""
+    def of(cls, padded: Array, geometry: Geometry, start: int) -> Runs:
+        """Choose the axes of a run: the fewest wasted windows and started runs.
+
+        start: the numbers that starting a run costs.
+        """
         channels, output, costs = padded.shape[-1], geometry.output_size, []
         for axes in range(1, len(output) + 1):
             run = math.prod(output[-axes:])
             computed = math.prod(padded.shape[-axes - 1 : -1]) if axes > 1 else run
-            costs.append((computed / max(1, run) * (1 + START / min(RUN, channels * run)), axes))
+            costs.append((computed / max(1, run) * (1 + start / min(RUN, channels * run)), axes))
         return cls(padded, geometry, min(costs)[1])
 
     def correlate(self, kernel: Array) -> Array:

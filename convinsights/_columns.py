@@ -120,7 +120,7 @@ class Columns:
         inputs, outputs = images.shape[-1], filters // groups
         size = _block_size(math.prod(geometry.kernel_size) * inputs * filters * dtype.itemsize)
         numbers = size // (groups * dtype.itemsize)
-        way = _costs.way_to_gather(geometry, inputs, outputs, numbers)
+        way = _costs.way_to_gather(geometry, groups, inputs, outputs, numbers)
         shown, line, self.halo, rate = geometry, math.prod(pixels[2:]), 0, geometry.dilation_rate[0]
         width = math.prod(geometry.kernel_size) * inputs
         most = max(1, numbers // width)

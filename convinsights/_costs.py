@@ -30,15 +30,19 @@ __all__ = [
 ]
 
 # Nanoseconds to copy a number, and to begin with the next run of numbers that lie side by side.
-COPY, COPY_RUN = 0.07, 4.4
+COPY, COPY_RUN = 0.15, 3.0
 
 # Nanoseconds to add a number to another, and to begin with the next run of them.
 ADD, ADD_RUN = 0.3, 13.0
 
+# Nanoseconds of a call to add some numbers to others, or to multiply.
+CALL = 1500.0
+
 # Nanoseconds to multiply and add in a product, and what one of n columns takes more: this by n.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
-# Nanoseconds to store a number of an image channel by channel.
+# Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
+# an image that is stored channel by channel.
 STORE = 0.7
 
 # Nanoseconds to multiply and add by channel, without a matrix product, and to pass a number in and
@@ -55,16 +59,17 @@ WORKSPACE = 4 * 2**20
 # Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are.
 PIECE = 990_000
 
-# Fewest rows of a piece: with fewer the other factor is read too often.
-PIECE_ROWS = 64
+# The same of a product with a single column.
+PIECE_OF_ONE = 9_000
+
+# Fewest rows of a piece: with fewer the other factor is read too often. Where products are added
+# up, a sum for each piece, they have to be more.
+PIECE_ROWS, PIECE_SUMMED = 8, 64
 
 # Columns up to which a product is cut into such pieces. Two cores have to wait for each other and
 # to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as long, and up
 # to 50 times beside another process; with 32, quietly, 0.75.
 NARROW = 16
-
-# Fewest windows in a block for which gathering by rows pays: the products stay large.
-PIXELS = 512
 
 
 class Way(NamedTuple):
@@ -75,14 +80,14 @@ class Way(NamedTuple):
     high: int = 0
 
 
-def piece(inner: int, columns: int) -> int:
+def piece(inner: int, columns: int, least: int = PIECE_ROWS) -> int:
     """Return how many rows of a product are multiplied at a time, or 0 for all."""
-    count = PIECE // (inner * columns)
-    return count if min(inner, columns) <= NARROW and count >= PIECE_ROWS else 0
+    count = (PIECE if columns > 1 else PIECE_OF_ONE) // (inner * columns)
+    return count if min(inner, columns) <= NARROW and count >= least else 0
 
 
 @lru_cache(1024)
-def way_to_gather(geometry: Geometry, inputs: int, outputs: int, numbers: int) -> Way:
+def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, numbers: int) -> Way:
     """Choose how the windows of images are gathered: `numbers` of them at a time, for each group.
 
     plainly: along what lies together in a window, a row of taps with all channels (inputs).
@@ -97,15 +102,20 @@ def way_to_gather(geometry: Geometry, inputs: int, outputs: int, numbers: int) -
     taps, width, halo = geometry.kernel_size[0], geometry.kernel_size[-1], geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * width
-    ways = [Way(entries * _copying(run))]
+    kernel = entries * outputs * ADD  # every block reads it, or adds to it
+    whole = kernel / max(1, numbers // entries)
+    ways = [Way(entries * _copying(run) + whole)]
     if geometry.strides[-1] == 1 and entries > inputs:
         stored = STORE * inputs * geometry.spread
-        ways.append(Way(entries * _copying(geometry.output_size[-1]) + stored, planar=True))
+        ways.append(Way(entries * _copying(geometry.output_size[-1]) + stored + whole, planar=True))
     line = math.prod(geometry.output_size[1:])
-    high = min(geometry.output_size[0], numbers * taps // (line * entries) - halo)
-    if geometry.strides[0] == 1 and taps > 1 and high * line >= PIXELS:
+    fitting = numbers * taps // (line * entries) - halo, numbers // (line * outputs)
+    high = min(geometry.output_size[0], *fitting)
+    if geometry.strides[0] == 1 and taps > 1 and high > 0:
         copies = entries / taps * (1 + halo / high) * _copying(run)
-        ways.append(Way(copies + (taps - 1) * outputs * 2 * COPY, high=high))  # in long runs
+        adds = (taps - 1) * (outputs * COPY + 2 * COPY_RUN)
+        calls = (kernel + (taps - 1) * CALL / groups) / (high * line)
+        ways.append(Way(copies + adds + calls, high=high))
     return min(ways)
 
 
@@ -113,14 +123,14 @@ def way_to_gather(geometry: Geometry, inputs: int, outputs: int, numbers: int) -
 def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> int:
     """Choose how many windows to take as one strip (see `_strips`), 1 for none."""
     width = geometry.output_size[-1]
-    best = _price(geometry, inputs, outputs, scatter), 1
+    best = _price(geometry, groups, inputs, outputs, scatter), 1
     count = 2
     while math.prod(geometry.kernel_size) > 1 and count <= width:
         strip = strips(geometry, count)
         entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
         if groups * entries * columns * 4 > WORKSPACE:
             break
-        price = _price(strip, inputs, columns, scatter) * strip.output_size[-1] / width
+        price = _price(strip, groups, inputs, columns, scatter) * strip.output_size[-1] / width
         if groups > 1 or width % count:  # outputs are put in order
             price += 2 * outputs * _copying(outputs)
         best = min(best, (price * STRIP, count))
@@ -174,29 +184,38 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
     planar: one channel at a time too, in an image that is stored channel by channel. Adding then
     runs along the pixels.
 
-    one by one: where windows are fewer than taps. Adding then runs along a row of taps.
+    one by one: the pixels under one window are distinct too. Adding then runs along a row of taps,
+    and there is a call for each window of a block, not for each tap.
     """
-    ways = [Scatter(_adding(inputs)), Scatter(_adding(geometry.output_size[-1]), planar=True)]
-    if math.prod(geometry.output_size) < math.prod(geometry.kernel_size):
-        run = inputs * (1 if geometry.dilation_rate[-1] > 1 else geometry.kernel_size[-1])
-        ways.append(Scatter(_adding(run), one_by_one=True))
-    return min(ways) if not geometry.disjoint else Scatter(0)
+    if geometry.disjoint:
+        return Scatter(0)
+    taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
+    entries, width = taps * inputs, geometry.kernel_size[-1]
+    block = max(1, WORKSPACE // 4 // entries)  # windows, of one image or several
+    call = CALL / (block * entries)
+    row = inputs * (1 if geometry.dilation_rate[-1] > 1 else width)
+    pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
+    return min(
+        Scatter(_adding(inputs) + taps * call),
+        Scatter(pixel + entries * call, planar=True),
+        Scatter(_adding(row) + min(windows, block) * call, one_by_one=True),
+    )
 
 
 def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
     # Nanoseconds for all windows of an image and a group
     count = neighbours(geometry, groups, inputs, outputs, scatter)
     strip = strips(geometry, count) if count > 1 else geometry
-    return math.prod(strip.output_size) * _price(strip, inputs, outputs * count, scatter)
+    return math.prod(strip.output_size) * _price(strip, groups, inputs, outputs * count, scatter)
 
 
-def _price(geometry: Geometry, inputs: int, outputs: int, scatter: bool) -> float:
+def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
     # Nanoseconds for a window of a group to be gathered and multiplied, or multiplied and scattered
     entries = math.prod(geometry.kernel_size) * inputs
     if scatter:
         added = way_to_scatter(geometry, inputs).cost + 2 * COPY
         return entries * (outputs * _multiplying(entries) + added)
-    gathered = way_to_gather(geometry, inputs, outputs, WORKSPACE // 4).cost
+    gathered = way_to_gather(geometry, groups, inputs, outputs, WORKSPACE // 4 // groups).cost
     return gathered + entries * outputs * _multiplying(outputs)
 
 

@@ -34,15 +34,19 @@ def product(a: Array, b: Array, out: Array) -> Array:
 def add_product(a: Array, b: Array, target: Array) -> None:
     """Add a b to target, of which at most WORKSPACE bytes are there at a time."""
     (groups, inner, count), columns = a.shape, b.shape[-1]
-    most = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))
-    piece = _costs.piece(inner, columns)
+    room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))
+    rows = min(inner, room, max(1, _costs.PIECE // (_costs.PIECE_SUMMED * columns)))
+    piece = _costs.piece(rows, columns, _costs.PIECE_SUMMED)
     whole = count - count % piece if piece else 0
-    several = max(1, most // inner) * piece
-    for start in range(0, whole, several or 1):
-        some = slice(start, min(start + several, whole))
-        of_a = a[:, :, some].reshape(groups, inner, -1, piece).swapaxes(1, 2)
-        of_b = b[:, some].reshape(groups, -1, piece, columns)
-        target += (of_a @ of_b).sum(axis=1)
-    for start in range(0, inner if whole < count else 0, most):
-        some = slice(start, start + most)
-        target[:, some] += a[:, some, whole:] @ b[:, whole:]
+    if not whole:
+        rows = min(inner, room)
+    several = max(1, room // rows) * piece
+    for first in range(0, inner, rows):
+        part, sums = a[:, first : first + rows], target[:, first : first + rows]
+        for start in range(0, whole, several or 1):
+            some = slice(start, min(start + several, whole))
+            of_a = part[:, :, some].reshape(groups, part.shape[1], -1, piece).swapaxes(1, 2)
+            of_b = b[:, some].reshape(groups, -1, piece, columns)
+            sums += (of_a @ of_b).sum(axis=1)
+        if whole < count:
+            sums += part[:, :, whole:] @ b[:, whole:]

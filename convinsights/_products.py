@@ -51,7 +51,7 @@ def correlate(
     x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
-    kernel = kernel.astype(dtype, copy=False)
+    kernel = np.ascontiguousarray(kernel, dtype)
     if _by_channel(geometry, groups, kernel.shape):
         y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
         for of_y, of_kernel in zip(
@@ -96,7 +96,7 @@ def image_gradient(
     dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return dx = col2im(dy kernelᵀ), (N, *input_size, C_in)."""
-    kernel = kernel.astype(dtype, copy=False)
+    kernel = np.ascontiguousarray(kernel, dtype)
     if _by_channel(geometry, groups, kernel.shape):
         return _channels_gradient(dy, kernel, geometry, groups)
     if _collects(dy, kernel, geometry, groups):
@@ -172,7 +172,7 @@ def both_from_columns(
     x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
-    dy, kernel = np.ascontiguousarray(dy, dtype), kernel.astype(dtype, copy=False)
+    dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
     strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         with np.errstate(invalid="ignore"):
@@ -214,7 +214,7 @@ def both_gradients(
     with strides of 1, the windows of dy are there anyway, and serve both: training steps take 0.75
     to 0.97 of the time.
     """
-    kernel = kernel.astype(dtype, copy=False)
+    kernel = np.ascontiguousarray(kernel, dtype)
     # At the end its gradient is there in both orders, beside a block of columns.
     small_kernel = kernel.nbytes <= max(dy.nbytes, 2 * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
@@ -231,7 +231,7 @@ def both_gradients(
     # differs where such a zero meets inf or nan; and as every window of x reads some pixel
     # (`touching`), some tap's gradient here is not finite then.
     if np.isfinite(backwards).all():
-        return dx, np.ascontiguousarray(_backwards(backwards, groups))
+        return dx, _backwards(backwards, groups)
     del backwards
     return dx, kernel_gradient(x, dy, geometry, groups, dtype)
 
@@ -247,4 +247,4 @@ def _backwards(kernel: Array, groups: int) -> Array:
     *taps, inputs, outputs = kernel.shape
     flipped = kernel[(slice(None, None, -1),) * len(taps)]
     by_group = flipped.reshape(*taps, inputs, groups, outputs // groups).swapaxes(-1, -3)
-    return by_group.reshape(*taps, outputs // groups, groups * inputs)
+    return np.ascontiguousarray(by_group.reshape(*taps, outputs // groups, groups * inputs))

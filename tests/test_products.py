@@ -24,7 +24,7 @@ from convinsights import _channelwise, _columns, _costs, _products, conv, depthw
 from convinsights._geometry import Geometry
 from convinsights._pieces import add_product, product
 from convinsights._strips import Strips
-from convinsights.im2col import im2col
+from convinsights.im2col import im2col, put
 
 rng = np.random.default_rng(211)
 FLOAT = np.dtype(float)
@@ -59,17 +59,21 @@ factors = st.sampled_from([0.0, 0.1, 1.0, 10.0, 1000.0])
 drawn_prices = st.fixed_dictionaries(
     {
         **dict.fromkeys(("COPY_RUN", "ADD", "ADD_RUN", "MULTIPLY_COLUMN", "STORE"), factors),
+        "CALL": st.sampled_from([0.0, 1500.0, 1e6]),
         "CHANNEL": factors,
         "STRIP": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
         "PIECE": st.sampled_from([0, 30, 10**6]),
-        "PIECE_ROWS": st.sampled_from([1, 64]),
+        "PIECE_OF_ONE": st.sampled_from([0, 10, 9000]),
+        "PIECE_SUMMED": st.sampled_from([1, 2, 64]),
         "NARROW": st.sampled_from([1, 16]),
-        "PIXELS": st.sampled_from([1, 512]),
     }
 )
 channelwise = st.fixed_dictionaries(
-    {name: st.sampled_from([1, 30, 4096]) for name in ("BLOCK", "RUN", "START", "REPEATED")}
+    {
+        name: st.sampled_from([1, 30, 4096])
+        for name in ("BLOCK", "RUN", "START", "START_GRADIENT", "REPEATED")
+    }
 )
 
 
@@ -131,11 +135,30 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "START", 10**6)
+            patch.setattr(_channelwise, "START_GRADIENT", 10**6)
             for actual, wanted in zip(step(), plain, strict=True):
                 assert_array_equal(actual, wanted)
 
 
 # ---- columns, block by block
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@given(st.permutations(range(4)), st.permutations(range(4)), st.data())
+def test_what_is_put_is_what_was_there(dtype, one, other, data):
+    """Whatever lies side by side in both, in one of them, or in none."""
+    shape = data.draw(st.tuples(*[st.integers(0, 4)] * 4))
+    steps = data.draw(st.tuples(*[st.sampled_from([1, 1, 2, -1])] * 4))
+
+    def room(order, dtype):
+        sizes = [shape[axis] * abs(steps[axis]) for axis in order]
+        back = np.argsort(order)
+        return np.zeros(sizes, dtype).transpose(back)[tuple(slice(None, None, s) for s in steps)]
+
+    source, target = room(one, "f4"), room(other, dtype)
+    source[...] = np.arange(source.size).reshape(source.shape)
+    put(target, source)
+    assert_array_equal(target, np.arange(source.size).reshape(source.shape))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -245,7 +268,15 @@ def test_a_product_in_pieces_is_the_product(piece, workspace):
 
 @pytest.mark.parametrize(
     ("inner", "columns", "wanted"),
-    [(100, 16, 618), (100, 17, 0), (16, 100, 618), (966, 16, 64), (967, 16, 0), (1, 1, 990_000)],
+    [
+        (100, 16, 618),
+        (100, 17, 0),
+        (16, 100, 618),
+        (7734, 16, 8),
+        (7735, 16, 0),
+        (9, 1, 1000),
+        (9, 2, 55_000),
+    ],
 )
 def test_narrow_products_are_cut_into_pieces_for_one_core(inner, columns, wanted):
     assert _costs.piece(inner, columns) == wanted
@@ -321,14 +352,14 @@ def test_a_wide_kernel_fits_in_the_workspace():
         (laid((7, 7), (3, 3)), 64, 8, "plain"),  # small products
         (laid((56, 56), (3, 3), (2, 1)), 64, 8, "plain"),
         (laid((56, 56), (3, 3)), 1, 32, "planar"),
-        (laid((56, 56), (3, 3), (1, 2)), 8, 8, "rows"),
+        (laid((56, 56), (3, 3), (1, 2)), 32, 8, "rows"),
         (laid((56, 56), (3, 3), 2), 1, 32, "plain"),
         (laid((56, 6), (3, 3)), 3, 32, "plain"),  # a row of taps is longer than one of pixels
         (laid((56, 56), (1, 1)), 1, 1, "plain"),
     ],
 )
 def test_windows_are_gathered_in_the_cheapest_way(geometry, inputs, outputs, way):
-    cost, planar, high = _costs.way_to_gather(geometry, inputs, outputs, 2**20)
+    cost, planar, high = _costs.way_to_gather(geometry, 1, inputs, outputs, 2**20)
     assert ("planar" if planar else "rows" if high else "plain") == way
     assert cost > 0
 
@@ -362,7 +393,7 @@ def test_pixels_collect_their_gradients_where_that_is_cheaper(geometry, inputs, 
 
 @pytest.mark.parametrize(
     ("kernel_size", "outputs", "wanted"),
-    [((3, 3), 1, True), ((13, 13), 1, True), ((3, 3), 16, False), ((1001,), 1, False)],
+    [((3, 3), 1, True), ((9, 9), 1, True), ((3, 3), 16, False), ((1001,), 1, False)],
 )
 def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs, wanted):
     geometry = laid((56,) * len(kernel_size), kernel_size)
