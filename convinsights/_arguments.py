@@ -34,6 +34,7 @@ __all__ = [
     "as_vector",
     "channels_first",
     "check_cache",
+    "check_callable",
     "check_choice",
     "check_dy",
     "check_flag",
@@ -64,6 +65,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PLAIN = (int, str, type(None))
+# Entries that a sequence may have.
+MOST = 10**9
+
 FLOATS = (np.float16, np.float32, np.float64)
 
 
@@ -85,6 +89,8 @@ def as_array(name: str, value: object) -> Array:
         raise ValueError(
             f"{name} must be a rectangular array of numbers, got nested sequences {what}"
         ) from None
+    except MemoryError:
+        raise ValueError(f"{name} must fit in memory, got {shown(value)}") from None
     if array.dtype.kind not in "biu" and array.dtype.type not in FLOATS:
         raise TypeError(
             f"{name} must hold real numbers (float16, float32, float64, integers or bools), "
@@ -103,6 +109,8 @@ def _check_no_array(name: str, value: object) -> None:
         raise TypeError(
             f"{name} must be an array of numbers, got bytes in a {type(value).__name__}"
         )
+    if is_sequence(value) and len(value) > MOST:  # NumPy would ask for them one by one
+        raise ValueError(f"{name} must fit in memory, got {len(value)} entries")
     level = [value]
     for _ in range(64):  # as deep as an array can be
         if any(isinstance(entry, np.ndarray) and hasattr(entry, "mask") for entry in level):
@@ -137,7 +145,7 @@ def as_float(dtype: FloatType) -> DType:
     """Return the `dtype` argument of an `initialize`."""
     try:
         result = np.dtype("none" if dtype is None else dtype)  # None is float64 to NumPy
-    except (AttributeError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):
         raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
         raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
@@ -284,6 +292,13 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {choices}, got {shown(value)}")
 
 
+def check_callable(name: str, value: T) -> T:
+    """Return `value`, which must be a function."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {shown(value)}")
+    return value
+
+
 def check_flag(name: str, value: object) -> bool:
     """Return `value`, which must be a bool."""
     if not isinstance(value, (bool, np.bool_)):
@@ -316,7 +331,7 @@ def shape_of(name: str, value: object, *, minimum: int | None = 1) -> tuple[int,
 
 def check_size(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return `shape`, unless no memory could hold an array of it."""
-    if math.prod(shape) > sys.maxsize // 8:
+    if math.prod([max(1, size) for size in shape]) > sys.maxsize // 8:
         raise ValueError(f"{name} must make arrays that fit in memory, got one of shape {shape}")
     return shape
 

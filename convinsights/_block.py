@@ -67,7 +67,7 @@ def as_parameters(parameters: Any) -> Parameters:
     """Return arrays in tuples, whatever they were given as, each of a shape it may have."""
     try:
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
-    except TypeError:
+    except (NotImplementedError, TypeError):  # the former of a memoryview
         form = f"Parameters({', '.join(Parameters._fields)})"
         raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None
     arrays = as_sequence("parameters.kernels", kernels, "a sequence of arrays")

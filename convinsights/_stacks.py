@@ -175,7 +175,8 @@ Steps: TypeAlias = list[Step | Sum]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
-    if not isinstance(layers, Iterable) or getattr(layers, "ndim", 1) == 0:
+    single = getattr(layers, "ndim", 1) == 0 or isinstance(layers, memoryview)
+    if single or not isinstance(layers, Iterable):
         raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
     if depth > DEPTH:
         raise ValueError(f"{name[:40]}… must be sums nested at most {DEPTH} deep")

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from convinsights._arguments import Array, as_array, shown
+from convinsights._arguments import Array, as_array, check_callable, shown
 
 __all__ = ["mapped", "named", "restore"]
 
@@ -134,6 +134,7 @@ def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
     >>> parameters.mapped(lambda a, da: a - da / 2, p, gradients)
     (array([1. , 0.5]), None)
     """
+    check_callable("function", function)
     results = [function(*arrays) for _, arrays in walk("tree", tree, *trees)]
     return filled(tree, iter(results))
 

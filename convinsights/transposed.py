@@ -45,6 +45,7 @@ from convinsights._arguments import (
     check_dy,
     check_groups,
     check_pixels,
+    check_size,
     compute_dtype,
     described,
     per_axis,
@@ -356,6 +357,7 @@ def plan(
     least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
     size = _chosen_size(least, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
+    check_size("strides" if output_size is None else "output_size", (x_shape[0], *size, filters))
     beside = x_shape[0], max(x_shape[-1], filters)
     geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, beside=beside)
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))

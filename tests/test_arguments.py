@@ -1,5 +1,7 @@
 """The door that every module has in common: the types of results, and what is told of errors."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from helpers import arrays_in, close, integers, says
@@ -18,6 +20,7 @@ from convinsights import (
     unary,
     verify,
 )
+from convinsights.receptive_field import receptive_field
 
 RNG = np.random.default_rng(0)
 X, BIAS = integers(RNG, (2, 6, 5, 4)), integers(RNG, 4)
@@ -162,3 +165,86 @@ def test_equal_forms_of_a_hyperparameter_mean_the_same():
         close(conv.forward(X, KERNEL, strides=two, padding=one)[0], expected)
     with pytest.raises(ValueError, match=says("strides must be an int or have one entry per")):
         conv.forward(X, KERNEL, strides=((((((1,),),),),),))
+
+
+# ---- what is callable, iterable or long in an unusual way
+
+
+class Endless(Sequence):
+    """A sequence that says it has more entries than anyone could ask for."""
+
+    def __len__(self):
+        return 2**62
+
+    def __getitem__(self, index):
+        return 1
+
+
+class TooLarge:
+    """An array that no memory can hold."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise MemoryError
+
+
+DIGITS = "1" * 5000
+TABLE = memoryview(np.ones((2, 2)))
+ONE = np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "exception", "message"),
+    [
+        (lambda: relu.forward(Endless()), ValueError, "x must fit in memory, got 4611"),
+        (lambda: relu.forward(range(10**13)), ValueError, "x must fit in memory, got 10000"),
+        (lambda: relu.forward(TooLarge()), ValueError, "x must fit in memory, got <"),
+        (lambda: batchnorm.initialize(2, dtype=DIGITS), TypeError, "dtype must be float16"),
+        (lambda: receptive_field(TABLE), TypeError, "layers must be an iterable of Layer, got <me"),
+        (lambda: residual.forward(X, TABLE), TypeError, "parameters must be a Parameters("),
+        (lambda: parameters.mapped(5, ONE), TypeError, "function must be callable, got 5"),
+        (lambda: verify.adjoint_gap(abs, None, ONE), TypeError, "backward must be callable, got N"),
+        (
+            lambda: verify.check_gradients([], abs, ONE),
+            TypeError,
+            "forward must be callable, got [",
+        ),
+        (
+            lambda: verify.check_gradients(np.negative, np.multiply, ONE, directions=2**62),
+            ValueError,
+            "directions must make arrays that fit in memory",
+        ),
+        (
+            lambda: verify.error_bound(ONE, X, KERNEL, dtype="f4"),
+            TypeError,
+            "module must be one of",
+        ),
+        (
+            lambda: verify.error_bound(conv, 5, KERNEL, dtype="f4"),
+            ValueError,
+            "x must be (N, …, C), got shape ()",
+        ),
+        (
+            lambda: verify.error_bound(conv, X, KERNEL, dtype="f4", probabilistic=ONE),
+            TypeError,
+            "probabilistic must be a bool, got array(",
+        ),
+        (
+            lambda: verify.error_bound(conv, X, KERNEL, dtype=DIGITS),
+            TypeError,
+            "dtype must be float16, float32",
+        ),
+        (
+            lambda: transposed.forward(X, KERNEL, strides=2**62),
+            ValueError,
+            "strides must make arrays that fit in memory",
+        ),
+        (
+            lambda: transposed.inflate(X[:0], 2**62),
+            ValueError,
+            "strides must make arrays that fit in memory",
+        ),
+    ],
+)
+def test_unusual_arguments_are_refused_by_their_names(call, exception, message):
+    with pytest.raises(exception, match=says(message)):
+        call()

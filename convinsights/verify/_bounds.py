@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from convinsights import batchnorm
-from convinsights._arguments import Array, as_array
+from convinsights._arguments import Array, as_array, check_flag
 from convinsights._concepts import defaults
 from convinsights.verify._cases import Case, Outcome, apply
 from convinsights.verify._factors import check_module
@@ -107,12 +107,15 @@ def error_bound(
     array([[[12.]]])
     """
     check_module(module)
+    check_flag("probabilistic", probabilistic)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm, probabilistic)
     names, settings = module.Gradients._fields, defaults(module) | hyperparameters
     if len(arrays) > len(names):
         raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
     given = [*arrays, *[None] * (len(names) - len(arrays))]
     x = as_array(names[0], given[0])
+    if x.ndim < 2:
+        raise ValueError(f"{names[0]} must be (N, …, C), got shape {x.shape}")
     others = [rounded(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
     if module in NORMALIZATIONS:
         module.forward(x, *others, **settings)  # refuses what does not go together

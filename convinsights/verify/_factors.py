@@ -148,7 +148,7 @@ def fits(
 
 def check_module(module: object) -> None:
     """Refuse what cannot be verified."""
-    if module not in MODULES:
+    if not isinstance(module, ModuleType) or module not in MODULES:
         names = ", ".join(sorted(map(name_of, MODULES)))
         raise TypeError(f"module must be one of {names}, got {shown(module)}")
 

@@ -241,7 +241,7 @@ def as_numbers(name: str, kind: object, dtypes: tuple[type, ...] = FLOATS) -> Nu
         return Numbers.of(kind)
     try:
         dtype = np.dtype(object if kind is None else kind)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):
         dtype = np.dtype(object)
     if dtype.type not in dtypes:
         names = ", ".join(possible.__name__ for possible in dtypes)

@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from convinsights._arguments import Array, as_array, check_fraction, to_integer
+from convinsights._arguments import (
+    Array,
+    as_array,
+    check_callable,
+    check_fraction,
+    check_size,
+    to_integer,
+)
 from convinsights.parameters import aligned, filled, walk, written
 from convinsights.verify._lines import Line, orthogonal, refuse_orthogonal
 
@@ -73,6 +80,8 @@ def adjoint_gap(
     >>> bool(verify.adjoint_gap(np.cumsum, np.cumsum, x) > 0.1)
     True
     """
+    for name, function in (("forward", forward), ("backward", backward)):
+        check_callable(name, function)
     point, rng = Point.of(["x"], [x]), generator(seed)
     if np.any(as_double("forward(0)", forward(*point.at([0 * a for a in point.arrays])))):
         raise ValueError("forward must be linear, but forward(0) is not 0: leave out the bias")
@@ -170,11 +179,14 @@ def check_gradients(
     AssertionError: the gradient of y is wrong: ...
     """
     rng = generator(seed)
+    for name, function in (("forward", forward), ("backward", backward)):
+        check_callable(name, function)
     directions = to_integer("directions", directions)
     tolerance = check_fraction("tolerance", tolerance)
     point = Point.of(argument_names(forward, len(arrays)), arrays)
     if not point.arrays:
         raise ValueError("give one array at least: there is nothing to differentiate by")
+    check_size("directions", (directions, max(array.size for array in point.arrays)))
     y = as_finite("forward(…)", forward(*point.at(point.arrays)))
     again = as_finite("forward(…)", forward(*point.at(point.arrays)))
     if again.shape != y.shape or np.abs(again - y).max(initial=0) > 1e-9 * np.abs(y).max(initial=0):
