@@ -6,7 +6,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -24,31 +24,31 @@ import json, sys
 from pathlib import Path
 import numpy as np
 
-root, wrong = Path(sys.argv[1]), sys.argv[2]
-for case in json.loads((root / "cases.json").read_text())["cases"]:
-    files = {n: f and np.load(root / f) for n, f in case["files"].items()}
-    x, kernel, bias, dy = (files[n] for n in ("x", "kernel", "bias", "dy"))
-    down, right = case["hyperparameters"]["strides"]
-    read = x[:, ::down, ::right].astype(float)
-    weights = kernel.reshape(kernel.shape[-2:]).astype(float)
-    with np.errstate(all="ignore"):
-        y = read @ weights
-        if bias is not None and wrong != "forward":
-            y = y + bias
-        dx = np.zeros(x.shape)
-        dx[:, ::down, ::right] = dy @ weights.T
-        if wrong == "backward":
-            dx = dx[:, ::-1]
-        dkernel = np.einsum("nhwc,nhwo->co", read, dy.astype(float)).reshape(kernel.shape)
-        made = {"y": y, "dx": dx, "dkernel": dkernel, "dbias": dy.astype(float).sum((0, 1, 2))}
-        for name, file in case["results"].items():
-            if name == "y" or wrong != "no gradients":
-                np.save(root / file, made[name].astype(np.float32))
+for root, wrong in zip(map(Path, sys.argv[1::2]), sys.argv[2::2]):
+    for case in json.loads((root / "cases.json").read_text())["cases"]:
+        files = {n: f and np.load(root / f) for n, f in case["files"].items()}
+        x, kernel, bias, dy = (files[n] for n in ("x", "kernel", "bias", "dy"))
+        down, right = case["hyperparameters"]["strides"]
+        read = x[:, ::down, ::right].astype(float)
+        weights = kernel.reshape(kernel.shape[-2:]).astype(float)
+        with np.errstate(all="ignore"):
+            y = read @ weights
+            if bias is not None and wrong != "forward":
+                y = y + bias
+            dx = np.zeros(x.shape)
+            dx[:, ::down, ::right] = dy @ weights.T
+            if wrong == "backward":
+                dx = dx[:, ::-1]
+            dkernel = np.einsum("nhwc,nhwo->co", read, dy.astype(float)).reshape(kernel.shape)
+            made = {"y": y, "dx": dx, "dkernel": dkernel, "dbias": dy.astype(float).sum((0, 1, 2))}
+            for name, file in case["results"].items():
+                if name == "y" or wrong != "no gradients":
+                    np.save(root / file, made[name].astype(np.float32))
 """
 
 
-def run(folder, wrong="nothing"):
-    subprocess.run([sys.executable, "-c", PROGRAM, str(folder), wrong], check=True)
+# What the program gets wrong.
+FAULTS = ("nothing", "forward", "backward", "no gradients")
 
 
 def right(folder, module, change=lambda results: results):
@@ -77,7 +77,7 @@ def right(folder, module, change=lambda results: results):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Where the cases of a 1×1 convolution are kept, and what the program made of copies."""
+    """Where cases of a 1×1 convolution are kept, and what the program made of copies of them."""
     return tmp_path_factory.mktemp("kept")
 
 
@@ -92,11 +92,14 @@ def folder(tmp_path, kept):
 @pytest.fixture
 def answered(folder, kept):
     """Puts the program's results into that folder; the program runs once for all tests."""
+    if not (kept / "nothing").exists():
+        words = [(str(shutil.copytree(folder, kept / fault)), fault) for fault in FAULTS]
+        subprocess.run([sys.executable, "-c", PROGRAM, *chain(*words)], check=True)
+
+    cases = shutil.ignore_patterns("cases.json", "x.npy", "kernel.npy", "bias.npy", "dy.npy")
 
     def answer(wrong="nothing"):
-        if not (kept / wrong).exists():
-            run(shutil.copytree(kept / "cases", kept / wrong), wrong)
-        shutil.copytree(kept / wrong, folder, dirs_exist_ok=True)
+        shutil.copytree(kept / wrong, folder, dirs_exist_ok=True, ignore=cases)
 
     return answer
 
@@ -398,17 +401,17 @@ def test_precisions_come_back_as_they_went(tmp_path, kinds):
 # ---- the command line
 
 
-def test_the_commands(tmp_path, capsys):
-    folder = tmp_path / "cases"
+def test_the_commands(folder, answered, capsys):
+    shutil.rmtree(folder)
     assert main(["write", str(folder), "unary", "--rank", "2", "--supports", "strides"]) == 0
     count = len(json.loads((folder / "cases.json").read_text())["cases"])
     assert capsys.readouterr().out == f"{count} cases\n"
     assert main(["judge", str(folder)]) == 1
     assert "nothing was verified" in capsys.readouterr().out
-    run(folder)
+    answered()
     assert main(["judge", str(folder)]) == 0
     assert f"passed all {count} cases" in capsys.readouterr().out
-    run(folder, "forward")
+    answered("forward")
     assert main(["judge", str(folder)]) == 1
     assert "diagnosis: bias_ignored" in capsys.readouterr().out
 

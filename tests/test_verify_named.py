@@ -39,7 +39,8 @@ def plan_of(module, dtype, forward, backward, rank):
 @functools.cache
 def cases(module, dtype, rank, count):
     plan, _ = plan_of(module, dtype, *right(module), rank)
-    made, rows = [], sorted(plan.rows(rank), key=weight)
+    few = {f"{name}[{axis}]": (3, 1, 2) for name in ("kernel_size", "size") for axis in range(rank)}
+    made, rows = [], sorted(plan.rows(rank, few if rank > 2 else None), key=weight)
     for row in rows[20::2] if count else ():
         form = row | {"form": "tuple"} if "form" in row else row
         case = case_of(module, rank, form, plan.precision, 0)
