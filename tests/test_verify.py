@@ -818,7 +818,7 @@ def test_power_is_what_one_forgotten_product_would_show():
 
     weak = verify.verify(conv, in_two_bits, dtype=coarse)
     assert weak.passed
-    assert weak.power < 0.8
+    assert weak.power < 0.9
     little = dataclasses.replace(weak, power=0.1)
     words = f"passed all {weak.cases} cases, but of little power: one forgotten product would be "
     assert f"{words}seen in 10% of the outputs\n" in str(little)

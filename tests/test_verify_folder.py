@@ -312,7 +312,7 @@ def spoilt(folder):
 
 
 def test_numbers_that_are_not_finite_are_tried(folder, answered):
-    assert spoilt(folder).keys() == {"x", "kernel", "dy"}
+    assert spoilt(folder).keys() == {"x", "kernel", "bias", "dy"}
     answered()
     for case in spoilt(folder).values():
         for name, file in case["results"].items():

@@ -62,5 +62,7 @@ def test_trying_ends_when_calls_or_time_are_used_up(monkeypatch):
     assert shrinker.calls == 2
     monkeypatch.setattr(_shrink, "CALLS", 2)
     assert shrinker.tried(row, 2) is None
-    late = time.monotonic() - _shrink.SECONDS - 1
+    late = time.process_time() - _shrink.SECONDS - 1
     assert Shrinker(candidate, plan, start=late).tried(row, 2) is None
+    late = time.monotonic() - _shrink.WAIT - 1
+    assert Shrinker(candidate, plan, begun=late).tried(row, 2) is None

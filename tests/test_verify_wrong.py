@@ -35,6 +35,10 @@ LARGE = (
     "moments of three images",
     "wraps at 16 bits",
     "saturates at 16 bits",
+    "dilation rates up to 3",
+    "sums of 512",
+    "wraps at 24 bits",
+    "gamma of the first 16 channels",
 )
 
 
@@ -71,6 +75,15 @@ def test_a_fault_is_caught(kernel):
 @pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 12))
 def test_a_fault_of_large_arrays_is_caught(kernel):
     assert caught(kernel)
+
+
+@pytest.mark.parametrize("kernel", some([k for k in WRONG if any(k[3:6])], 6))
+def test_a_fault_is_explained(kernel):
+    report = verify.verify(kernel.module, *kernel.make(), **kernel.options)
+    told = report.diagnosis, report.when, report.where
+    assert [word for word, said in zip(told, kernel[3:6], strict=True) if said] == [
+        said for said in kernel[3:6] if said
+    ]
 
 
 def test_the_readme_says_how_many_cases_and_faults_there_are():

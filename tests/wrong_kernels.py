@@ -16,6 +16,7 @@ from convinsights import (
     conv,
     depthwise,
     depthwise_separable,
+    dilated,
     im2col,
     normalization,
     transposed,
@@ -732,6 +733,119 @@ def image_of_batch(count):
 
 INT8 = {"dtype": np.int8}
 
+# -- reported ones, of paths, plans and lanes
+
+
+def pads_of_other_axis(arrays, hyper):
+    """The fast way of 3×3 takes every axis' zeros from another."""
+    if taps_of(arrays) == (3, 3) and {*hyper["strides"], *hyper["dilation_rate"]} == {1}:
+        hyper["padding"] = zeros_of(arrays, hyper)[::-1]
+    return arrays, hyper
+
+
+def pads_in_front_first(arrays, hyper):
+    """Zeros are given as all in front, then all behind."""
+    if not isinstance(hyper["padding"], str):
+        flat = [zeros for pair in hyper["padding"] for zeros in pair]
+        half = len(flat) // 2
+        hyper["padding"] = tuple(zip(flat[:half], flat[half:], strict=True))
+    return arrays, hyper
+
+
+def rates_up_to_3(arrays, hyper):
+    hyper["dilation_rate"] = tuple(min(rate, 3) for rate in hyper["dilation_rate"])
+    return arrays, hyper
+
+
+def split_sums(arrays, hyper):
+    """Only the first 512 products are added."""
+    kernel = arrays[1].copy()
+    kernel.reshape(-1, kernel.shape[-1])[512:] = 0
+    arrays[1] = kernel
+    return arrays, hyper
+
+
+def cut_to_the_image(arrays, hyper):
+    """A kernel taller than the image loses its last rows."""
+    kernel = arrays[1].copy()
+    kernel[arrays[0].shape[1] :] = 0
+    arrays[1] = kernel
+    return arrays, hyper
+
+
+def plan_of_shapes():
+    """Hyperparameters are those of the first call on arrays of these shapes."""
+    plans = {}
+
+    def forward(x, kernel, bias, **hyper):
+        plan = plans.setdefault((x.shape, kernel.shape), hyper)
+        return conv.forward(x, kernel, bias, **plan)[0]
+
+    return forward, None
+
+
+def flips_in_place():
+    """The kernel is flipped where it lies, at the end."""
+
+    def forward(x, kernel, bias, **hyper):
+        y = conv.forward(x, kernel, bias, **hyper)[0]
+        kernel[...] = kernel[::-1].copy()
+        return y
+
+    return forward, None
+
+
+def zeros_skipped(arrays, hyper):
+    """An infinite tap that meets pixels of 0 only is not seen."""
+    x, kernel = arrays[:2]
+    spoilt = ~np.isfinite(kernel)
+    if spoilt.any() and np.isfinite(x).all():
+        met = conv.forward(np.abs(x), spoilt.astype(x.dtype), None, **hyper)[0] > 0
+        right, zeroed = conv.forward(*arrays, **hyper)[0], np.where(spoilt, 0, kernel)
+        return np.where(met, right, conv.forward(x, zeroed, arrays[2], **hyper)[0])
+    return conv.forward(*arrays, **hyper)[0]
+
+
+def output_padding_not_filled(y, arrays, hyper):
+    """What the output padding adds holds the bias alone."""
+    added = hyper["output_padding"]
+    for axis, n in enumerate(added or ()):
+        if n:
+            y.swapaxes(0, 1 + axis)[-n:] = 0 if arrays[2] is None else arrays[2]
+
+
+def row_later(y, arrays, hyper):
+    """Strided, all rows come one too late."""
+    return np.roll(y, 1, axis=1) if max(hyper["strides"]) > 1 else None
+
+
+def lanes_beyond_the_end(parts, variance):
+    """Lanes up to a power of 2 count in the variance, as pixels of 0."""
+    count = parts.shape[1] * parts.shape[3]
+    lanes = 1 << (count - 1).bit_length()
+    return variance + (lanes - count) * parts.mean((1, 3), keepdims=True) ** 2 / count
+
+
+def bias_of_the_first_lanes(y, arrays, hyper):
+    rest = y.shape[-1] % 4
+    if arrays[2] is not None and y.shape[-1] > 4 and rest:
+        y[..., -rest:] += arrays[2][:rest] - arrays[2][-rest:]
+
+
+def wrapped_at_24(sums):
+    return (sums + 2**23) % 2**24 - 2**23
+
+
+def dgamma_of_x(dgamma, dy, arrays, hyper):
+    return (arrays[0] * dy).sum(tuple(range(dy.ndim - 1)))
+
+
+def gamma_of_16(arrays, hyper):
+    if arrays[1] is not None:
+        arrays[1] = np.where(np.arange(arrays[1].size) < 16, arrays[1], 1).astype(arrays[1].dtype)
+    return arrays, hyper
+
+
 WRONG = [
     # vector width, body and tail
     Wrong(
@@ -974,6 +1088,80 @@ WRONG = [
         "epsilon outside, groups",
         normalization,
         grouped_normalized(root=lambda v, e: np.sqrt(v) + e),
+    ),
+    # reported ones
+    Wrong(
+        "3x3 padded as the other axis",
+        conv,
+        before(conv, pads_of_other_axis),
+        "axes_swapped",
+    ),
+    Wrong("zeros in front first", conv, before(conv, pads_in_front_first), "padding_by_sides"),
+    Wrong(
+        "dilation rates up to 3",
+        dilated,
+        before(dilated, rates_up_to_3),
+        when="dilation_rate >= 4",
+    ),
+    Wrong("sums of 512", conv, before(conv, split_sums), when="terms > 512"),
+    Wrong(
+        "kernel taller than the image",
+        conv,
+        before(conv, cut_to_the_image),
+        when="kernel_size[0] > size[0]",
+    ),
+    Wrong("plan of the shapes alone", conv, plan_of_shapes, "stale_argument"),
+    Wrong("kernel flipped in place", conv, flips_in_place, "argument_modified"),
+    Wrong(
+        "zeros are skipped",
+        conv,
+        lambda: (lambda *arrays, **hyper: zeros_skipped(arrays, hyper), None),
+        "non_finite_swallowed",
+    ),
+    Wrong("wraps at 24 bits", conv, narrow(wrapped_at_24), "wrapped (24 bits)", options=INT8),
+    Wrong(
+        "output padding not filled",
+        transposed,
+        after(transposed, output_padding_not_filled),
+        where="pixels of the output padding",
+    ),
+    Wrong(
+        "a row later where strided",
+        transposed,
+        after(transposed, row_later),
+        "shifted by (1, 0)",
+        "strides > 1 and output height > 1",
+    ),
+    Wrong(
+        "lanes beyond the end",
+        normalization,
+        grouped_normalized(moments=lanes_beyond_the_end),
+        when="terms no power of 2",
+    ),
+    Wrong(
+        "bias of the first lanes",
+        conv,
+        after(conv, bias_of_the_first_lanes),
+        where="the last channels that do not fill 4",
+    ),
+    Wrong(
+        "dkernel averaged alone",
+        conv,
+        gradient(conv, gradient_of(1, lambda g, dy, *_: g / len(dy))),
+        "gradient_averaged",
+    ),
+    Wrong(
+        "dgamma of x",
+        batchnorm,
+        gradient(batchnorm, gradient_of(1, dgamma_of_x)),
+        "gamma_gradient_not_normalized",
+    ),
+    Wrong(
+        "gamma of the first 16 channels",
+        batchnorm,
+        before(batchnorm, gamma_of_16),
+        when="channels > 16 and gamma given",
+        where="channels from 16 on",
     ),
 ]
 

@@ -204,8 +204,13 @@ def _canonical(
     return settings
 
 
-def extra_rows(module: ModuleType, rank: int, plain: Row, thorough: bool) -> Iterator[Row]:
-    """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
+def extra_rows(
+    module: ModuleType, rank: int, plain: Row, levels: Sequence[str], thorough: bool
+) -> Iterator[Row]:
+    """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15.
+
+    Many terms with numbers of all these `levels`.
+    """
     yield {**plain, "batch": 0, "training": False}
     inputs = "channels" if module in NORMALIZATIONS else "in_channels"
     for bits in (15, 16, 17) if thorough else (15,):
@@ -215,7 +220,7 @@ def extra_rows(module: ModuleType, rank: int, plain: Row, thorough: bool) -> Ite
         yield {**plain, "batch": 2**bits // (9 * 3**rank) + 5, inputs: 11, "out_channels": 10}
     if inputs == "in_channels":
         taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
-        for values in dict.fromkeys(("integers", plain["values"])):
+        for values in levels:
             yield {**plain, inputs: -(-2304 // taps), "out_channels": 2, "values": values}
         yield {**plain, inputs: 64, "out_channels": -(-(2**15) // (64 * taps)) + 1}
 

@@ -11,7 +11,7 @@ from convinsights._arguments import Array
 from convinsights.verify._cases import Case, resolved
 from convinsights.verify._features import NORMALIZATIONS, axis_names
 
-__all__ = ["COSTS", "MAPS", "Coordinate", "coordinates"]
+__all__ = ["COSTS", "MAPS", "PIXEL", "Coordinate", "coordinates"]
 
 
 class Coordinate(NamedTuple):
@@ -29,7 +29,17 @@ INSIDE = "pixels whose window does not touch the padding"
 READ = "pixels that windows on the padding read"
 CORNERS, BORDER = "corners", "pixels at the border"
 BETWEEN = "pixels between the strides"
-MAPS = {PADDED: 0.0, INSIDE: 0.3, READ: 0.5, CORNERS: 0.2, BORDER: 0.2, BETWEEN: 0.3}
+ADDED, UNREACHED = "pixels of the output padding", "pixels that no tap reaches"
+MAPS = {
+    PADDED: 0.0,
+    INSIDE: 0.3,
+    READ: 0.5,
+    CORNERS: 0.2,
+    BORDER: 0.2,
+    BETWEEN: 0.3,
+    ADDED: 0.0,
+    UNREACHED: 0.2,
+}
 COSTS = {FLAT: 0.6, PIXEL: 0.8, IN_GROUP: 0.4, IN_CHANNEL: 0.5, "group": 0.2, "input channel": 0.3}
 NOUNS = {"length": "pixel", "depth": "plane", "height": "row", "width": "column"}
 
@@ -107,7 +117,7 @@ def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple
         ]
         between = np.any(np.broadcast_arrays(*phases), 0)
         yield BETWEEN, Coordinate(np.broadcast_to(between, (1, *shape[1:-1], 1)), 2)
-    if "padding" not in case.settings or not any(map(sum, resolved(case))):
+    if "padding" not in case.settings:
         return
     taps = case.arrays[1].shape[:-2]
     image = shape if on_image else (case.x if name == "y" else case.dy).shape
@@ -117,6 +127,25 @@ def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple
         "padding": resolved(case),
         "dilation_rate": case.axes("dilation_rate"),
     }
+    if case.module is transposed and name == "y":
+        columns = np.ones((math.prod(case.x.shape[1:-1]), math.prod(taps)))
+        reached = im2col.col2im(columns, size, taps, **geometry) > 0
+        yield UNREACHED, Coordinate(~reached, 2)
+        added = case.settings["output_padding"]
+        if added is not None and np.any(added):
+            entries = np.broadcast_to(added, case.rank)
+            ends = [
+                c.number >= c.extent - n
+                for c, n in zip(
+                    (_flat(shape, axis, axis + 1) for axis in range(1, len(shape) - 1)),
+                    entries.tolist(),
+                    strict=True,
+                )
+            ]
+            behind = np.any(np.broadcast_arrays(*ends), 0)
+            yield ADDED, Coordinate(behind & reached, 2)
+    if not any(map(sum, resolved(case))):
+        return
     outside = 1 - im2col.im2col(np.ones(size), taps, **geometry)
     touching = outside.any(axis=1, keepdims=True)
     if on_image:

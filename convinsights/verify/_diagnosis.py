@@ -27,7 +27,10 @@ Result = tuple[int, str]
 # How many numbers of the cases are gone through for each theory: of wrong results, of right ones,
 # of each result that is looked at alone; how many wrong results a remark is tried on, and for how
 # many a slip of their own is looked for in vain.
-WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 4
+WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 8
+# Of how many of the wrong trials a theory must explain a result, and how many at least where it
+# contradicts right ones.
+EXPLAINED, SEVERAL = 0.5, 3
 
 
 class Diagnosis(NamedTuple):
@@ -52,12 +55,16 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     Hypotheses come first that give every result of the candidate; failing that, those that give all
     of the kinds (y, dx, …) that were wrong somewhere, for a backward may be right though the
     forward is wrong; of several, the one that explains the most. Then come the remarks, the first
-    that holds of all wrong results. Small cases are looked at first, and of large ones not all.
+    that holds of all wrong results; last what explains every wrong result, though others are right:
+    the slip of one path among several. Small cases are looked at first, and of large ones not all.
     """
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
     results.sort(key=lambda result: trials[result[0]].case.size)
     wrong = [(index, name) for index, name in results if name in trials[index].wrong]
     right = [(index, name) for index, name in results if name not in trials[index].wrong]
+    valued = [(index, name) for index, name in wrong if trials[index].got[name] is not None]
+    if 2 * len(valued) > len(wrong):  # what raises now and then besides is another matter
+        wrong = valued
     kinds = {name for _, name in wrong}
     of_kinds = [result for result in right if result[1] in kinds]
 
@@ -66,21 +73,25 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     slips = [*hypotheses(trials[0].case.module), *limits]
     theories = [_Theory(hypothesis, trials, unit) for hypothesis in slips]
     fitting = [theory for theory in theories if _holds(theory, some)]
+    fitting = [theory for theory in fitting if _explained(theory, some, trials) >= EXPLAINED]
     for others in (right, of_kinds):
         known = _within(others, trials, RIGHT)
         agreeing = [theory for theory in fitting if not _contradicted(theory, known)]
         if agreeing:
             best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, some))))
             return Diagnosis(best.name, {})
-    said: list[Explanation] = list(remarks(trials, examine, unit))
-    for remark in said:
+    noted: list[Explanation] = list(remarks(trials, examine, unit))
+    for remark in noted:
         if _holds(remark, wrong[:REMARKED]):
             return Diagnosis(remark.name, {})
     known = _within(of_kinds, trials, ALONE)
-    for shift in shifts(trials, unit):
-        if _holds(shift, wrong[:REMARKED]) and not _contradicted(shift, known):
-            return Diagnosis(shift.name, {})
-    return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, said, trials))
+    moved = [shift for shift in shifts(trials, unit) if _holds(shift, wrong[:REMARKED])]
+    said: list[Explanation] = [shift for shift in moved if not _contradicted(shift, known)]
+    if len({index for index, _ in wrong}) >= SEVERAL:
+        said += [*fitting, *moved]
+    if said:
+        return Diagnosis(said[0].name, {})
+    return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, noted, trials))
 
 
 def _within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:
@@ -105,6 +116,15 @@ def _holds(explanation: Explanation, wrong: Iterable[Result]) -> bool:
             return False
         said = said or verdict is True
     return said
+
+
+def _explained(explanation: Explanation, wrong: Iterable[Result], trials: Sequence[Trial]) -> float:
+    # In what share of the trials with wrong values one of those is explained.
+    said: dict[int, bool] = {}
+    for index, name in wrong:
+        if trials[index].got[name] is not None:
+            said[index] = said.get(index, False) or explanation((index, name)) is True
+    return sum(said.values()) / max(len(said), 1)
 
 
 def _contradicted(explanation: Explanation, right: Iterable[Result]) -> bool:

@@ -1,7 +1,7 @@
 """From the trials of a candidate to the report: the slip, when it shows, and where."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +12,16 @@ from convinsights.verify._candidate import Candidate, Trial
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._plan import Plan
+from convinsights.verify._power import says_something
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
 from convinsights.verify._when import Retry, condition
 from convinsights.verify._where import region
 
 __all__ = ["explained"]
+
+# What is wrong with a kernel that remembers, a cause before what comes of it.
+STATES = ("argument_modified", "output_reused", "first_call_differs", "not_deterministic")
 
 
 def explained(
@@ -44,21 +48,27 @@ def explained(
             found = failure.diagnosis or name or single.get((id(trial), failure.result))
             failures.append(replace(failure, diagnosis=found))
     known = {failure.diagnosis for failure in failures}
-    if name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
+    if "not_deterministic" in known and wrong:  # whatever else is wrong now and then
+        name = "not_deterministic"
+    elif name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
         (name,) = known
+    elif name is None and not wrong:
+        name = next((state for state in STATES if state in known), None)
     failing = wrong or [trial for trial in ran if trial.failures]
     where = None
     if failing:
-        retry = None
+        retry = again = None
         if plan is not None:
             shrinker = Shrinker(candidate, plan)
-            first = min(failing, key=lambda trial: trial.case.size)
-            least = shrinker.shrunk(first)
-            if least is not first:
+            ordered = sorted(failing, key=lambda trial: (not trial.case.dy.size, trial.case.size))
+            least = shrinker.shrunk(ordered[0])
+            if least is not ordered[0]:
                 failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
-            retry = partial(shrinker.retry, least)
+            shrinker = shrinker.rested()
+            retry = partial(shrinker.retry, [least, *_spread(ordered)])
+            again = partial(shrinker.again, frozenset().union(*(t.wrong for t in failing)))
         if when is None:
-            when = _when(ran, failing, retry)
+            when = _when(ran, failing, retry, again)
         where = region([finding for trial in failing for finding in _wrong_elements(trial)])
     return Report(
         candidate.title,
@@ -73,12 +83,29 @@ def explained(
     )
 
 
-def _when(ran: Sequence[Trial], failing: Sequence[Trial], retry: Retry | None) -> str | None:
+def _when(
+    ran: Sequence[Trial],
+    failing: Sequence[Trial],
+    retry: Retry | None,
+    again: Callable[[Case], bool] | None,
+) -> str | None:
     # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing.
     kinds = {failure.result for trial in failing for failure in trial.failures}
     marks = {id(trial) for trial in failing}
-    concerned = [t for t in ran if id(t) in marks or not t.got or kinds & t.got.keys()]
-    return condition([t.case for t in concerned], [id(t) in marks for t in concerned], retry)
+    concerned = [
+        t
+        for t in ran
+        if id(t) in marks
+        or not t.got
+        or any(says_something(t.case, name, t.allowed[name]) for name in kinds & t.allowed.keys())
+    ]
+    failed = [id(t) in marks for t in concerned]
+    return condition([t.case for t in concerned], failed, retry, again)
+
+
+def _spread(trials: Sequence[Trial]) -> list[Trial]:
+    # The smallest, the largest and one between.
+    return [trials[len(trials) * quarter // 4] for quarter in (0, 2, 3)]
 
 
 def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:

@@ -49,7 +49,7 @@ MORE_COUNTS = (*COUNTS, 64, 128)
 # Enough for sums over the images to leave a tile of 128.
 BATCHES = (2, *COUNTS, 130)
 KERNELS = (3, 1, 2, 4, 5, 7, 33)
-STEPS = (1, 2, 3)
+STEPS = (1, 2, 3, 5)
 # How the arrays lie in memory.
 LAYOUTS = (
     "C",
@@ -95,6 +95,7 @@ def _paths(module: ModuleType, rank: int) -> Iterator[Path]:
     twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
     yield Path(ones, square(1))
     yield Path(threes, square(3))
+    yield Path(f"{threes}, strides 1", square(3), 1, 1)
     yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
     yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
     yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")

@@ -15,8 +15,10 @@ __all__ = [
     "cost_of",
     "features",
     "in_words",
+    "is_derived",
     "is_setting",
     "tells",
+    "void",
 ]
 
 # A number, one of several words, or the sizes of a kernel.
@@ -110,8 +112,15 @@ def _of_windows(case: Case) -> dict[str, Feature]:
         found |= {"output_padding": max(entries)} | _per_axis("output_padding", entries)
     if "groups" in case.settings:
         found["groups"] = case.settings["groups"]
-    beyond = any(s > k for s, k in zip(case.axes("strides"), taps, strict=True))
-    found["strides and kernel_size"] = "strides > kernel_size" if beyond else "overlap"
+    windows = effective["strides"]
+    felt = [s if n > 1 else 1 for s, n in zip(case.axes("strides"), windows, strict=True)]
+    found |= _compared("strides", case.axes("strides"), "kernel_size", taps)
+    compared = _compared("strides", tuple(felt), "kernel_size", taps)
+    found |= {f"{EFFECTIVE}{name}": words for name, words in compared.items()}
+    if "padding" in case.settings:
+        found |= _compared("kernel_size", taps, "size", case.x.shape[1:-1])
+        if case.module is not transposed:
+            found |= _compared("padding", tuple(map(max, resolved(case))), "kernel_size", taps)
     found |= _given(case, ("bias",))
     outputs = (f"output {name}" for name in axis_names(case.rank))
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
@@ -119,16 +128,40 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
 
 
+def _compared(
+    name: str, entries: tuple[int, ...], other: str, others: tuple[int, ...]
+) -> dict[str, Feature]:
+    # Whether entries are larger than others of the same axis: on some axis, and on each.
+    pairs = list(zip(entries, others, strict=True))
+    some = ">" if any(one > two for one, two in pairs) else "<="
+    found: dict[str, Feature] = {f"{name} and {other}": f"{name} {some} {other}"}
+    for a, (one, two) in enumerate(pairs if len(pairs) > 1 else ()):
+        sign = "<" if one < two else ">" if one > two else "=="
+        found[f"{name}[{a}] and {other}"] = f"{name}[{a}] {sign} {other}[{a}]"
+    return found
+
+
+# The opposite of each comparison.
+OPPOSITE = {"<": ">=", "<=": ">", "==": "!=", ">": "<="}
+
+
+def void(case: Case) -> bool:
+    """Tell whether a case has no values."""
+    return case.dy.size == 0
+
+
 def tells(case: Case) -> bool:
     """Tell whether faults can show in a case.
 
-    Not if it has no values, or on some axis no window or only ever the same tap reads a pixel; nor
-    if what is to be normalized is one value.
+    Not if it has no values, or some tap never reads a pixel; nor if what is to be normalized is one
+    value.
     """
-    if not case.dy.size:
+    if void(case):
         return False
-    if case.module in NORMALIZATIONS:
+    if case.module is batchnorm:
         return bool(case.x[..., 0].size > 1)
+    if case.module is normalization:
+        return bool(case.x[:1].size > case.settings["groups"])
     if case.module is unary:
         return True
     image, windows = (case.x, case.dy)[:: -1 if case.module is transposed else 1]
@@ -149,10 +182,17 @@ def tells(case: Case) -> bool:
 def _taps_read(
     size: int, windows: int, taps: int, stride: int, rate: int, pair: tuple[int, int]
 ) -> bool:
-    # Whether two taps of an axis, or the only one, read pixels.
+    # Whether every tap of an axis reads a pixel.
     pixels = np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - pair[0]
-    read = ((pixels >= 0) & (pixels < size)).any(axis=0)
-    return bool(np.count_nonzero(read) >= min(taps, 2))
+    return bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
+
+
+def _padding_felt(
+    size: int, windows: int, taps: int, stride: int, rate: int, pair: tuple[int, int]
+) -> bool:
+    # Whether a window reads a zero of the padding.
+    pixels = np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - pair[0]
+    return bool(((pixels < 0) | (pixels >= size)).any())
 
 
 def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
@@ -165,6 +205,19 @@ def _of_padding(case: Case) -> dict[str, Feature]:
     said, pairs = case.settings["padding"], resolved(case)
     largest = tuple(map(max, pairs))
     found: dict[str, Feature] = {"padding": max(largest)} | _per_axis("padding", largest)
+    if case.module is not transposed:
+        axes = zip(
+            case.x.shape[1:-1],
+            case.dy.shape[1:-1],
+            case.arrays[1].shape,
+            case.axes("strides"),
+            case.axes("dilation_rate"),
+            pairs,
+            strict=False,
+        )
+        felt = tuple(max(axis[-1]) * _padding_felt(*axis) for axis in axes)
+        found |= {f"{EFFECTIVE}padding": max(felt)}
+        found |= {f"{EFFECTIVE}{name}": n for name, n in _per_axis("padding", felt).items()}
     found["padding by name"] = said if isinstance(said, str) else "zeros"
     uneven = any(before != after for before, after in pairs)
     found["padding before and after"] = "differ" if uneven else "alike"
@@ -173,7 +226,8 @@ def _of_padding(case: Case) -> dict[str, Feature]:
 
 
 # What a feature costs, so that the plain ones are preferred: by the first that its name starts
-# with, and by whether it speaks of one axis.
+# with, and by whether it speaks of one axis, or of two features at once.
+COMPARED, COMPARISONS = 1.5, (" and kernel_size", " and size")
 COSTS = {
     EFFECTIVE: 0.3,
     "groups": -0.1,
@@ -181,7 +235,6 @@ COSTS = {
     "in_channels // groups": 0.6,
     "out_channels // groups": 0.6,
     "channels // groups": 0.6,
-    "strides and kernel_size": 1.5,
     "strides of the axes": 1.5,
     "dilation_rate of the axes": 1.5,
     "padding of the axes": 1.5,
@@ -204,12 +257,23 @@ COSTS = {
     "length": 0.8,
     "values": 0.5,
 }
-OPERATOR_COSTS = {">=": 0.0, "==": 0.5, "<=": 1.5, "!=": 1.0, "multiple": 2.5, "no multiple": 1.0}
+OPERATOR_COSTS = {
+    ">=": 0.0,
+    "==": 0.5,
+    "<=": 1.5,
+    "!=": 1.0,
+    "multiple": 2.5,
+    "no multiple": 1.0,
+    "power": 2.0,
+    "no power": 1.0,
+}
 
 
 def cost_of(name: str, operator: str, value: Feature) -> float:
     """Return how far-fetched a clause is: 0 for a plain threshold on a plain feature."""
     cost = next((c for start, c in COSTS.items() if name.startswith(start)), 0.0)
+    if name.endswith(COMPARISONS):
+        cost = COMPARED + 0.7 * ("]" in name)
     cost += OPERATOR_COSTS[operator] + 0.7 * name.endswith("]")
     if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
         cost += 0.2
@@ -234,20 +298,25 @@ def is_setting(name: str) -> bool:
     return name.removeprefix(EFFECTIVE) in SETTINGS
 
 
+def is_derived(name: str) -> bool:
+    """Tell whether a feature is a product of others, which no kernel asks for by its value."""
+    return name in ("x.size", "y.size", "kernel.size", "terms", "pixels", "max(size)", "min(size)")
+
+
 WORDS = {
     ("layout", "C"): "arrays in C order",
     ("layout", "Fortran"): "arrays in Fortran order",
     ("layout", "negative"): "arrays of negative strides",
     ("layout", "odd address"): "arrays at an odd address",
     ("layout", "broadcast"): "broadcast arrays",
-    ("strides and kernel_size", "strides > kernel_size"): "strides > kernel_size",
-    ("strides and kernel_size", "overlap"): "strides <= kernel_size",
 }
 
 
 def in_words(name: str, operator: str, value: Feature) -> str:
     """Write a clause down."""
     name = name.removeprefix(EFFECTIVE)
+    if operator in ("power", "no power"):
+        return f"{name} {'no' if operator == 'no power' else 'a'} power of 2"
     if operator in ("multiple", "no multiple"):
         no = "not " if operator == "no multiple" else ""
         if value == 2:
@@ -255,6 +324,9 @@ def in_words(name: str, operator: str, value: Feature) -> str:
         return f"{name} {no}a multiple of {value}"
     if isinstance(value, int):
         return _number(name, operator, value)
+    if name.endswith(COMPARISONS):
+        one, sign, other = str(value).split()
+        return f"{one} {OPPOSITE[sign] if operator == '!=' else sign} {other}"
     word = _word(name, value)
     return f"not {word}" if operator == "!=" else word
 

@@ -13,10 +13,14 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "dilation_ignored": "taps lie side by side, whatever the dilation rate",
         "dilation_off_by_one": "taps lie one pixel further or less far apart than they must",
         "first_axis_for_all": "the first axis' setting is taken for all axes",
+        "last_axis_for_all": "the last axis' setting is taken for all axes",
         "last_tap_ignored": "the last tap of the kernel along an axis is left out",
         "output_padding_ignored": "the output padding is left out",
-        "padding_before": "zeros that belong on both sides are all put in front",
+        "padding_before": "the odd zero of same padding is put in front, not behind",
+        "padding_always_1": "one zero is put around the image, whatever the padding",
         "padding_ignored": "no zeros are put around the image",
+        "padding_by_sides": "zeros are read as all those in front, then all those behind",
+        "padding_reversed": "the zeros in front and those behind are exchanged",
         "padding_symmetric": "as many zeros are put behind as in front",
         "reads_outside": "what lies beyond the image is read from its memory, not as zeros",
         "shifted": "the right numbers, displaced by so many pixels",
@@ -34,6 +38,7 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "multiplier_major": "the outputs of a channel lie apart, not side by side",
         # Gradients
         "bias_gradient_missing_batch": "the bias' gradient is not summed over the images",
+        "gamma_gradient_not_normalized": "gamma's gradient is made of x, not of x normalized",
         "gradient_averaged": "a gradient is a mean where it must be a sum",
         "kernel_gradient_flipped": "the kernel's gradient lies from the last tap to the first",
         "overlaps_overwritten": "what must be added up, where windows or images meet, is replaced",
@@ -44,6 +49,8 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "epsilon_ignored": "epsilon is not the one that was given",
         "epsilon_outside_root": "epsilon is added to the deviation, not to the variance",
         "moving_statistics_in_training": "given statistics are used where the batch's are wanted",
+        "gamma_per_group": "gamma and beta are read as one number for each group",
+        "groups_ignored": "all channels are taken for one group",
         "one_pass_variance": "mean of squares less square of mean: digits cancel far from 0",
         "unbiased_variance": "the variance is divided by n - 1",
         # Numbers
@@ -61,7 +68,7 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "first_call_differs": "the first call gives other results than later ones",
         "not_deterministic": "the same call gives other results from time to time",
         "output_reused": "a later call changes results that were handed out before",
-        "stale_argument": "an earlier call's argument was used",
+        "stale_argument": "an earlier call's argument, or its hyperparameters, were used",
     }
 )
 

@@ -3,8 +3,9 @@
 And nothing else is. Which results read an element is told by the library, from an array of zeros
 with a 1 in that place and ones everywhere else. Only these are not judged: where a tap meets zeros
 beyond the image (0 times infinity is nan, but a kernel may as well skip what is 0), and taps of the
-same channels that a gradient does not sum over this pixel, for the same reason, and gradients of
-other groups, which may be cut out of those of one large kernel.
+same channels that a gradient does not sum over this pixel, for the same reason, gradients of other
+groups, which may be cut out of those of one large kernel, and the kernel's gradient of a transposed
+convolution, for what its padding cuts off may count as 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convinsights import transposed
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Answer, Trial
 from convinsights.verify._cases import Case, apply
@@ -38,6 +40,8 @@ def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> I
                 continue
             arrays[place] = arrays[place].copy()
             arrays[place][_corner(arrays[place], value)] = value
+            if "kernel" in name:  # 0 times infinity is nan
+                arrays[0], arrays[-1] = (_with_zeros(a) for a in (arrays[0], arrays[-1]))
             kind, numbers = f"{value} in {name}", f"{case.values} with {value} in {name}"
             changed = replace(
                 case,
@@ -48,6 +52,13 @@ def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> I
                 row=None,
             )
             yield Spoilt(changed, name)
+
+
+def _with_zeros(pixels: Array) -> Array:
+    # Of the first and the last pixel.
+    pixels = pixels.copy()
+    pixels.reshape(-1, pixels.shape[-1])[[0, -1]] = 0
+    return pixels
 
 
 def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
@@ -119,7 +130,8 @@ def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]
             lines = tuple(range(count.ndim - (2 if "kernel" in result else 1)))
             there = must[result] | ~np.isfinite(truth[result])
             may[result] = np.broadcast_to(there.any(axis=lines, keepdims=True), count.shape)
-            if result != "y" and case.settings.get("groups", 1) > 1:
+            cropped = case.module is transposed and result == "dkernel"
+            if cropped or (result != "y" and case.settings.get("groups", 1) > 1):
                 may[result] = np.ones(count.shape, bool)
     return must, may
 

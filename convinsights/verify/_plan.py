@@ -76,7 +76,8 @@ class Plan:
 
     def extra(self, rank: int) -> Iterator[Row]:
         """Yield what no level of a factor is."""
-        return map(dict, extra_rows(self.module, rank, self.plain(rank), self.thorough))
+        levels = self.precision.values
+        return map(dict, extra_rows(self.module, rank, self.plain(rank), levels, self.thorough))
 
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
         """Return the levels of every factor, the simplest first."""

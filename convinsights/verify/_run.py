@@ -26,7 +26,14 @@ from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import FORMS, OTHERS, Plan, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
-from convinsights.verify._state import Memory, remembered, stale, stale_arguments
+from convinsights.verify._state import (
+    Memory,
+    remembered,
+    shapes,
+    stale,
+    stale_arguments,
+    stale_settings,
+)
 
 __all__ = ["checked_plan", "verify"]
 
@@ -37,6 +44,9 @@ TAKEN = 0.6
 # Factors that are narrowed first, to what a few cases show that were taken; others after so many.
 WINDOWS = ("path", "kernel_size", "strides", "dilation_rate", "padding", "output")
 TELLING = 5
+# What a call may differ in from one before it on arrays of the same shapes, and in how many levels.
+SETTINGS = ("strides", "dilation_rate", "padding", "output", "epsilon")
+OTHER_LEVELS = 2
 # Names of padding that `supports` may list beside hyperparameters.
 NAMES = {"same", "causal", "valid"}
 
@@ -239,6 +249,8 @@ class _Run:
             if case.row is not None
         ]
         remembering = [stale(*found) for found in stale_arguments(self.candidate, pairs)]
+        others = [(case, other) for case in some for other in self._other_settings(case)]
+        remembering += [stale(*found) for found in stale_settings(self.candidate, others)]
         yield from remembering
         values = self.plan.precision.not_finite
         local = self.plan.precision.algorithm == "direct"
@@ -247,6 +259,26 @@ class _Run:
                 with np.errstate(all="ignore"):
                     answer = self.candidate.ask(one.case)
                 yield judged(one, answer, local)
+
+    def _other_settings(self, case: Case) -> Iterator[Case]:
+        # The same arrays, under other hyperparameters, one at a time.
+        row = dict(case.row or {})
+        for name, levels in self.plan.levels(case.rank).items():
+            if not name.startswith(SETTINGS):
+                continue
+            for level in [level for level in levels if level != row[name]][:OTHER_LEVELS]:
+                try:
+                    other = case_of(
+                        case.module,
+                        case.rank,
+                        {**row, name: level},
+                        self.plan.precision,
+                        self.plan.seed,
+                    )
+                except ValueError:
+                    continue
+                if shapes(other) == shapes(case):
+                    yield other
 
 
 # -- arguments --------------------------------------------------------------------------------

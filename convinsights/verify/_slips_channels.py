@@ -47,6 +47,8 @@ def of_channels(module: ModuleType) -> Iterator[Hypothesis]:
         for read, written in ((False, True), (True, False), (True, True)):
             slip = partial(_multiplier_major, read=read, written=written)
             yield Hypothesis("multiplier_major", slip)
+        if module is depthwise_separable:
+            yield Hypothesis("multiplier_major", _pointwise_multiplier_major)
     yield Hypothesis("bias_ignored", _bias_ignored)
 
 
@@ -136,6 +138,18 @@ def _multiplier_major(case: Case, read: bool, written: bool) -> Outcome:
     if read:
         outcome[name] = outcome[name].swapaxes(-1, -2).reshape(case.arrays[1].shape)
     return outcome
+
+
+def _pointwise_multiplier_major(case: Case) -> Outcome:
+    # The rows of the pointwise kernel are read as (M, C).
+    x, kernel, pointwise, bias = case.arrays
+    *_, channels, multiplier = kernel.shape
+    order = np.arange(channels * multiplier).reshape(channels, multiplier).T.ravel()
+    outcome, name = (
+        with_arrays(case, x, kernel, pointwise[..., order, :], bias),
+        "dpointwise_kernel",
+    )
+    return outcome | {name: outcome[name][..., np.argsort(order), :]}
 
 
 # -- bias ----------------------------------------------------------------------------------------

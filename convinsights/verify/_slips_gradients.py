@@ -29,10 +29,15 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
     for pixels, of_x in ((False, False), (False, True), (True, False)):
         slip = partial(_gradient_averaged, pixels=pixels, of_x=of_x)
         yield Hypothesis("gradient_averaged", slip)
+    for name in module.Gradients._fields[1:]:
+        for pixels in (False, True):
+            slip = partial(_gradient_averaged, pixels=pixels, only=f"d{name}")
+            yield Hypothesis("gradient_averaged", slip)
     if module in (batchnorm, normalization):
         yield Hypothesis("statistics_constant", _statistics_constant)
+        yield Hypothesis("gamma_gradient_not_normalized", _gamma_gradient_not_normalized)
         if module is batchnorm:
-            for own in (False, True):
+            for own in (("dx",), ("dgamma",), ("dx", "dgamma"), ()):
                 slip = partial(_training_in_inference, own=own)
                 yield Hypothesis("training_gradient_in_inference", slip)
         return
@@ -48,13 +53,19 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
     yield Hypothesis("overlaps_overwritten", partial(_one_image, name=None, n=-1))
 
 
-def _gradient_averaged(case: Case, pixels: bool, of_x: bool) -> Outcome:
-    # Of the sums over the batch, or over all its pixels; also dx, as if the loss were a mean.
+def _gradient_averaged(
+    case: Case, pixels: bool, of_x: bool = False, only: str | None = None
+) -> Outcome:
+    # Of the sums over the batch, or over all its pixels, or one of them; also dx, as if the loss
+    # were a mean.
     count = math.prod(case.dy.shape[:-1]) if pixels else len(case.dy)
     if count == 0:
         return case.truth
     kept = ("y",) if of_x else ("y", "dx")
-    return {name: a if name in kept else a / count for name, a in case.truth.items()}
+    return {
+        name: a if name in kept or only not in (None, name) else a / count
+        for name, a in case.truth.items()
+    }
 
 
 def _statistics_constant(case: Case) -> Outcome:
@@ -64,14 +75,22 @@ def _statistics_constant(case: Case) -> Outcome:
     return case.truth | {"dx": parts.whole(parts.scale / parts.root * parts.dy)}
 
 
-def _training_in_inference(case: Case, own: bool) -> Outcome:
-    # As if mean and variance came of the images: with those that were given, or with `own`.
+def _gamma_gradient_not_normalized(case: Case) -> Outcome:
+    if "dgamma" not in case.truth:
+        return case.truth
+    axes = tuple(range(case.x.ndim - 1))
+    return case.truth | {"dgamma": (case.x * case.dy).sum(axis=axes)}
+
+
+def _training_in_inference(case: Case, own: tuple[str, ...]) -> Outcome:
+    # As if mean and variance came of the images: these gradients with their own, or dx with those
+    # that were given.
     *others, statistics = case.arrays
     if statistics is None or not case.x.size:
         return case.truth
     if own:
         outcome = with_arrays(case, *others, None)
-        return {**outcome, "y": case.truth["y"]}
+        return case.truth | {name: outcome[name] for name in own if name in outcome}
     return case.truth | {"dx": Parts.of(case).training_gradient()}
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import batchnorm, normalization
+from convinsights import batchnorm, depthwise, depthwise_separable, normalization, unary
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case, Outcome, apply
 from convinsights.verify._slips import Hypothesis, changed, with_arrays
@@ -32,7 +32,7 @@ ACTIVATIONS: tuple[tuple[Callable[[Array], Array], Callable[[Array], Array] | No
 )
 # What "activation_left_on" is tried with besides: y where it is positive, else so much of it.
 LEAKS = (0.01, 0.1, 0.125, 0.2, 0.25, 0.3, 1 / 3, 0.5)
-BITS = (8, 16)
+BITS = (8, 16, 24)
 # Significant bits of bfloat16, of TF32 and float16, of float32, and of two kinds of float8.
 SIGNIFICANT = (8, 11, 24, 4, 3)
 
@@ -42,6 +42,9 @@ def of_values(module: ModuleType) -> Iterator[Hypothesis]:
     for function, slope in ACTIVATIONS:
         slip = partial(_through, function=function, slope=slope)
         yield Hypothesis("activation_left_on", slip)
+    if module is depthwise_separable:
+        for function, _ in ACTIVATIONS[:2]:
+            yield Hypothesis("activation_left_on", partial(_between, function=function))
     for leak in LEAKS:
         below = partial(_leaky, slope=leak)
         slip = partial(_through, function=below, slope=partial(_leaky_slope, slope=leak))
@@ -61,6 +64,13 @@ def of_values(module: ModuleType) -> Iterator[Hypothesis]:
     for bits, which in product(SIGNIFICANT, ((0,), (1,), (0, 1), (0, 1, 2), None)):
         slip = partial(_few_bits, bits=bits, which=which)
         yield Hypothesis(f"low_precision ({bits} bits)", slip)
+
+
+def _between(case: Case, function: Callable[[Array], Array]) -> Outcome:
+    # On the way from the depthwise step to the pointwise one.
+    x, spatial, pointwise, bias = case.arrays
+    between = depthwise.forward(x, spatial, **case.settings)[0]
+    return {"y": unary.forward(function(between), pointwise, bias)[0]}
 
 
 def _leaky(y: Array, slope: float) -> Array:
@@ -215,6 +225,8 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
     for constant in (0.0, 1e-3, 1e-5):
         yield Hypothesis("epsilon_ignored", partial(changed, epsilon=constant))
     if module is normalization:
+        yield Hypothesis("groups_ignored", partial(changed, groups=1))
+        yield Hypothesis("gamma_per_group", _gamma_per_group)
         for read, written in ((True, True), (True, False), (False, True)):
             slip = partial(_groups_interleaved, read=read, written=written)
             yield Hypothesis("groups_interleaved", slip)
@@ -243,6 +255,16 @@ def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -
         "dbeta": case.dy.sum(axes),
     }
     return outcome | {name: value for name, value in sums.items() if name in case.truth}
+
+
+def _gamma_per_group(case: Case) -> Outcome:
+    # The first numbers of gamma and beta, one for each group.
+    groups = case.settings["groups"]
+    x, *vectors = case.arrays
+    if groups == x.shape[-1]:
+        return case.truth
+    each = (None if v is None else np.repeat(v[:groups], v.size // groups) for v in vectors)
+    return {"y": with_arrays(case, x, *each)["y"]}
 
 
 def _groups_interleaved(case: Case, read: bool, written: bool) -> Outcome:

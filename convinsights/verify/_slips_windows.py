@@ -53,8 +53,11 @@ def _of_padding() -> Iterator[Hypothesis]:
     for rule in rules:
         yield Hypothesis("padding_symmetric", partial(_padding_symmetric, rule=rule))
     yield Hypothesis("padding_before", _padding_before)
+    yield Hypothesis("padding_reversed", _padding_reversed)
+    yield Hypothesis("padding_by_sides", _padding_by_sides)
     for fit in FITS:
         yield Hypothesis("padding_ignored", partial(_padding_ignored, fit=fit))
+        yield Hypothesis("padding_always_1", partial(_padding_always_1, fit=fit))
 
 
 def _padded(case: Case, pairs: Pairs, fit: Fit = "own") -> Outcome:
@@ -80,10 +83,27 @@ def _padding_before(case: Case) -> Outcome:
     return _padded(case, tuple((after, before) for before, after in resolved(case)))
 
 
+def _padding_reversed(case: Case) -> Outcome:
+    return _padded(case, tuple((after, before) for before, after in resolved(case)))
+
+
+def _padding_by_sides(case: Case) -> Outcome:
+    # All zeros before and then all behind, taken for pairs.
+    if isinstance(case.settings["padding"], str):
+        return case.truth
+    flat = [zeros for pair in resolved(case) for zeros in pair]
+    return _padded(case, tuple(zip(flat[: case.rank], flat[case.rank :], strict=True)))
+
+
 def _padding_ignored(case: Case, fit: Fit) -> Outcome:
     if not any(map(sum, resolved(case))):
         return case.truth
     return changed(case, padding="valid", fit=fit)
+
+
+def _padding_always_1(case: Case, fit: Fit) -> Outcome:
+    ones = ((1, 1),) * case.rank
+    return case.truth if resolved(case) == ones else changed(case, padding=ones, fit=fit)
 
 
 def _of_other_sizes() -> Iterator[Hypothesis]:
@@ -249,6 +269,9 @@ def _of_other_axes(settings: dict[str, Any]) -> Iterator[Hypothesis]:
         axes = partial(_swapped, swap=swap)
         slip = partial(_of_axes, names=some, before=before, axes=axes, pad=axes, fit="own")
         yield Hypothesis("axes_swapped", slip)
+    for some, before in product(subsets, (False, True)):
+        slip = partial(_of_axes, names=some, before=before, axes=_last, pad=_last, fit="own")
+        yield Hypothesis(f"last_axis_for_all ({', '.join(some)})", slip)
 
 
 def _swapped(values: Sequence[Any], swap: tuple[int, int]) -> tuple[Any, ...]:

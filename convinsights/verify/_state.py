@@ -16,7 +16,7 @@ from convinsights._arguments import Array
 from convinsights.verify._candidate import Answer, Candidate, Trial, as_numbers, same_bits
 from convinsights.verify._cases import Case
 
-__all__ = ["Memory", "remembered", "stale", "stale_arguments"]
+__all__ = ["Memory", "remembered", "shapes", "stale", "stale_arguments", "stale_settings"]
 
 # Cases between the two calls of one.
 BETWEEN = 8
@@ -150,6 +150,20 @@ def stale_arguments(
             case = changed
 
 
+def stale_settings(
+    candidate: Candidate, pairs: Sequence[tuple[Case, Case]]
+) -> Iterator[tuple[Trial, str]]:
+    """Yield the trials with the results of other hyperparameters, those of the call before.
+
+    The cases of each pair have arrays of the same shapes.
+    """
+    for case, other in pairs:
+        candidate.ask(case)
+        trial = candidate.judged(other, candidate.ask(other))
+        if trial.wrong and _as_before(trial, replace(other, settings=case.settings)):
+            yield trial, "the hyperparameters"
+
+
 def remembered(trials: Sequence[Trial]) -> Iterator[tuple[Trial, str]]:
     """Yield the wrong trials that are right for an array of an earlier case, of the same shape.
 
@@ -167,6 +181,11 @@ def remembered(trials: Sequence[Trial]) -> Iterator[tuple[Trial, str]]:
 
 def _earlier(trial: Trial, before: Sequence[Trial]) -> Iterator[str]:
     case = trial.case
+    for earlier in before:
+        settings = earlier.case.settings
+        alike = settings != case.settings and shapes(earlier.case) == shapes(case)
+        if alike and _as_before(trial, replace(case, settings=settings)):
+            yield "the hyperparameters"
     for place, name in enumerate(case.names):
         array = case.arrays[place]
         known: list[Array] = []
@@ -182,8 +201,16 @@ def _earlier(trial: Trial, before: Sequence[Trial]) -> Iterator[str]:
                 yield name
 
 
+def shapes(case: Case) -> list[tuple[int, ...]]:
+    """Return the shapes of a case's arrays."""
+    return [a.shape for a in case.arrays if isinstance(a, np.ndarray)]
+
+
 def stale(trial: Trial, name: str) -> Trial:
-    """Say of a wrong trial that it is no slip of geometry: earlier values of an array were used."""
+    """Say of a wrong trial that it is no slip of geometry: earlier values of an array were used.
+
+    Or earlier hyperparameters.
+    """
     result = min(trial.wrong)
     trial.wrong, trial.failures = set(), []
     message = f"{result}: earlier values of {name} were used, though they had changed"
@@ -194,10 +221,15 @@ def stale(trial: Trial, name: str) -> Trial:
 def _as_before(trial: Trial, case: Case) -> bool:
     # Whether every wrong result is what these other arrays would have given. (The bound is that of
     # the truth: elsewhere take its largest, and some for large values.)
+    try:
+        given = case.truth
+    except ValueError:  # no such call
+        return False
     return all(
         got is not None
-        and got.shape == case.truth[name].shape
-        and bool((np.abs(got - case.truth[name]) <= _near(trial.allowed[name], got)).all())
+        and name in given
+        and got.shape == given[name].shape
+        and bool((np.abs(got - given[name]) <= _near(trial.allowed[name], got)).all())
         for name, got in trial.got.items()
         if name in trial.wrong
     )

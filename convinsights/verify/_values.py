@@ -46,13 +46,21 @@ def extremes(
     Where a sum of so many `terms`, each a product of so many `factors`, would, the `first` array
     alone has such ends.
     """
-    info = np.iinfo(dtype)
-    largest = max(-float(info.min), float(info.max))
+    info, largest = np.iinfo(dtype), abs(farthest(dtype))
     every = terms * largest**factors < 2.0**31
     density = min(1.0, 2.0**30 / (terms * largest)) if first else float(every)
     ends = rng.choice([info.min, info.min + 1, info.max - 1, info.max], shape)
     drawn: Array = np.where(rng.random(shape) < density, ends, rng.integers(0, 2, shape))
+    # Of the first image and the first filter all are of one sign, so that sums grow.
+    alike = (0,) if first else (..., 0)
+    drawn[alike] = np.where(np.abs(drawn[alike]) > 1, farthest(dtype), drawn[alike])
     return drawn.astype(np.float64)
+
+
+def farthest(dtype: DType) -> float:
+    """Return the end of an integer type that is the farthest from 0."""
+    info = np.iinfo(dtype)
+    return float(info.min if info.min else info.max)
 
 
 def arranged(array: Array, layout: str) -> Array:

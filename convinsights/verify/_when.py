@@ -32,8 +32,10 @@ from convinsights.verify._features import (
     cost_of,
     features,
     in_words,
+    is_derived,
     is_setting,
     tells,
+    void,
 )
 
 __all__ = ["Retry", "condition", "features"]
@@ -47,6 +49,9 @@ Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
 MARGIN = 2.0
 # How many clauses are combined, and how many conditions are tried again.
 CANDIDATES, TRIED = 64, 12
+# How many cases that pass are tried with other numbers at a time, for how many conditions that hold
+# in few such cases beside the failing ones, and how often.
+EXCEPTIONS, NEAR, ROUNDS = 8, 4, 2
 
 
 @dataclass(frozen=True)
@@ -81,16 +86,31 @@ class Condition(NamedTuple):
 
 
 def condition(
-    cases: Sequence[Case], failed: Sequence[bool], retry: Retry | None = None
+    cases: Sequence[Case],
+    failed: Sequence[bool],
+    retry: Retry | None = None,
+    again: Callable[[Case], bool] | None = None,
 ) -> str | None:
-    """Say what the failing cases share and the others do not, or None where nothing holds."""
-    shown = [i for i, case in enumerate(cases) if failed[i] or tells(case)]
+    """Say what the failing cases share and the others do not, or None where nothing holds.
+
+    `again` tells of a case that did not fail whether it does with other numbers.
+    """
+    told = [tells(case) for case in cases]
+    among = any(bad and ok for bad, ok in zip(failed, told, strict=True))
+    shown = [i for i, ok in enumerate(told) if ok or (failed[i] and not (among and void(cases[i])))]
     wrong = np.array([bool(failed[i]) for i in shown])
     if not wrong.any() or wrong.all():
         return None
     if retry is not None:
         retry = _by_name(retry)
-    table = _Table([features(cases[i]) for i in shown], wrong)
+    rows = [features(cases[i]) for i in shown]
+    table = _Table(rows, wrong)
+    for _ in range(ROUNDS if again is not None else 0):
+        hidden = [i for i in table.exceptions() if again(cases[shown[i]])]  # type: ignore[misc]
+        if not hidden:
+            break
+        wrong[hidden] = True
+        table = _Table(rows, wrong)
     bits = _ways(len(wrong), int(wrong.sum()))
     found = list(table.conjunctions())
     if not found or len(found[0].whole) > 1:
@@ -184,6 +204,18 @@ class _Table:
         conditions = [Condition(tuple(sorted((kept[i] for i in f), key=self.place))) for f in found]
         yield from sorted(conditions, key=self.cost)
 
+    def exceptions(self) -> list[int]:
+        """Return the passing cases in which a plain condition of the failing ones holds too."""
+        kept = [clause for clause in self.needed if not clause.holds.all()][:CANDIDATES]
+        found = []
+        for some in (*((c,) for c in kept), *combinations(kept, 2)):
+            holds = np.logical_and.reduce([clause.holds for clause in some])
+            others = np.flatnonzero(holds & ~self.wrong)
+            if 0 < len(others) <= min(EXCEPTIONS, self.wrong.sum() / 3):
+                found.append((self.cost(Condition(some)) + len(others) / 4, others.tolist()))
+        nearest = sorted(found, key=lambda one: one[0])[:NEAR]
+        return list(dict.fromkeys(i for _, others in nearest for i in others))
+
     def place(self, clause: Clause) -> int:
         """Return where a clause stands in a sentence."""
         return self.names.index(clause.feature)
@@ -242,10 +274,12 @@ class _Table:
                 for m in MODULI:
                     yield self._clause(name, "multiple", m)
                     yield self._clause(name, "no multiple", m)
-            if len(set(failing)) == 1:
+                yield self._clause(name, "power", 2)
+                yield self._clause(name, "no power", 2)
+            if len(set(failing)) == 1 and not is_derived(name):
                 yield self._clause(name, "==", failing[0])
             for value in self._different(name):
-                if isinstance(value, str):
+                if isinstance(value, str) and name != "values":
                     yield self._clause(name, "!=", value)
 
     def _enough(self, passing: Array) -> Iterator[Clause]:
@@ -331,6 +365,8 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": lambda value, other: value != other,
     "multiple": lambda value, m: value % m == 0,
     "no multiple": lambda value, m: value % m != 0,
+    "power": lambda value, m: value > 0 and not value & (value - 1),
+    "no power": lambda value, m: bool(value & (value - 1)),
 }
 
 

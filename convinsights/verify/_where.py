@@ -17,7 +17,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._coordinates import COSTS, MAPS, coordinates
+from convinsights.verify._coordinates import COSTS, MAPS, PIXEL, coordinates
 
 __all__ = ["Finding", "region"]
 
@@ -190,12 +190,14 @@ def _parts(name: str, views: Sequence[_View]) -> Iterator[Part]:
     least, most = int(min(map(min, indices))), int(max(map(max, indices)))
     behind = max(n - int(min(i)) for n, i in zip(extents, indices, strict=True))
     of_one = _from_power(least) if "(flat" in name else _from_either_end(least, most, behind)
-    several = (
-        () if "(flat" in name else _of_blocks(np.unique(np.concatenate(indices)), max(extents))
-    )
+    if "(flat" in name:
+        several = _of_rests() if name == PIXEL else iter(())
+    else:
+        several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
     for text, cost, test in (*of_one, *several):
         yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, LESS)
-    for text, cost, test in () if "(flat" in name else _limited(least, most):
+    alone = name == PIXEL and least == most
+    for text, cost, test in () if "(flat" in name and not alone else _limited(least, most):
         yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, FAR_LESS)
 
 
@@ -264,6 +266,11 @@ def _of_blocks(indices: Array, extent: int) -> Iterator[tuple[str, float, Test]]
         if m > 2:
             yield f"the last #s that do not fill {m}", 0.1, _not_filling(m)
             yield f"#s that fill blocks of {m}", 0.3, _filling(m)
+
+
+def _of_rests() -> Iterator[tuple[str, float, Test]]:
+    for m in BLOCKS[1:]:
+        yield f"the last #s that do not fill {m}", 0.1, _not_filling(m)
 
 
 def _of_each(m: int, first: int, last: int) -> Test:
