@@ -27,7 +27,7 @@ Result = tuple[int, str]
 # How many numbers of the cases are gone through for each theory: of wrong results, of right ones,
 # of each result that is looked at alone; how many wrong results a remark is tried on, and for how
 # many a slip of their own is looked for in vain.
-WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 8
+WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 4
 # Of how many of the wrong trials a theory must explain a result, and how many at least where it
 # contradicts right ones.
 EXPLAINED, SEVERAL = 0.5, 3
@@ -148,11 +148,11 @@ def _one_by_one(
     for result in _within(numbers, trials, WRONG):
         few = _within(known[result[1]], trials, ALONE)
         explained = [e for e in found if e(result)]
-        if not explained and looked < SINGLE:
+        if not explained and looked < REMARKED:
             new = chain(
                 (
                     theory
-                    for theory in theories
+                    for theory in theories[: len(theories) * (looked < SINGLE)]
                     if theory(result) and not _contradicted(theory, few)
                 ),
                 (remark for remark in said if remark(result)),
