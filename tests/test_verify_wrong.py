@@ -72,7 +72,7 @@ def test_a_fault_is_caught(kernel):
 
 
 @pytest.mark.usefixtures("_unexplained")
-@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 12))
+@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 16))
 def test_a_fault_of_large_arrays_is_caught(kernel):
     assert caught(kernel)
 
