@@ -16,7 +16,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from convinsights._arguments import (
@@ -215,6 +215,23 @@ class Geometry:
             phases.append(Phase(pixels, taps, geometry))
         return tuple(phases)
 
+    @cached_property
+    def ranges(self) -> tuple[list[AxisRange], ...]:
+        """Per axis, ranges of windows that read pixels, not zeros, with the same taps."""
+        return tuple(_axis_ranges(*sizes) for sizes in self.axes())
+
+    @property
+    def boxes(self) -> Iterator[BoxOfWindows]:
+        """The windows box by box, each with those taps alone that read pixels: without padding."""
+        for chosen in product(*self.ranges):
+            windows, taps, pixels = zip(*chosen, strict=True)
+            sizes, counts, outputs = (
+                tuple(part.stop - part.start for part in parts) for parts in (pixels, taps, windows)
+            )
+            none = ((0, 0),) * len(sizes)
+            rest = self.strides, self.dilation_rate, none, outputs
+            yield BoxOfWindows(windows, taps, pixels, Geometry(sizes, counts, *rest))
+
     def axes(self) -> list[tuple[int, int, int, int, tuple[int, int], int]]:
         """Return input size, kernel size, stride, rate, padding and output size, axis by axis."""
         sizes = self.input_size, self.kernel_size, self.strides, self.dilation_rate
@@ -227,6 +244,23 @@ class Phase(NamedTuple):
     pixels: tuple[slice, ...]
     taps: tuple[slice, ...]
     geometry: Geometry
+
+
+class BoxOfWindows(NamedTuple):
+    """Windows that read pixels with the same taps: which, with which, which pixels, and how."""
+
+    windows: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    pixels: tuple[slice, ...]
+    geometry: Geometry
+
+
+class AxisRange(NamedTuple):
+    """A range of windows that read pixels with the same taps, along one axis."""
+
+    windows: slice
+    taps: slice
+    pixels: slice
 
 
 class AxisPhase(NamedTuple):
@@ -302,6 +336,23 @@ def axis_reads(
         if first <= last:
             pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
             yield tap, slice(first, last + 1), pixels
+
+
+def _axis_ranges(
+    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
+) -> list[AxisRange]:
+    reads = axis_reads(size, taps, stride, rate, padding, windows)
+    ends = sorted({end for _, at, _ in reads for end in (at.start, at.stop)})
+    ranges = []
+    for start, stop in pairwise(ends):
+        place = start * stride - padding[0]
+        first, last = max(0, -(place // rate)), min(taps - 1, (size - 1 - place) // rate)
+        if first <= last:
+            pixels = slice(
+                place + first * rate, place + (stop - 1 - start) * stride + last * rate + 1
+            )
+            ranges.append(AxisRange(slice(start, stop), slice(first, last + 1), pixels))
+    return ranges
 
 
 def _axis_taken_apart(

@@ -61,6 +61,14 @@ def correlate(
         if bias is not None:
             add_bias(y, bias)
         return y
+    if _apart(len(x), geometry, groups, kernel.shape) and np.isfinite(kernel).all():
+        y = np.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
+        for windows, taps, pixels, part in geometry.boxes:
+            of_x = x[(slice(None), *pixels)]
+            y[(slice(None), *windows)] = correlate(of_x, kernel[taps], None, part, groups, dtype)
+        if bias is not None:
+            add_bias(y, bias)
+        return y
     strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         wide = None if bias is None else strips.bias(bias)
@@ -83,11 +91,22 @@ def _appearances(outputs: Array, channels: int) -> Iterator[Array]:
     return (each[..., m] for m in range(each.shape[-1]))
 
 
+def _apart(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
+    if _small(batch, geometry, kernel):
+        return False
+    return _costs.apart(geometry, groups, kernel[-2], kernel[-1] // groups, batch)
+
+
+def _small(batch: int, geometry: Geometry, kernel: tuple[int, ...]) -> bool:
+    # A single small product: the call itself takes longer
+    return batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.PIECE
+
+
 def _strips(
     batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...], scatter: bool = False
 ) -> Strips | None:
-    if batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.PIECE:
-        return None  # a single small product: the call itself takes longer
+    if _small(batch, geometry, kernel):
+        return None
     count = _costs.neighbours(geometry, groups, kernel[-2], kernel[-1] // groups, scatter)
     return Strips(geometry, count, groups) if count > 1 else None
 
@@ -99,6 +118,12 @@ def image_gradient(
     kernel = np.ascontiguousarray(kernel, dtype)
     if _by_channel(geometry, groups, kernel.shape):
         return _channels_gradient(dy, kernel, geometry, groups)
+    if _apart(len(dy), geometry, groups, kernel.shape):
+        dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
+        for windows, taps, pixels, part in geometry.boxes:
+            of_dy = dy[(slice(None), *windows)]
+            dx[(slice(None), *pixels)] += image_gradient(of_dy, kernel[taps], part, groups, dtype)
+        return dx
     if _collects(dy, kernel, geometry, groups):
         return _collected(dy, kernel, geometry, groups, dtype)
     strips = _strips(len(dy), geometry, groups, kernel.shape, scatter=True)
@@ -158,6 +183,12 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
             for of_dy in _appearances(dy, groups)
         ]
         return np.stack(of_kernel, axis=-1).reshape(shape)
+    if _apart(len(x), geometry, groups, shape) and np.isfinite(dy).all():
+        dkernel = np.zeros(shape, dtype)
+        for windows, taps, pixels, part in geometry.boxes:
+            of_x, of_dy = x[(slice(None), *pixels)], dy[(slice(None), *windows)]
+            dkernel[taps] += kernel_gradient(of_x, of_dy, part, groups, dtype)
+        return dkernel
     strips = _strips(len(x), geometry, groups, shape)
     if strips:
         with np.errstate(invalid="ignore"):
@@ -173,6 +204,9 @@ def both_from_columns(
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
     dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
+    if _apart(len(x), geometry, groups, kernel.shape):
+        y = correlate(x, kernel, None, geometry, groups, dtype)
+        return y, kernel_gradient(x, dy, geometry, groups, dtype)
     strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         with np.errstate(invalid="ignore"):
@@ -219,6 +253,7 @@ def both_gradients(
     small_kernel = kernel.nbytes <= max(dy.nbytes, 2 * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
     plain = plain and not _by_channel(geometry, groups, kernel.shape)
+    plain = plain and not _apart(len(x), geometry, groups, kernel.shape)
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel

@@ -61,6 +61,7 @@ drawn_prices = st.fixed_dictionaries(
         **dict.fromkeys(("COPY_RUN", "ADD", "ADD_RUN", "MULTIPLY_COLUMN", "STORE"), factors),
         "CALL": st.sampled_from([0.0, 1500.0, 1e6]),
         "CHANNEL": factors,
+        "BOX": st.sampled_from([0.0, 6e4]),
         "STRIP": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
         "PIECE": st.sampled_from([0, 30, 10**6]),
@@ -126,18 +127,74 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
             y, cache = conv.forward(given["x"], given["kernel"], **options)
             return [y, *conv.backward(given["dy"], cache)[:2]]
 
-    with prices(STRIP=np.inf, by_channel=lambda *_: False):
+    off = {"by_channel": lambda *_: False, "apart": lambda *_: False}
+    with prices(STRIP=np.inf, **off):
         plain = step()
     for changed in (
-        {"STRIP": 0.0, "PIECE": 0, "by_channel": lambda *_: False},
+        {"STRIP": 0.0, "PIECE": 0, **off},
         {"by_channel": lambda *_: True},
-        {"STRIP": 0.0, "PIECE": 0, "by_channel": lambda *_: False, "collects": lambda *_: False},
+        {"STRIP": 0.0, "PIECE": 0, **off, "collects": lambda *_: False},
+        {"STRIP": 0.0, "PIECE": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "START", 10**6)
             patch.setattr(_channelwise, "START_GRADIENT", 10**6)
             for actual, wanted in zip(step(), plain, strict=True):
                 assert_array_equal(actual, wanted)
+
+
+# ---- boxes of windows that read pixels with the same taps
+
+
+@given(st.one_of(conv_cases(), transposed_cases()))
+def test_every_tap_that_reads_a_pixel_is_in_one_box_and_no_other(case):
+    module = conv if case.kernel.shape[-2] == case.x.shape[-1] else transposed
+    with suppress(ValueError):
+        geometry = module.forward(case.x, case.kernel, **case.hyperparameters)[1].geometry
+        counted = np.zeros((*geometry.output_size, *geometry.kernel_size), int)
+        wanted = counted.copy()
+        for windows, taps, pixels, part in geometry.boxes:
+            counted[windows + taps] += 1
+            assert part.input_size == tuple(p.stop - p.start for p in pixels)
+            assert part == Geometry.of(
+                part.input_size, part.kernel_size, part.strides, "valid", part.dilation_rate
+            )
+            for at, tap, pixel, *rest in zip(
+                windows,
+                taps,
+                pixels,
+                geometry.strides,
+                geometry.dilation_rate,
+                geometry.padding,
+                strict=True,
+            ):
+                stride, rate, (before, _) = rest
+                assert pixel.start == at.start * stride + tap.start * rate - before >= 0
+        for entry in np.ndindex(*wanted.shape):
+            window, tap = entry[: len(geometry.strides)], entry[len(geometry.strides) :]
+            at = np.multiply(window, geometry.strides) + np.multiply(tap, geometry.dilation_rate)
+            at = at - [before for before, _ in geometry.padding]
+            wanted[entry] = (at >= 0).all() and (at < geometry.input_size).all()
+        assert_array_equal(counted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("size", "taps", "rate", "padding", "channels", "wanted"),
+    [
+        (28, 3, 12, "same", 64, True),
+        (14, 3, 18, "same", 64, True),
+        (64, 1901, 1, 930, 1, True),
+        (56, 3, 1, "same", 64, False),  # few taps read zeros
+        (128, 63, 1, "same", 3, False),  # too many boxes
+        (28, 3, 12, "valid", 64, False),
+        (7, 3, 1, "same", 2048, False),  # too large a kernel to copy
+    ],
+)
+def test_taps_that_read_zeros_are_left_out_where_that_saves_much(
+    size, taps, rate, padding, channels, wanted
+):
+    geometry = Geometry.of((size, size), (taps, taps), 1, padding, rate)
+    assert _costs.apart(geometry, 1, channels, channels, 8) == wanted
 
 
 # ---- columns, block by block
