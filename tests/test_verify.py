@@ -950,7 +950,12 @@ def same(x):
             ),
         ),
         (
-            lambda: verify.error_bound(conv, ONE, ONE, dtype=np.float32),
+            lambda: verify.error_bound(conv, ONE, KERNEL, dtype=np.float32),
+            ValueError,
+            "x must be (N, …, C), got shape (3,)",
+        ),
+        (
+            lambda: verify.error_bound(conv, IMAGE, ONE, dtype=np.float32),
             ValueError,
             (
                 "kernel must be (*kernel_size, C_in // groups, C_out) with one, two or three "
@@ -966,7 +971,7 @@ def same(x):
             ),
         ),
         (
-            lambda: verify.error_bound(conv, ONE, dtype="f4"),
+            lambda: verify.error_bound(conv, IMAGE, dtype="f4"),
             TypeError,
             (
                 "kernel must hold real numbers (float16, float32, float64, integers or bools), "
