@@ -94,8 +94,8 @@ def test_the_readme_says_how_many_cases_and_faults_there_are():
 
 
 @pytest.mark.thorough
-def test_as_many_are_explained_as_the_readme_says():
+def test_as_many_are_explained_as_the_readme_says_at_least():
     reports = [verify.verify(k.module, *k.make(), **k.options) for k in WRONG]
     explained = [any((report.diagnosis, report.when, report.where)) for report in reports]
     assert all(not report.passed for report in reports)
-    assert sum(explained) == int(SAID[3])
+    assert sum(explained) >= int(SAID[3])
