@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,24 +120,15 @@ class Columns:
     ) -> None:
         images, pixels = grouped(x, groups), (len(x), *geometry.output_size)
         inputs, outputs = images.shape[-1], filters // groups
-        size = _block_size(math.prod(geometry.kernel_size) * inputs * filters * dtype.itemsize)
-        numbers = size // (groups * dtype.itemsize)
-        way = _costs.way_to_gather(geometry, groups, inputs, outputs, numbers)
-        shown, line, self.halo, rate = geometry, math.prod(pixels[2:]), 0, geometry.dilation_rate[0]
-        width = math.prod(geometry.kernel_size) * inputs
-        most = max(1, numbers // width)
-        if way.high:
-            shown, self.halo, most = geometry.by_row(), geometry.halo, way.high * line
-            width //= geometry.kernel_size[0]
+        layout = _layout(geometry, groups, len(x), inputs, outputs, dtype.itemsize)
+        self.planar, self.halo, self.starts = layout.planar, layout.halo, layout.starts
         self.side_by_side = geometry.is_identity and x.dtype == dtype  # the windows are the pixels
         if self.side_by_side:
             self.view = images.reshape(*images.shape[:-1], *geometry.kernel_size, inputs)
         else:
-            self.view = windows(pad(images, geometry, dtype, way.planar), shown)
-        self.planar, self.boxes = way.planar, list(blocks(pixels, most))
-        self.starts = range(0, self.halo * line + 1, rate * line)
-        count = min(most, math.prod(pixels)) + self.halo * line
-        self.workspace = Workspace(groups * width * count, len(self.boxes), outputs, dtype)
+            self.view = windows(pad(images, geometry, dtype, layout.planar), layout.shown)
+        self.boxes = list(blocks(pixels, layout.most))
+        self.workspace = Workspace(layout.numbers, len(self.boxes), outputs, dtype)
 
     def split(self, matrix: Array) -> Array:
         """Show a matrix (groups, K, columns) as the parts (groups, parts, K / parts, columns)."""
@@ -154,6 +147,34 @@ class Columns:
         matrix = _as_matrix(view)
         count = matrix.shape[1] - self.starts[-1]
         return [matrix[:, start : start + count] for start in self.starts]
+
+
+class Layout(NamedTuple):
+    """How columns are gathered: what follows from sizes alone."""
+
+    shown: Geometry  # the windows, or those of one row of taps
+    planar: bool
+    halo: int  # rows of pixels that a block reads below its own
+    starts: range  # the first column of each part
+    most: int  # windows in a block
+    numbers: int  # in the columns of a block, of all groups
+
+
+@lru_cache(1024)
+def _layout(
+    geometry: Geometry, groups: int, batch: int, inputs: int, outputs: int, itemsize: int
+) -> Layout:
+    width = math.prod(geometry.kernel_size) * inputs
+    numbers = _block_size(width * groups * outputs * itemsize) // (groups * itemsize)
+    way = _costs.way_to_gather(geometry, groups, inputs, outputs, numbers)
+    shown, halo, most = geometry, 0, max(1, numbers // width)
+    line = math.prod(geometry.output_size[1:])
+    if way.high:
+        shown, halo, most = geometry.by_row(), geometry.halo, way.high * line
+        width //= geometry.kernel_size[0]
+    starts = range(0, halo * line + 1, geometry.dilation_rate[0] * line)
+    count = min(most, batch * math.prod(geometry.output_size)) + halo * line
+    return Layout(shown, way.planar, halo, starts, most, groups * width * count)
 
 
 class Workspace:
