@@ -51,6 +51,8 @@ class Layer(NamedTuple):
         """What the library's forward is given beside the arrays."""
         given = {"strides": self.strides, "padding": self.padding}
         given["dilation_rate"] = self.dilation_rate
+        if self.module == "normalization":
+            return {"groups": self.groups}
         if self.module in ("conv", "transposed"):
             given["groups"] = self.groups
         return given if self.kernel else {}
@@ -273,6 +275,20 @@ WIDE = [
         ((2, 8, 14, 14, 32), (2, 2, 2, 16, 32), 2),
         ((8, 19, 23, 16), (5, 5, 8, 16), 3),
     ),
+    *group("batch normalization", "batchnorm", ((256, 1, 1024),), ((64, 7, 7, 512),)),
+    *group(
+        "other normalizations",
+        "normalization",
+        ((8, 56, 56, 64), (), 1, 1, 8),  # groups
+        ((8, 28, 28, 256), (), 1, 1, 32),
+        ((32, 14, 14, 256), (), 1, 1, 32),
+        ((8, 28, 28, 256),),  # layers
+        ((1024, 1, 512),),  # words
+        ((6304, 1, 768),),
+        ((4096, 1, 64),),
+        ((8, 56, 56, 64), (), 1, 1, 64),  # instances
+        ((256, 8, 8, 64), (), 1, 1, 64),
+    ),
 ]
 
 
@@ -358,8 +374,10 @@ def torch_step(layer):
     def forward():
         if layer.module == "batchnorm":
             return functional.batch_norm(leaves[0], None, None, *leaves[1:], training=True)
+        if layer.module == "normalization" and layer.x[1:-1] == (1,) and layer.groups == 1:
+            return functional.layer_norm(leaves[0][..., 0], layer.x[-1:], *leaves[1:])
         if layer.module == "normalization":
-            return functional.group_norm(leaves[0], 1, *leaves[1:])
+            return functional.group_norm(leaves[0], layer.groups, *leaves[1:])
         if layer.module == "transposed":
             cut = [max(0, (span + 2 - stride) // 2) for span in spans]
             more = [stride + 2 * p - span - 1 for p, span in zip(cut, spans, strict=True)]

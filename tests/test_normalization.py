@@ -269,11 +269,29 @@ def test_what_is_constant_has_that_mean_and_no_variance(count):
         assert (cache.mean.item(), cache.variance.item()) == (value, 0)
 
 
-def test_squares_that_overflow_are_no_variance():
-    x = np.float32([[1e22, 1e22 + 2e17]]).repeat(20_000, axis=0)[np.newaxis]
+@pytest.mark.parametrize("shape", [(1, 20_000, 2), (1, 1, 40_000)])
+def test_squares_that_overflow_are_no_variance(shape):
+    x, wanted = (np.tile(np.float32(pair), 20_000) for pair in ([1e22, 1e22 + 2e17], [-1, 1]))
     with np.errstate(all="raise"):
-        y, _ = normalization.forward(x, groups=1)
-    close(y, np.float32([[-1, 1]]).repeat(20_000, axis=0)[np.newaxis], tolerance=0.02)
+        y, _ = normalization.forward(x.reshape(shape), groups=1)
+    close(y, wanted.reshape(shape), tolerance=0.02)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_image(value):
+    x, dy = rng.normal(size=(2, 600, 1, 64))
+    gamma, beta = rng.normal(size=(2, 64))
+    y, cache = normalization.forward(x, gamma, beta, groups=1)
+    dx = normalization.backward(dy, cache).x
+    x[7, 0, 5] = value
+    with np.errstate(invalid="ignore"):
+        other, cache = normalization.forward(x, gamma, beta, groups=1)
+        gradients = normalization.backward(dy, cache)
+    for actual, expected in ((other, y), (gradients.x, dx)):
+        assert not np.isfinite(actual[7]).any()
+        close(np.delete(actual, 7, axis=0), np.delete(expected, 7, axis=0), tolerance=1e-9)
+    assert np.isnan(gradients.gamma).all()
+    close(gradients.beta, dy.sum(axis=(0, 1)))
 
 
 # ---- differences
