@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convinsights import _costs
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks
@@ -26,24 +27,15 @@ from convinsights.im2col import blank, crop, pad, windows
 
 __all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
 
-# Bytes of an image gone through at a time, so that no padded copy of it is made.
-BLOCK = 2**22
-
-# Numbers of a run that einsum goes through at once. With 2048, gradients of kernels take 1.6 times
-# as long.
-RUN = 4096
-
-# The numbers that starting a run costs, of windows that are weighed and of a kernel's gradient.
-START, START_GRADIENT = 100, 2000
-
-# Bytes of a kernel repeated for the pixels of a run: more would leave the cache.
-REPEATED = 2**20
+# Numbers of a run that einsum goes through at once, and those that starting one costs: gradients of
+# kernels take 1.6 times as long with half as many, and up to 1.2 times where starting is free.
+RUN, START = 4096, 2000
 
 
 def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
     """Write y[n, i, j, c] = sum over u, v of x[n, i s + u d, j s + v d, c] kernel[u, v, c]."""
     for index, (pixels, taps, part) in enumerate(geometry.taken_apart):
-        for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype, START):
+        for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
             sums = runs.correlate(kernel[taps])
             if index:
                 y[box] += sums
@@ -59,7 +51,7 @@ def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> N
     for phase in geometry.phases:
         flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
         target = dx[(slice(None), *phase.pixels)]
-        for box, runs in _runs(dy, phase.geometry, kernel.dtype, START):
+        for box, runs in _runs(dy, phase.geometry, kernel.dtype):
             target[box] += runs.correlate(flipped)
 
 
@@ -67,7 +59,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Ar
     """Return the kernel's gradient: what `correlate` weighs, summed with the weights dy."""
     dkernel = np.zeros((*geometry.kernel_size, dy.shape[-1]), dtype)
     for pixels, taps, part in geometry.taken_apart:
-        for box, runs in _runs(x[(slice(None), *pixels)], part, dtype, START_GRADIENT):
+        for box, runs in _runs(x[(slice(None), *pixels)], part, dtype):
             dkernel[taps] += runs.kernel_gradient(dy[box])
     return dkernel
 
@@ -81,14 +73,14 @@ def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     return crop(padded, geometry)
 
 
-def _runs(x: Array, geometry: Geometry, dtype: DType, start: int) -> Iterator[tuple[Box, Runs]]:
+def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
     # Box by box of the windows, the pixels under them. Neighbouring boxes share the halo of their
-    # windows, so they may be up to twice as high as that, beyond BLOCK.
+    # windows, so they may be up to twice as high as that, beyond WORKSPACE.
     halo = geometry.halo * math.prod(geometry.output_size[1:])
-    most = max(1, BLOCK // (x.shape[-1] * dtype.itemsize), 2 * halo)
+    most = max(1, _costs.WORKSPACE // (x.shape[-1] * dtype.itemsize), 2 * halo)
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
-        yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part, start)
+        yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
 
 
 class Runs(NamedTuple):
@@ -99,23 +91,20 @@ class Runs(NamedTuple):
     axes: int
 
     @classmethod
-    def of(cls, padded: Array, geometry: Geometry, start: int) -> Runs:
-        """Choose the axes of a run: the fewest wasted windows and started runs.
-
-        start: the numbers that starting a run costs.
-        """
+    def of(cls, padded: Array, geometry: Geometry) -> Runs:
+        """Choose the axes of a run: the fewest wasted windows and started runs."""
         channels, output, costs = padded.shape[-1], geometry.output_size, []
         for axes in range(1, len(output) + 1):
             run = math.prod(output[-axes:])
             computed = math.prod(padded.shape[-axes - 1 : -1]) if axes > 1 else run
-            costs.append((computed / max(1, run) * (1 + start / min(RUN, channels * run)), axes))
+            costs.append((computed / max(1, run) * (1 + START / min(RUN, channels * run)), axes))
         return cls(padded, geometry, min(costs)[1])
 
     def correlate(self, kernel: Array) -> Array:
         """Return the sums over the windows, weighted."""
         outer, inner, row = self._shapes()
         sums = np.empty((*outer, row, kernel.shape[-1]), kernel.dtype)
-        for shown, part in self._pieces(sums, kernel.nbytes):
+        for shown, part in self._pieces(sums):
             repeated = np.tile(kernel, shown.shape[-1] // kernel.shape[-1])
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(self.geometry.kernel_size)]
             np.einsum(f"{i}{u}z,{u}z->{i}z", shown, repeated, out=part)
@@ -129,7 +118,7 @@ class Runs(NamedTuple):
         self._dropped(slopes)[...] = dy
         total = np.zeros((*size, channels), self.padded.dtype)
         slopes = slopes.reshape(*outer, row, channels)
-        for shown, part in self._pieces(slopes, total.nbytes):
+        for shown, part in self._pieces(slopes):
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(size)]
             sums = np.einsum(f"{i}{u}z,{i}z->{u}z", shown, part)
             total += sums.reshape(*size, -1, channels).sum(axis=-2)
@@ -149,7 +138,7 @@ class Runs(NamedTuple):
         inside: tuple[Any, ...] = tuple(slice(n) for n in self.geometry.output_size[-self.axes :])
         return sums[(..., *inside, slice(None))]
 
-    def _pieces(self, pixels: Array, kernel: int) -> Iterator[tuple[Array, Array]]:
+    def _pieces(self, pixels: Array) -> Iterator[tuple[Array, Array]]:
         # Piece by piece of the runs, (*outer, pieces, *kernel_size, t C) what they read, and
         # (*outer, pieces, t C) the part of `pixels`, (*outer, run, C), that is theirs.
         geometry, channels = self.geometry, pixels.shape[-1]
@@ -161,7 +150,7 @@ class Runs(NamedTuple):
             (n - 1) * (step // pixel)
             for n, step in zip(flat, steps[len(steps) - self.axes :], strict=True)
         )
-        t = max(1, min(run, RUN // channels, REPEATED // max(1, kernel)))
+        t = max(1, min(run, RUN // channels))
         taps = [
             step * rate if k > 1 else 0
             for step, rate, k in zip(

@@ -35,8 +35,8 @@ def add_product(a: Array, b: Array, target: Array) -> None:
     """Add a b to target, of which at most WORKSPACE bytes are there at a time."""
     (groups, inner, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))
-    rows = min(inner, room, max(1, _costs.PIECE // (_costs.PIECE_SUMMED * columns)))
-    piece = _costs.piece(rows, columns, _costs.PIECE_SUMMED)
+    rows = min(inner, room, max(1, _costs.PIECE // (_costs.PIECE_ROWS * columns)))
+    piece = _costs.piece(rows, columns)
     whole = count - count % piece if piece else 0
     if not whole:
         rows = min(inner, room)

@@ -19,7 +19,7 @@ from helpers import (
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
-from convinsights import _channelwise, conv, depthwise
+from convinsights import _costs, conv, depthwise
 
 rng = np.random.default_rng(41)
 
@@ -188,7 +188,7 @@ def under(tap, size, strides, rates):
     ],
 )
 def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape, strides, rates):
-    monkeypatch.setattr(_channelwise, "BLOCK", 2**18)
+    monkeypatch.setattr(_costs, "WORKSPACE", 2**18)
     *taps_size, channels, multiplier = kernel_shape
     x, kernel = integers(rng, x_shape), integers(rng, kernel_shape)
     bias = integers(rng, channels * multiplier)
