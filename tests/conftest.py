@@ -38,7 +38,8 @@ def uneven(plan, rank):
     levels, simple = plan.levels(rank), plan.plain(rank)
     for kernel in ((4, 2, 4), (2, 7, 3), (7, 4, 2)) if plan.names else ():
         for place in (0, -1):
-            row = {**simple, "padding": "same by name", "in_channels": 4, "values": "normal"}
+            row = {**simple, "padding": "same by name", "in_channels": 4}
+            row["values"] = levels["values"][-1]
             for axis in range(rank):
                 row |= {f"size[{axis}]": (8, 6, 3)[axis], f"kernel_size[{axis}]": kernel[axis]}
                 for name in (f"strides[{axis}]", f"dilation_rate[{axis}]"):
