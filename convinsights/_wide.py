@@ -51,7 +51,7 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     mean, variance = np.empty((2, len(x), groups), dtype)
     values, m = _runs(x, groups)
     for parts, some in _some(values, m, dtype):
-        about = partial(_about, values[some].astype(dtype, copy=False), m)
+        about = partial(_about, values[some], m, dtype)
         mean[parts], variance[parts] = settled(about, dtype)
     return mean, variance
 
@@ -67,7 +67,7 @@ def normalized(
     values, m = _runs(x, moments[0].shape[1])
     y, dtype = out.reshape(values.shape), out.dtype
     off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
-    scale, shift = _by_group(gamma, values, dtype), _by_group(beta, values, dtype)
+    scale, shift = _by_group(gamma, values), _by_group(beta, values)
     scales, shifts = _columns(1 / root, 0), _columns(-off / root, 1)
     for _, some in _some(values, m, dtype):
         for piece in _pieces(values):
@@ -85,43 +85,49 @@ def gradients(
     slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
     _, groups, width = values.shape
     off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
-    scale, below = _by_group(gamma, values, dtype), 1 / root
+    scale, below = _by_group(gamma, values), 1 / root
     scales, shifts = _columns(below, 0), _columns(-off * below, 1)
     # Of dy x̂ and of dy. Where there are many channels, there are few rows to be added.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= PIECE else dtype)
     for _, some in _some(values, m, dtype):
-        slope, part = slopes[some].astype(dtype, copy=False), dx[some]
+        along, level = np.zeros((2, *off[some].shape))
         for piece in _pieces(values):
             centred = _centred(values[some, :, piece], some, centre, dtype)
-            np.multiply(slope[..., piece], centred, out=part[..., piece])
-            of_slope = shifts[:, some].swapaxes(1, 2) @ slope[..., piece].swapaxes(0, 1)
-            of_slope[:, :1] += _row(scales[:, some]) @ part[..., piece].swapaxes(0, 1)
+            slope, part = slopes[some, :, piece].astype(dtype, copy=False), dx[some, :, piece]
+            np.multiply(slope, centred, out=part)
+            of_slope = shifts[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
+            of_slope[:, :1] += _row(scales[:, some]) @ part.swapaxes(0, 1)
             sums[..., piece] += of_slope
-        along, level = _group_sums(part, scale, m), _group_sums(slope, scale, m)
+            along += _group_sums(part, scale, piece, m)
+            level += _group_sums(slope, scale, piece, m)
         mean = below[some] / (m * width)
         a = (off[some] * level - along) * (mean * below[some] ** 2)
         along_x, constant = _columns(a, 0), _columns(-mean * level - a * off[some], 0)
         for piece in _pieces(values):
             centred = _centred(values[some, :, piece], some, centre, dtype)
-            target = part[..., piece]
-            ones = _rows(None, target, piece)
-            table = _product(scales[:, some], _rows(scale, target, piece))
-            np.multiply(slope[..., piece], table, out=target)
+            slope, part = slopes[some, :, piece], dx[some, :, piece]
+            ones = _rows(None, part, piece)
+            table = _product(scales[:, some], _rows(scale, part, piece))
+            np.multiply(slope, table, out=part, dtype=dtype)
             table = _product(along_x, ones)
             table *= centred
-            target += table
-            target += _product(constant, ones)
-    dgamma, dbeta = sums.swapaxes(0, 1).reshape(2, -1, x.shape[2]).sum(axis=1)
+            part += table
+            part += _product(constant, ones)
+    of_rows = [sums[:, i].reshape(-1, x.shape[2]) for i in range(2)]
+    dgamma, dbeta = (each.sum(axis=0) if len(each) > 1 else each[0] for each in of_rows)
     return dgamma, dbeta
 
 
-def _about(values: Array, m: int, centre: Array | None) -> tuple[Array, Array]:
+def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
     # E[x - c] and E[(x - c)²] - E[x - c]² of every group, in float64
-    count = m * values.shape[2]
-    if centre is not None:
-        values = values - np.repeat(centre, m, axis=0)[:, :, np.newaxis]
+    level, square = np.zeros((2, *values.shape[:2]))
+    middle = None if centre is None else np.repeat(centre, m, axis=0)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
-        level, square = (_group_sums(v, None, m)[::m] / count for v in (values, values * values))
+        for piece in _pieces(values):
+            centred = _centred(values[..., piece], slice(None), middle, dtype)
+            level += _group_sums(centred, None, piece, m)
+            square += _group_sums(centred * centred, None, piece, m)
+        level, square = (sums[::m] / (m * values.shape[2]) for sums in (level, square))
         return level, np.maximum(square - level**2, 0)
 
 
@@ -131,8 +137,8 @@ def _centred(values: Array, some: slice, centre: Array | None, dtype: DType) -> 
     return np.subtract(values, centre[some, :, np.newaxis], dtype=dtype)
 
 
-def _group_sums(values: Array, weights: Array | None, m: int) -> Array:
-    # Sums over the groups of m rows, of channels weighted by (G, K): (n, G, K) -> (n, G), in
+def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> Array:
+    # Sums over the groups of m rows, of some channels, weighted by (G, K): (n, G, k) -> (n, G), in
     # float64, the same for all rows of a part
     n, groups, width = values.shape
     by_group, total = values.swapaxes(0, 1), np.zeros((groups, n, 1))
@@ -140,7 +146,8 @@ def _group_sums(values: Array, weights: Array | None, m: int) -> Array:
         run = by_group[:, :, start : start + TERMS]
         row = np.ones((1, run.shape[2]), run.dtype)
         if weights is not None:
-            row = weights[:, start : start + TERMS]
+            first = piece.start + start
+            row = weights[:, first : first + run.shape[2]].astype(run.dtype, copy=False)
         total += run @ row[:, :, np.newaxis]
     if m > 1:
         total = np.repeat(total.reshape(groups, -1, m).sum(axis=2), m, axis=1)
@@ -198,12 +205,11 @@ def _runs(x: Array, groups: int) -> tuple[Array, int]:
     return x.reshape(parts * m, groups, channels // groups), m
 
 
-def _by_group(vector: Array | None, values: Array, dtype: DType) -> Array | None:
+def _by_group(vector: Array | None, values: Array) -> Array | None:
     # (C,) -> (G, K), in which it is repeated where rows are taken as one
     if vector is None:
         return None
     _, groups, width = values.shape
-    vector = vector.astype(dtype, copy=False)
     if groups * width > len(vector):
         vector = np.tile(vector, groups * width // len(vector))
     return vector.reshape(groups, width)
