@@ -68,7 +68,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "seven": lambda: str(draw.array(SEVEN, title="a seven")),
     "edges": lambda: str(draw.array(edges(UPRIGHT), title="its upright edges")),
     "strength": lambda: str(draw.array(edges(UPRIGHT, UPRIGHT.T), title="how much edge")),
-    "pooled": lambda: str(draw.array(largest(2), title="the largest of every four pixels")),
+    "pooled": lambda: str(draw.array(largest(2), title="the largest of each 2 × 2 window")),
     "seen": lambda: str(draw.array(seen(2, 2, 2), title="what rates 2, 2, 2 see of a seven")),
     **curves.PLOTS,
     "normalized": scenes.normalized,
