@@ -24,6 +24,7 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "padding_symmetric": "as many zeros are put behind as in front",
         "reads_outside": "what lies beyond the image is read from its memory, not as zeros",
         "shifted": "the right numbers, displaced by so many pixels",
+        "size_by_whole_rates": "the output's size is that of a kernel of taps times rate pixels",
         "size_from_other_axis": "an axis is padded by another axis' numbers",
         "strides_and_dilation_exchanged": "strides are taken for dilation rates, and vice versa",
         "strides_ignored": "windows begin at every pixel, whatever the strides",

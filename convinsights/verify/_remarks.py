@@ -17,7 +17,7 @@ from convinsights._arguments import Array
 from convinsights.verify._agreement import agree, is_right
 from convinsights.verify._candidate import Trial
 from convinsights.verify._cases import Case, Outcome, apply
-from convinsights.verify._slips_values import Parts
+from convinsights.verify._slips_values import Parts, rounded
 
 __all__ = ["remarks", "shifts"]
 
@@ -37,7 +37,9 @@ def remarks(
     yield _LayoutIgnored(trials, examine, unit)
     if module in NORMALIZATIONS:
         yield _OnePass(trials, examine, unit)
-    else:
+    for bits in (8, 11):
+        yield _Rounded(trials, examine, unit, bits)
+    if module not in NORMALIZATIONS:
         for bits in (8, 11, 24):
             yield _FewBits(trials, examine, unit, bits)
         yield _Saturated(trials, examine, unit)
@@ -170,6 +172,20 @@ class _Saturated(_Remark):
 MORE, LESS = 2.2, 6.0
 # Errors of fewer elements together may be as small as chance will have it.
 ENOUGH = 8
+
+
+class _Rounded(_Remark):
+    # Every result has so few significant bits, and is otherwise right.
+    def __init__(
+        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float, bits: int
+    ) -> None:
+        super().__init__(trials, examine, unit)
+        self.name, self.bits = f"low_precision ({bits} bits)", bits
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        truth, last = trial.case.truth[name], 2.0**-self.bits
+        near = np.abs(got - truth) <= 1.01 * last * np.abs(truth) + 2 * trial.allowed[name]
+        return bool(near.all() and (got == rounded(got, self.bits)).all())
 
 
 class _FewBits(_Remark):

@@ -10,9 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import batchnorm, depthwise, depthwise_separable, normalization, unary
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    im2col,
+    normalization,
+    unary,
+)
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._cases import Case, Outcome, apply, resolved
 from convinsights.verify._slips import Hypothesis, changed, with_arrays
 
 __all__ = ["Parts", "clamped", "of_normalization", "of_values", "rounded"]
@@ -33,6 +42,8 @@ ACTIVATIONS: tuple[tuple[Callable[[Array], Array], Callable[[Array], Array] | No
 # What "activation_left_on" is tried with besides: y where it is positive, else so much of it.
 LEAKS = (0.01, 0.1, 0.125, 0.2, 0.25, 0.3, 1 / 3, 0.5)
 BITS = (8, 16, 24)
+# How many products a sum in pairs is tried with.
+PRODUCTS = 3_000_000
 # Significant bits of bfloat16, of TF32 and float16, of float32, and of two kinds of float8.
 SIGNIFICANT = (8, 11, 24, 4, 3)
 
@@ -58,6 +69,8 @@ def of_values(module: ModuleType) -> Iterator[Hypothesis]:
             limit = partial(_wrapped, low=low, bits=bits)
             slip = partial(_limited, limit=limit, bias_after=bias_after)
             yield Hypothesis(f"wrapped ({bits} bits)", slip)
+        if module in (conv, dilated):
+            yield Hypothesis("saturated (16 bits)", _pairs_saturated)
         for number in (0, 1):
             slip = partial(_operand_wrapped, number=number)
             yield Hypothesis("wrapped (8 bits)", slip)
@@ -109,6 +122,27 @@ def _limited(case: Case, limit: Callable[[Array], Array], bias_after: bool) -> O
     # The result, or its sum before the bias is added.
     bias = case.arrays[-1] if bias_after and case.arrays[-1] is not None else 0.0
     return {"y": limit(case.truth["y"] - bias) + bias}
+
+
+def _pairs_saturated(case: Case) -> Outcome:
+    # The products of two channels side by side are added in 16 bits, and their sums in more.
+    x, kernel, bias = case.arrays
+    if 2 * np.abs(x).max(initial=0) * np.abs(kernel).max(initial=0) < 2**15:
+        return case.truth
+    groups, (inputs, filters) = case.settings["groups"], kernel.shape[-2:]
+    names = ("strides", "dilation_rate")
+    columns = im2col.im2col(
+        x, kernel.shape[:-2], padding=resolved(case), **{n: case.settings[n] for n in names}
+    )
+    if columns.size * filters > PRODUCTS:
+        return {}
+    columns = columns.reshape(math.prod(case.dy.shape[:-1]), -1, groups, inputs)
+    taps = kernel.reshape(-1, inputs, groups, filters // groups)
+    sums: Array = np.zeros((len(columns), groups, filters // groups))
+    for c in range(0, inputs, 2):
+        pair = np.einsum("rtgc,tcgo->rtgo", columns[..., c : c + 2], taps[:, c : c + 2])
+        sums = sums + pair.clip(-(2**15), 2**15 - 1).sum(axis=1)
+    return {"y": sums.reshape(case.dy.shape) + (0 if bias is None else bias)}
 
 
 def _operand_wrapped(case: Case, number: int) -> Outcome:

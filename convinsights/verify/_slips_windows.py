@@ -30,6 +30,7 @@ def of_windows(module: ModuleType) -> Iterator[Hypothesis]:
     settings = defaults(module)
     if "padding" in settings:
         yield from _of_padding()
+        yield Hypothesis("size_by_whole_rates", _size_by_whole_rates)
     yield from _of_other_axes(settings)
     yield from _of_steps(settings)
     if "padding" in settings:
@@ -99,6 +100,20 @@ def _padding_ignored(case: Case, fit: Fit) -> Outcome:
     if not any(map(sum, resolved(case))):
         return case.truth
     return changed(case, padding="valid", fit=fit)
+
+
+def _size_by_whole_rates(case: Case) -> Outcome:
+    # The kernel counts as k d pixels wide, where it is (k - 1) d + 1.
+    rates, taps = case.axes("dilation_rate"), case.arrays[1].shape
+    if case.module is transposed or max(rates) == 1:
+        return case.truth
+    geometry = zip(
+        case.x.shape[1:-1], resolved(case), taps, rates, case.axes("strides"), strict=False
+    )
+    sizes = [(n + sum(pair) - k * d) // s + 1 for n, pair, k, d, s in geometry]
+    if min(sizes) < 1:
+        return {}
+    return {"y": case.truth["y"][(slice(None), *map(slice, sizes))]}
 
 
 def _padding_always_1(case: Case, fit: Fit) -> Outcome:

@@ -245,6 +245,8 @@ class _Table:
                 for indices in combinations(range(len(clauses)), count)
                 if reduce(or_, (covers[i] for i in indices)) == every
             ]
+            if count > 2:  # of more, many fit by chance
+                several = [s for s in several if all(is_setting(clauses[i].feature) for i in s)]
             if several:
                 yield from (tuple(clauses[i] for i in indices) for indices in several)
                 return

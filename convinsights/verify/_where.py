@@ -29,7 +29,7 @@ Finding: TypeAlias = tuple[Case, str, Array]
 MOST, SOME, FILLED = 0.4, 0.15, 0.8
 # How many bits a region must explain, and what a far-fetched one costs in bits; how much smaller
 # two coordinates must make it than one.
-BITS, PRICE, NARROWER = 6.0, 4.0, 0.9
+BITS, PRICE, NARROWER = 6.0, 4.0, 0.75
 # In what share of the cases a region must be less than everything; where it ends at the largest
 # wrong index, in most.
 LESS, FAR_LESS = 0.25, 0.5
