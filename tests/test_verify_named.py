@@ -19,12 +19,12 @@ from convinsights import (
     unary,
 )
 from convinsights.verify import _candidate
+from convinsights.verify._asked import checked_plan
 from convinsights.verify._cases import Case, case_of
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._plan import weight
 from convinsights.verify._precision import Precision
-from convinsights.verify._run import checked_plan
 
 ALLOWANCES, KEPT = _candidate.allowances, {}
 

@@ -8,8 +8,8 @@ from wrong_kernels import right
 
 from convinsights import conv
 from convinsights.verify import _shrink
+from convinsights.verify._asked import checked_plan
 from convinsights.verify._precision import Precision
-from convinsights.verify._run import checked_plan
 from convinsights.verify._shrink import Shrinker, _changes, _simpler
 
 ROW = {"in_channels": 12, "groups": 3, "bias": True, "layout": "negative", "batch": 2}

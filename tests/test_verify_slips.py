@@ -618,6 +618,7 @@ OTHERS = (
     "saturated",
     "wrapped",
     "dilation_ignored (padding)",
+    "size_by_whole_rates",
 )
 
 

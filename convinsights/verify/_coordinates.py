@@ -9,7 +9,8 @@ import numpy as np
 from convinsights import depthwise, depthwise_separable, im2col, transposed
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case, resolved
-from convinsights.verify._features import NORMALIZATIONS, axis_names
+from convinsights.verify._features import axis_names
+from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = ["COSTS", "MAPS", "PIXEL", "Coordinate", "coordinates"]
 

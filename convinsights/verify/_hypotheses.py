@@ -12,7 +12,8 @@ from convinsights import batchnorm, normalization
 from convinsights.verify._slips import Hypothesis
 from convinsights.verify._slips_channels import of_channels, of_kernel
 from convinsights.verify._slips_gradients import of_gradients
-from convinsights.verify._slips_values import of_normalization, of_values
+from convinsights.verify._slips_normalization import of_normalization
+from convinsights.verify._slips_values import of_values
 from convinsights.verify._slips_windows import of_windows
 
 __all__ = ["Hypothesis", "hypotheses"]

@@ -1,31 +1,28 @@
 """What may be said of wrong results without knowing what would give them.
 
-They are the right ones displaced; or come right in another order of memory, or where the other
-images are not there; or hold what was in the buffer; or are off by what few bits lose.
+They come right in another order of memory, or where the other images are not there; or hold what
+was in the buffer; or are off by what few bits lose.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 
-from convinsights import batchnorm, im2col, normalization, transposed
+from convinsights import batchnorm
 from convinsights._arguments import Array
-from convinsights.verify._agreement import agree, is_right
 from convinsights.verify._candidate import Trial
-from convinsights.verify._cases import Case, Outcome, apply
-from convinsights.verify._slips_values import Parts, rounded
+from convinsights.verify._cases import Case, apply
+from convinsights.verify._precision import NORMALIZATIONS
+from convinsights.verify._slips_normalization import Parts
+from convinsights.verify._slips_values import rounded
 
-__all__ = ["remarks", "shifts"]
+__all__ = ["remarks"]
 
-# How far a displacement is looked for, in pixels.
-REACH = 2
 # The share of the results that is wrong at most where only a part of them was not written.
 PART = 0.97
-NORMALIZATIONS = (batchnorm, normalization)
 
 
 def remarks(
@@ -268,87 +265,3 @@ class _OnePass(_Remark):
         void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
         flat = parts.variance == 0
         return bool(((straight & near) | void | flat).all() and (far > 100 * parts.variance).any())
-
-
-# -- displacements -------------------------------------------------------------------------------
-
-# What was displaced: y, where what leaves on one side comes in on the other ("rolled") or zeros do
-# ("moved"), the image under the windows, or dx alone.
-WAYS = ("rolled", "moved", "windows", "gradient")
-
-
-def shifts(trials: Sequence[Trial], unit: float) -> Iterator["_Shifted"]:
-    """Yield the displacements by a few pixels, the smallest first."""
-    rank = max(trial.case.rank for trial in trials if trial.wrong)
-    if trials[0].case.module in NORMALIZATIONS:
-        return
-    offsets = sorted(
-        product(range(-REACH, REACH + 1), repeat=rank), key=lambda o: (np.abs(o).sum(), o[::-1])
-    )
-    for way, offset in product(WAYS, offsets[1:]):
-        yield _Shifted(trials, unit, offset, way)
-
-
-class _Shifted:
-    # The right results displaced by an offset, as far as they can be known; their gradients too.
-    def __init__(
-        self, trials: Sequence[Trial], unit: float, offset: tuple[int, ...], way: str
-    ) -> None:
-        self.name = f"shifted by {offset}"
-        self.trials, self.unit, self.offset, self.way = trials, unit, offset, way
-
-    def __call__(self, result: tuple[int, str]) -> bool | None:
-        """Tell whether a result is the right one displaced."""
-        index, name = result
-        trial = self.trials[index]
-        case, got = trial.case, trial.got[name]
-        offset = self.offset[: case.rank]
-        if got is None or got.shape != case.truth[name].shape or not any(offset):
-            return False
-        if name == ("dx" if self.way == "gradient" else "y"):
-            if self.way == "windows" and case.module is not transposed:
-                expected, known = _of_displaced_image(case, offset)
-            else:
-                expected = _displaced(case.truth[name], offset)
-                known = _displaced(np.ones(got.shape[:-1]), offset) > 0
-            if not known.any():
-                return None
-        else:
-            expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
-            if is_right(trial, name, expected):
-                return False if name in trial.wrong else None
-        return agree(got[known], expected[known], trial.allowed[name], self.unit)
-
-    def _gradients(self, case: Case, offset: tuple[int, ...]) -> Outcome:
-        back, axes = tuple(-o for o in offset), tuple(range(1, 1 + case.rank))
-        if self.way == "gradient":
-            return case.truth
-        if self.way == "windows":
-            moved = _displaced(case.x, offset), *case.arrays[1:]
-            outcome = apply(case.module, moved, case.settings, case.dy)
-            return outcome | {"dx": _displaced(outcome["dx"], back)}
-        dy = np.roll(case.dy, back, axes) if self.way == "rolled" else _displaced(case.dy, back)
-        return apply(case.module, case.arrays, case.settings, dy)
-
-
-def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
-    # Zeros come in at one side as pixels leave at the other.
-    for axis, o in enumerate(offset, start=1):
-        zeros = [(0, 0)] * image.ndim
-        zeros[axis] = (max(o, 0), max(-o, 0))
-        kept = range(max(-o, 0), max(-o, 0) + image.shape[axis])
-        image = np.take(np.pad(image, zeros), kept, axis)
-    return image
-
-
-def _of_displaced_image(case: Case, offset: tuple[int, ...]) -> tuple[Array, Array]:
-    # With the outputs whose windows lie inside the displaced image.
-    x, *others = case.arrays
-    y = apply(case.module, (_displaced(x, offset), *others), case.settings)["y"]
-    names = ("strides", "padding", "dilation_rate")
-    windows = im2col.im2col(
-        _displaced(np.ones((*x.shape[:-1], 1)), offset),
-        others[0].shape[:-2] or 1,
-        **{name: case.settings[name] for name in names if name in case.settings},
-    )
-    return y, windows.all(axis=1).reshape(y.shape[:-1])

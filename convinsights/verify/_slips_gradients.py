@@ -19,7 +19,7 @@ from convinsights import (
 )
 from convinsights.verify._cases import Case, Outcome, resolved
 from convinsights.verify._slips import Hypothesis, with_arrays
-from convinsights.verify._slips_values import Parts
+from convinsights.verify._slips_normalization import Parts
 
 __all__ = ["of_gradients"]
 

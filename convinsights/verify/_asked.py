@@ -1,0 +1,108 @@
+"""What `verify` is asked for, checked: the plan of the cases, and the candidate."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from convinsights._arguments import check_flag, shown, to_integer
+from convinsights._concepts import defaults, name_of
+from convinsights.verify._candidate import Candidate
+from convinsights.verify._plan import FORMS, Plan
+from convinsights.verify._precision import Precision
+
+__all__ = ["checked_plan"]
+
+# Names of padding that `supports` may list beside hyperparameters.
+NAMES = {"same", "causal", "valid"}
+
+
+def checked_plan(
+    module: ModuleType,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
+    precision: Precision,
+    ranks: Iterable[int],
+    supports: Collection[str] | None,
+    cases: Sequence[Mapping[str, Any]],
+    thorough: bool,
+    forms: str,
+    seed: int,
+) -> tuple[Plan, Candidate, bool]:
+    """Check the arguments of `verify`; return also whether padding is surely taken by name."""
+    for name, function in (("forward", forward), ("backward", backward)):
+        if not callable(function) and (name == "forward" or function is not None):
+            raise TypeError(f"{name} must be callable, got {shown(function)}")
+    parameters = _parameters(forward)
+    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters) or not parameters
+    known, listed = set(defaults(module)), set[str]()
+    if supports is None:
+        varied = known if anything else named & known
+    else:
+        listed = set(_sequence("supports", supports))
+        varied = listed - NAMES
+        if not varied <= known:
+            strange = sorted(map(str, varied - known))
+            raise ValueError(
+                f"supports must name hyperparameters of {name_of(module)} "
+                f"({', '.join(sorted(known))}), got {', '.join(strange)}"
+            )
+    by_name = True if listed & NAMES or forms == "all" else _takes_names(parameters)
+    sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
+    if not sizes:
+        raise ValueError("ranks must name one rank at least, got none")
+    if forms not in FORMS:
+        raise ValueError(f"forms must be one of {', '.join(FORMS)}, got {shown(forms)}")
+    given = _sequence("cases", cases)
+    for number, case in enumerate(given):
+        if not isinstance(case, Mapping):
+            raise TypeError(f"cases[{number}] must be a mapping, got {shown(case)}")
+    plan = Plan(
+        module,
+        sizes,
+        frozenset(varied),
+        precision,
+        forms,
+        by_name is not False and "padding" in varied,
+        check_flag("thorough", thorough),
+        given,
+        to_integer("seed", seed, minimum=0),
+    )
+    backwards = {p.name for p in _parameters(backward)}
+    passed = {"forward": frozenset(named), "backward": frozenset(backwards)}
+    candidate = Candidate(module, forward, backward, precision, plan.varied, passed)
+    return plan, candidate, by_name is True
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    # Those of a function that can tell; none of others, which are taken to accept anything.
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _takes_names(parameters: Sequence[inspect.Parameter]) -> bool | None:
+    # Whether padding may be a name: what the signature says, None where it says nothing.
+    for parameter in parameters:
+        if parameter.name == "padding":
+            default, annotation = parameter.default, parameter.annotation
+            if isinstance(default, str) or "str" in str(annotation):
+                return True
+            plain = default is parameter.empty and annotation is parameter.empty
+            return None if plain else False
+    return None
+
+
+def _sequence(name: str, value: Any) -> list[Any]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}")
+    return list(value)
+
+
+def _rank(value: Any) -> int:
+    rank = to_integer("ranks", value)
+    if rank > 3:
+        raise ValueError(f"ranks must be from 1 to 3, got {shown(value)}")
+    return rank

@@ -1,0 +1,172 @@
+"""Slips of a normalization: its variance, its epsilon, its groups, whose statistics it takes."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from convinsights import (
+    batchnorm,
+    normalization,
+)
+from convinsights._arguments import Array
+from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._slips import Hypothesis, changed, with_arrays
+
+__all__ = ["Parts", "of_normalization"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A normalization's arrays as (images, values, groups, channels of a group).
+
+    Of batch normalization all images are one, and every channel is a group of its own.
+    """
+
+    case: Case
+    x: Array
+    dy: Array
+    scale: Array
+    mean: Array
+    variance: Array
+    axes = (1, 3)
+
+    @classmethod
+    def of(cls, case: Case) -> "Parts":
+        """Return the parts of a case, with the statistics that it is normalized by."""
+        x, gamma, _, *given = case.arrays
+        channels = x.shape[-1]
+        if case.module is batchnorm:
+            shape: tuple[int, ...] = (1, -1, channels, 1)
+        else:
+            groups = case.settings["groups"]
+            shape = (len(x), math.prod(x.shape[1:-1]), groups, channels // groups)
+        view = x.reshape(shape)
+        scale = np.ones(channels) if gamma is None else gamma
+        statistics = given[0] if given else None
+        if statistics is None:
+            mean, variance = view.mean(cls.axes, keepdims=True), view.var(cls.axes, keepdims=True)
+        else:
+            mean, variance = (s.reshape(1, 1, channels, 1) for s in statistics)
+        dy = case.dy.reshape(shape)
+        return cls(case, view, dy, scale.reshape(1, 1, *shape[2:]), mean, variance)
+
+    @property
+    def count(self) -> int:
+        """How many values a group has."""
+        return int(self.x.shape[1] * self.x.shape[3])
+
+    @property
+    def root(self) -> Array:
+        """What a group is divided by."""
+        root: Array = np.sqrt(self.variance + self.case.settings["epsilon"])
+        return root
+
+    def whole(self, array: Array) -> Array:
+        """Return an array in the shape of x."""
+        return np.broadcast_to(array, self.x.shape).reshape(self.case.x.shape)
+
+    def training_gradient(self, root: Array | None = None, slope: Array | float = 1.0) -> Array:
+        """Return dx through mean and variance, whose root's derivative is `slope` of the right."""
+        divisor = self.root if root is None else root
+        normal, r = (self.x - self.mean) / divisor, self.scale * self.dy / divisor
+        along = (r * normal).mean(self.axes, keepdims=True) * slope
+        return self.whole(r - r.mean(self.axes, keepdims=True) - normal * along)
+
+
+class Scaling(NamedTuple):
+    """What a slip divides by, from the variance v, epsilon e and the values per channel m.
+
+    `slope` is the derivative of that root with respect to v, times twice the root: 1 in the right
+    one, so that a backward that does not know of the slip takes it for 1.
+    """
+
+    root: Callable[[Array, float, int], Array]
+    slope: Callable[[Array, float, int], Array]
+
+
+def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
+    """Yield the slips of a normalization's statistics."""
+    unbiased = Scaling(
+        lambda v, e, m: np.sqrt(v * (m / (m - 1)) + e), lambda v, e, m: np.full_like(v, m / (m - 1))
+    )
+    outside = Scaling(lambda v, e, m: np.sqrt(v) + e, lambda v, e, m: 1 + e / np.sqrt(v))
+    for known in (True, False):
+        slip = partial(_scaled, scaling=unbiased, known=known, inference=False)
+        yield Hypothesis("unbiased_variance", slip)
+        slip = partial(_scaled, scaling=outside, known=known)
+        yield Hypothesis("epsilon_outside_root", slip)
+    for constant in (0.0, 1e-3, 1e-5):
+        yield Hypothesis("epsilon_ignored", partial(changed, epsilon=constant))
+    if module is normalization:
+        yield Hypothesis("groups_ignored", partial(changed, groups=1))
+        yield Hypothesis("gamma_per_group", _gamma_per_group)
+        for read, written in ((True, True), (True, False), (False, True)):
+            slip = partial(_groups_interleaved, read=read, written=written)
+            yield Hypothesis("groups_interleaved", slip)
+    else:
+        yield Hypothesis("moving_statistics_in_training", _moving_statistics_in_training)
+        yield Hypothesis("batch_statistics_in_inference", _batch_statistics_in_inference)
+
+
+def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -> Outcome:
+    training = case.module is normalization or case.arrays[3] is None
+    if (not training and not inference) or not case.x.size:
+        return case.truth
+    parts, epsilon = Parts.of(case), case.settings["epsilon"]
+    if training and ((parts.variance == 0).any() or parts.count == 1):
+        raise ValueError("a slip that divides by 0 says nothing")
+    root = scaling.root(parts.variance, epsilon, parts.count)
+    beta, normal = case.arrays[2], (parts.x - parts.mean) / root
+    y = parts.whole(parts.scale * normal) + (0 if beta is None else beta)
+    outcome = {"y": y, "dx": parts.whole(parts.scale * parts.dy / root)}
+    if training:
+        slope = scaling.slope(parts.variance, epsilon, parts.count) if known else 1.0
+        outcome["dx"] = parts.training_gradient(root, slope)
+    axes = tuple(range(case.x.ndim - 1))
+    sums = {
+        "dgamma": (case.dy * parts.whole(normal)).sum(axes),
+        "dbeta": case.dy.sum(axes),
+    }
+    return outcome | {name: value for name, value in sums.items() if name in case.truth}
+
+
+def _gamma_per_group(case: Case) -> Outcome:
+    # The first numbers of gamma and beta, one for each group.
+    groups = case.settings["groups"]
+    x, *vectors = case.arrays
+    if groups == x.shape[-1]:
+        return case.truth
+    each = (None if v is None else np.repeat(v[:groups], v.size // groups) for v in vectors)
+    return {"y": with_arrays(case, x, *each)["y"]}
+
+
+def _groups_interleaved(case: Case, read: bool, written: bool) -> Outcome:
+    # Channel c is normalized with those of group c mod G, and left where it is or not.
+    groups = case.settings["groups"]
+    x, *vectors = case.arrays
+    order = np.arange(x.shape[-1]).reshape(-1, groups).T.ravel()
+    if groups == 1 or groups == x.shape[-1]:
+        return case.truth
+    same = np.arange(x.shape[-1])
+    of_x, of_y = order if read else same, order if written else same
+    moved = (None if v is None else v[of_y] for v in vectors)
+    outcome = apply(case.module, (x[..., of_x], *moved), case.settings, case.dy[..., of_y])
+    return {
+        name: value[..., np.argsort(of_x if name == "dx" else of_y)]
+        for name, value in outcome.items()
+    }
+
+
+def _moving_statistics_in_training(case: Case) -> Outcome:
+    *others, statistics = case.arrays
+    moving = batchnorm.initial_statistics(case.x.shape[-1])
+    return case.truth if statistics is not None else with_arrays(case, *others, moving)
+
+
+def _batch_statistics_in_inference(case: Case) -> Outcome:
+    return with_arrays(case, *case.arrays[:-1], None)

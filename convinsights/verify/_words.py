@@ -1,0 +1,154 @@
+"""How a statement about a feature of a case reads, and how far-fetched it is."""
+
+from typing import TypeAlias
+
+import numpy as np
+
+__all__ = ["EFFECTIVE", "Feature", "cost_of", "in_words", "is_derived", "is_setting"]
+
+# A number, one of several words, or the sizes of a kernel.
+Feature: TypeAlias = int | str | tuple[int, ...]
+
+# What a feature is called before its effect is asked for, and not what was passed.
+EFFECTIVE = "effective "
+
+# What a feature costs, so that the plain ones are preferred: by the first that its name starts
+# with, and by whether it speaks of one axis, or of two features at once.
+COMPARED, COMPARISONS = 1.5, (" and kernel_size", " and size")
+COSTS = {
+    EFFECTIVE: 0.3,
+    "groups": -0.1,
+    "in_channels and out_channels": 1.0,
+    "in_channels // groups": 0.6,
+    "out_channels // groups": 0.6,
+    "channels // groups": 0.6,
+    "strides of the axes": 1.5,
+    "dilation_rate of the axes": 1.5,
+    "padding of the axes": 1.5,
+    "padding before and after": 1.5,
+    "padding by name": 0.5,
+    "output_padding": 0.0,
+    "output ": 1.2,
+    "min(": 2.0,
+    "max(": 2.0,
+    "taps": 1.5,
+    "terms": 2.5,
+    "pixels": 2.0,
+    "x.size": 3.0,
+    "y.size": 2.8,
+    "kernel.size": 3.0,
+    "depth_multiplier": 0.0,
+    "depth": 0.8,
+    "height": 0.8,
+    "width": 0.8,
+    "length": 0.8,
+    "values": 0.5,
+}
+OPERATOR_COSTS = {
+    ">=": 0.0,
+    "==": 0.5,
+    "<=": 1.5,
+    "!=": 1.0,
+    "multiple": 2.5,
+    "no multiple": 1.0,
+    "power": 2.0,
+    "no power": 1.0,
+}
+
+
+def cost_of(name: str, operator: str, value: Feature) -> float:
+    """Return how far-fetched a clause is: 0 for a plain threshold on a plain feature."""
+    cost = next((c for start, c in COSTS.items() if name.startswith(start)), 0.0)
+    if name.endswith(COMPARISONS):
+        cost = COMPARED + 0.7 * ("]" in name)
+    cost += OPERATOR_COSTS[operator] + 0.7 * name.endswith("]")
+    if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
+        cost += 0.2
+    if operator == "no multiple":
+        cost += {4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}.get(int(np.max(value)), 0.4)
+    return cost
+
+
+SETTINGS = (
+    "strides",
+    "dilation_rate",
+    "padding",
+    "groups",
+    "output_padding",
+    "bias",
+    "kernel_size",
+)
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether a feature is what a fast path may forget."""
+    return name.removeprefix(EFFECTIVE) in SETTINGS
+
+
+def is_derived(name: str) -> bool:
+    """Tell whether a feature is a product of others, which no kernel asks for by its value."""
+    return name in ("x.size", "y.size", "kernel.size", "terms", "pixels", "max(size)", "min(size)")
+
+
+WORDS = {
+    ("layout", "C"): "arrays in C order",
+    ("layout", "Fortran"): "arrays in Fortran order",
+    ("layout", "negative"): "arrays of negative strides",
+    ("layout", "odd address"): "arrays at an odd address",
+    ("layout", "broadcast"): "broadcast arrays",
+}
+
+
+# The opposite of each comparison.
+OPPOSITE = {"<": ">=", "<=": ">", "==": "!=", ">": "<="}
+
+
+def in_words(name: str, operator: str, value: Feature) -> str:
+    """Write a clause down."""
+    name = name.removeprefix(EFFECTIVE)
+    if operator in ("power", "no power"):
+        return f"{name} {'no' if operator == 'no power' else 'a'} power of 2"
+    if operator in ("multiple", "no multiple"):
+        no = "not " if operator == "no multiple" else ""
+        if value == 2:
+            return f"{name} {'odd' if no else 'even'}"
+        return f"{name} {no}a multiple of {value}"
+    if isinstance(value, int):
+        return _number(name, operator, value)
+    if name.endswith(COMPARISONS):
+        one, sign, other = str(value).split()
+        return f"{one} {OPPOSITE[sign] if operator == '!=' else sign} {other}"
+    word = _word(name, value)
+    return f"not {word}" if operator == "!=" else word
+
+
+def _number(name: str, operator: str, value: int) -> str:
+    if operator == ">=" and value == 0:  # in no passing case, or else it would be said of all
+        return f"{name} given"
+    if operator == ">=" and (value <= 2 or _large_power(value - 1)):
+        return f"{name} > {_written(value - 1)}"
+    return f"{name} {operator} {_written(value)}"
+
+
+def _large_power(value: int) -> bool:
+    return value >= 4 and not value & (value - 1)
+
+
+def _written(value: int) -> str:
+    return f"2^{value.bit_length() - 1}" if value >= 4096 and _large_power(value) else str(value)
+
+
+def _word(name: str, value: Feature) -> str:
+    if (name, value) in WORDS:
+        return WORDS[name, value]  # type: ignore[index]
+    if isinstance(value, tuple):
+        return f"{name} == {value}"
+    if name == "mode":
+        return str(value)
+    if name == "layout":
+        return f"arrays that are a {value}"
+    if name == "padding by name":
+        return "padding given in zeros" if value == "zeros" else f'padding == "{value}"'
+    if name == "values":
+        return f"values: {value}"
+    return f"{name} {value}"
