@@ -8,9 +8,9 @@ from convinsights import batchnorm, conv, depthwise, normalization, transposed, 
 from convinsights._concepts import defaults
 from convinsights.verify import _where
 from convinsights.verify._cases import Case
-from convinsights.verify._features import in_words
 from convinsights.verify._when import condition, features
 from convinsights.verify._where import region
+from convinsights.verify._words import in_words
 
 
 def drawn(module, count=160, rank=2, seed=0):
