@@ -71,7 +71,7 @@ def multiply_scatter(
         # 0.9 of the time.
         product(_rows(dy, groups), matrix, _as_matrix(view))
     else:
-        size = _block_size(kernel.nbytes) // (matrix.shape[-1] * groups * dtype.itemsize)
+        size = _costs.WORKSPACE // (matrix.shape[-1] * groups * dtype.itemsize)
         boxes = list(blocks(dy.shape[:-1], max(1, size)))
         room = matrix.shape[-1] * groups * min(max(1, size), dy.size // dy.shape[-1])
         workspace = Workspace(room, len(boxes), matrix.shape[1], dtype)
@@ -165,7 +165,7 @@ def _layout(
     geometry: Geometry, groups: int, batch: int, inputs: int, outputs: int, itemsize: int
 ) -> Layout:
     width = math.prod(geometry.kernel_size) * inputs
-    numbers = _block_size(width * groups * outputs * itemsize) // (groups * itemsize)
+    numbers = _costs.WORKSPACE // (groups * itemsize)
     way = _costs.way_to_gather(geometry, groups, inputs, outputs, numbers)
     shown, halo, most = geometry, 0, max(1, numbers // width)
     line = math.prod(geometry.output_size[1:])
@@ -242,16 +242,6 @@ def _as_matrix(columns: Array) -> Array:
     axes = columns.ndim // 2
     count = math.prod(columns.shape[1 : axes + 1])
     return columns.reshape(len(columns), count, math.prod(columns.shape[axes + 1 :]))
-
-
-def _block_size(kernel: int) -> int:
-    """Return the bytes of a block of columns, given those of the kernel.
-
-    Every block reads the whole kernel, or adds to its whole gradient, so blocks are eight times as
-    large as the kernel, between 4 and 12 MiB. With blocks of twice its size, 3×3×256×256 takes 1.1
-    times as long; with 4 MiB, 3×3×512×512 takes 1.1 to 1.4 times.
-    """
-    return min(max(_costs.WORKSPACE, 8 * kernel), 3 * _costs.WORKSPACE)
 
 
 def _by_group(kernel: Array, groups: int) -> Array:

@@ -2,8 +2,9 @@
 
 Every product can be had in several ways, which differ in how many numbers they copy, add and
 multiply. The counts follow from the geometry; the prices were measured once, in float32, with
-NumPy 2.4 on one core of an AMD EPYC (Zen 4). Only their ratios matter, and they need not be exact:
-where two ways cost about the same, either will do.
+NumPy 2.4 and OpenBLAS on one core of x86-64. Only their ratios matter, and they need not be exact:
+where two ways cost about the same, either will do. What is said of a price is how long the families
+of `tests/benchmark.py --wide` take without it.
 """
 
 from __future__ import annotations
@@ -34,45 +35,46 @@ __all__ = [
 COPY = 0.15
 
 # Nanoseconds to begin with the next run of numbers that lie side by side, which are copied, or
-# added. Without the first, few channels take 1.15 times as long, without the second 3-D 1.2 times.
+# added. Without the first, few channels take 1.2 times as long, without the second 3-D 1.2 times.
 COPY_RUN, ADD_RUN = 3.0, 13.0
 
-# Nanoseconds of a call to add some numbers to others, or to multiply.
+# Nanoseconds of a call to add some numbers to others, or to multiply. Without it, large kernels take
+# 1.15 times as long.
 CALL = 1500.0
 
 # Nanoseconds to multiply and add in a product, and what one of n columns takes more: this by n.
+# Without the second, dilated layers take 1.1 times as long.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
 # Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
-# an image that is stored channel by channel.
+# an image that is stored channel by channel. Without it, 1-D takes 1.2 times as long.
 STORE = 0.7
 
 # Nanoseconds to multiply and add by channel, without a matrix product. It takes twice as long; but
 # so do products of a single channel, priced as above.
 CHANNEL = 0.1
 
-# Strips are taken where they are expected to gain so much: else their own copies eat it up.
-STRIP = 1.15
-
-# Nanoseconds of a convolution more.
+# Nanoseconds of a convolution more. Without it, large kernels take 1.35 times as long.
 BOX = 60_000.0
 
-# Bytes of columns gathered at a time. With 1 MiB small images take 1.1 times as long, with all
-# columns at once up to 2 times (they leave the cache).
+# Strips and boxes are taken where they are expected to gain so much: what else they copy eats less.
+# Without it, elongated images take 1.1 times as long.
+GAIN = 1.15
+
+# Bytes of columns gathered at a time, and of an image. With 1 MiB small images take 1.1 times as
+# long, with all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are.
-PIECE = 990_000
-
-# The same of a product with a single column.
-PIECE_OF_ONE = 9_000
+# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are: cut
+# into such pieces, narrow 3-D layers take 0.75 of the time. Then the same of a single column.
+PIECE, PIECE_OF_ONE = 990_000, 9_000
 
 # Fewest rows of a piece: with fewer the other factor is read too often.
 PIECE_ROWS = 8
 
 # Columns up to which a product is cut into such pieces. Two cores have to wait for each other and
 # to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as long, and up
-# to 50 times beside another process; with 32, quietly, 0.75.
+# to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be better.)
 NARROW = 16
 
 
@@ -137,7 +139,7 @@ def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatt
         price = _price(strip, groups, inputs, columns, scatter) * strip.output_size[-1] / width
         if groups > 1 or width % count:  # outputs are put in order
             price += 2 * outputs * _copying(outputs)
-        best = min(best, (price * STRIP, count))
+        best = min(best, (price * GAIN, count))
         count *= 2
     return best[1]
 
@@ -164,7 +166,7 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
     each = batch * groups * inputs * outputs * _multiplying(outputs)
     boxes = live * each + BOX * math.prod(map(len, ranges))
     whole = math.prod(geometry.output_size) * taps * each
-    return bool(boxes * STRIP < whole)
+    return bool(boxes * GAIN < whole)
 
 
 @lru_cache(1024)

@@ -63,7 +63,7 @@ drawn_prices = st.fixed_dictionaries(
         "CALL": st.sampled_from([0.0, 1500.0, 1e6]),
         "CHANNEL": factors,
         "BOX": st.sampled_from([0.0, 6e4]),
-        "STRIP": st.sampled_from([0.0, 1.0, 1.0]),
+        "GAIN": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
         "PIECE": st.sampled_from([0, 30, 10**6]),
         "PIECE_OF_ONE": st.sampled_from([0, 10, 9000]),
@@ -126,13 +126,13 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
             return [y, *conv.backward(given["dy"], cache)[:2]]
 
     off = {"by_channel": lambda *_: False, "apart": lambda *_: False}
-    with prices(STRIP=np.inf, **off):
+    with prices(GAIN=np.inf, **off):
         plain = step()
     for changed in (
-        {"STRIP": 0.0, "PIECE": 0, **off},
+        {"GAIN": 0.0, "PIECE": 0, **off},
         {"by_channel": lambda *_: True},
-        {"STRIP": 0.0, "PIECE": 0, **off, "collects": lambda *_: False},
-        {"STRIP": 0.0, "PIECE": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
+        {"GAIN": 0.0, "PIECE": 0, **off, "collects": lambda *_: False},
+        {"GAIN": 0.0, "PIECE": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "START", 10**6)
@@ -302,7 +302,7 @@ def test_windows_are_gathered_once_for_both_gradients(
     x, kernel = integers(rng, (1, 20, 2)), integers(rng, (taps, 2, 2))
     y, cache = module.forward(x, kernel, strides=strides, padding=padding)
     gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
-    with prices(STRIP=np.inf):
+    with prices(GAIN=np.inf):
         module.backward(y, cache)
     assert len(gathered) == wanted
 
