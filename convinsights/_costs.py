@@ -38,8 +38,8 @@ COPY = 0.15
 # added. Without the first, few channels take 1.2 times as long, without the second 3-D 1.2 times.
 COPY_RUN, ADD_RUN = 3.0, 13.0
 
-# Nanoseconds of a call to add some numbers to others, or to multiply. Without it, large kernels take
-# 1.15 times as long.
+# Nanoseconds of a call to add some numbers to others, or to multiply. Without it, large kernels
+# take 1.15 times as long.
 CALL = 1500.0
 
 # Nanoseconds to multiply and add in a product, and what one of n columns takes more: this by n.
