@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from wrong_kernels import right
 
-from convinsights import conv
+from convinsights import batchnorm, conv, normalization, transposed
+from convinsights._concepts import defaults
 from convinsights.verify import _shrink
 from convinsights.verify._asked import checked_plan
+from convinsights.verify._cases import case_of
+from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
-from convinsights.verify._shrink import Shrinker, _changes, _simpler
+from convinsights.verify._shrink import Shrinker, _changes, _resized, _simpler
 
 ROW = {"in_channels": 12, "groups": 3, "bias": True, "layout": "negative", "batch": 2}
 ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding": "same"}
@@ -41,6 +44,33 @@ ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding":
 )
 def test_the_levels_that_give_a_case_a_feature(feature, value, changes):
     assert _changes(2, ROW, feature, value) == changes
+
+
+@pytest.mark.parametrize(
+    ("module", "feature", "value", "changes"),
+    [
+        (conv, "output height", 4, {"size[0]": 9}),
+        (conv, "output width", 4, {"size[1]": 9}),
+        (transposed, "output height", 9, {"size[0]": 4}),
+        (transposed, "output height", 8, None),
+        (conv, "terms", 54, {"in_channels": 6}),
+        (conv, "terms", 5, {"kernel_size[0]": 1, "kernel_size[1]": 1, "in_channels": 5}),
+        (conv, "taps", 5, None),
+        (batchnorm, "terms", 36, {"batch": 4}),
+        (batchnorm, "terms", 7, {"size[0]": 1, "size[1]": 1, "batch": 7}),
+        (normalization, "terms", 7, {"size[0]": 7, "size[1]": 1, "channels": 1}),
+    ],
+)
+def test_the_sizes_that_give_a_case_a_feature(module, feature, value, changes):
+    precision = Precision.of(module, np.float32)
+    plan = Plan(module, (2,), frozenset(defaults(module)), precision)
+    row = plan.plain(2) | {"size[0]": 3, "size[1]": 3}
+    if module not in (batchnorm, normalization):
+        row |= {"strides[0]": 2, "strides[1]": 2, "size[0]": 5, "size[1]": 5}
+        if module is transposed:
+            row |= {"size[0]": 3, "size[1]": 3}
+    case = case_of(module, 2, row, precision, 0)
+    assert _resized(2, row, feature, value, case) == changes
 
 
 def test_simpler_levels_come_from_the_simplest_on():

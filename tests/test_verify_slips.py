@@ -34,6 +34,8 @@ from convinsights import (
     transposed,
     verify,
 )
+from convinsights.verify import _slips_values
+from convinsights.verify._cases import case_of
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
@@ -783,3 +785,21 @@ def test_rounding_is_a_slip_of_its_own(module, ranks):
     report = verify.verify(module, coarse, coarse_gradients, supports=ALL[module], ranks=ranks)
     assert {failure.result for failure in report.failures} == {"y", "dx", "dkernel", "dbias"}
     assert {failure.diagnosis for failure in report.failures} == {"low_precision (11 bits)"}
+
+
+def test_sums_of_pairs_saturate_and_large_cases_are_left_out(monkeypatch):
+    precision = Precision.of(conv, np.uint8)
+    row = Plan(conv, (2,), frozenset(ALL[conv]), precision).plain(2) | {"values": "extremes"}
+    case = case_of(conv, 2, row | {"in_channels": 3, "groups": 2}, precision, 0)
+    x, kernel, bias = case.arrays
+    y = np.zeros(case.dy.shape)
+    for index in np.ndindex(*y.shape):
+        n, i, j, o = index
+        group = o // (y.shape[-1] // 2)
+        products = x[n, i : i + 3, j : j + 3, 3 * group : 3 * group + 3] * kernel[..., o]
+        pairs = products[..., :2].sum(axis=-1), products[..., 2]
+        y[index] = sum(np.minimum(pair, 2**15 - 1).sum() for pair in pairs) + bias[o]
+    assert (y != case.truth["y"]).any()
+    np.testing.assert_array_equal(_slips_values._pairs_saturated(case)["y"], y)
+    monkeypatch.setattr(_slips_values, "PRODUCTS", 0)
+    assert _slips_values._pairs_saturated(case) == {}

@@ -207,6 +207,16 @@ def test_what_no_passing_case_has_is_said_to_be_given():
         (("height", ">=", 6), "height >= 6"),
         (("y.size", ">=", 4097), "y.size > 2^12"),
         (("in_channels", "<=", 3), "in_channels <= 3"),
+        (("terms", "power", 2), "terms a power of 2"),
+        (("terms", "no power", 2), "terms no power of 2"),
+        (
+            ("strides[0] and kernel_size", "==", "strides[0] < kernel_size[0]"),
+            "strides[0] < kernel_size[0]",
+        ),
+        (
+            ("effective strides and kernel_size", "!=", "strides > kernel_size"),
+            "strides <= kernel_size",
+        ),
     ],
 )
 def test_a_clause_in_words(clause, text):
