@@ -88,8 +88,11 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     known = _within(of_kinds, trials, ALONE)
     moved = [shift for shift in shifts(trials, unit) if _holds(shift, wrong[:REMARKED])]
     said: list[Explanation] = [shift for shift in moved if not _contradicted(shift, known)]
-    if len({index for index, _ in wrong}) >= SEVERAL:
-        said += [*fitting, *moved]
+    failing = {index for index, _ in wrong}
+    if len(failing) >= SEVERAL:
+        beside = _within([result for result in right if result[0] in failing], trials, RIGHT)
+        elsewhere: list[Explanation] = [*fitting, *moved]
+        said += [one for one in elsewhere if not _contradicted(one, beside)]
     if said:
         return Diagnosis(said[0].name, {})
     return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, noted, trials))

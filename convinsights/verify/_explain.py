@@ -52,8 +52,9 @@ def explained(
         name = "not_deterministic"
     elif name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
         (name,) = known
-    elif name is None and not wrong:
-        name = next((state for state in STATES if state in known), None)
+    elif name is None:
+        states = STATES[:1] if wrong else STATES
+        name = next((state for state in states if state in known), None)
     failing = wrong or [trial for trial in ran if trial.failures]
     where = None
     if failing:
