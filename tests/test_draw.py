@@ -641,13 +641,13 @@ def test_every_stage_counts_the_paths_to_the_output_pixel(along_axes, data):
 
 @given(
     st.one_of(
-        [stacks(kinds, size=(6, 7), most=2) for kinds in (plain_layers, larger_layers, blocks)]
+        [stacks(kinds, size=(4, 5), most=2) for kinds in (plain_layers, larger_layers, blocks)]
     ),
     st.data(),
 )
 @settings(max_examples=15)
 def test_a_plane_counts_the_paths_of_both_axes(along_axes, data):
-    size = 6, 7
+    size = 4, 5
     reached = receptive_field.overlaps(along_axes, size)
     pixel = tuple(data.draw(st.integers(0, n - 1)) for n in reached.shape)
     seen = ET.fromstring(str(draw.receptive_field(map(iter, along_axes), pixel, size)))
