@@ -44,9 +44,18 @@ def rounded(like, *arrays):
     return results[0] if len(results) == 1 else results
 
 
+def amid(x, zeros):
+    """The image amid its zeros, and where it lies there; np.pad takes ten times as long."""
+    axes = list(zip(x.shape[1:-1], zeros, strict=True))
+    padded = np.zeros((len(x), *(b + n + a for n, (b, a) in axes), x.shape[-1]))
+    inside = (slice(None), *(slice(b, b + n) for n, (b, _) in axes))
+    padded[inside] = x
+    return padded, inside
+
+
 def my_conv(x, kernel, bias=None, *, groups=1, **geometry):
     zeros, size, read = layout_of(x.shape[1:-1], kernel.shape[:-2], **geometry)
-    padded = np.pad(x.astype(float), [(0, 0), *zeros, (0, 0)])
+    padded, _ = amid(x, zeros)
     y = np.zeros((len(x), *size, kernel.shape[-1]))
     for tap in np.ndindex(kernel.shape[:-2]):
         pixels = padded[(slice(None), *read(tap))]
@@ -60,7 +69,7 @@ def my_conv_gradients(dy, x, kernel, bias=None, *, groups=1, write=None, **geome
     zeros, size, read = layout_of(x.shape[1:-1], kernel.shape[:-2], **geometry)
     if dy.shape[1:-1] != size:
         raise ValueError("dy is of another shape")
-    padded = np.pad(x.astype(float), [(0, 0), *zeros, (0, 0)])
+    padded, inside = amid(x, zeros)
     dpadded, dkernel = np.zeros(padded.shape), np.zeros(kernel.shape)
     axes = tuple(range(dy.ndim - 1))
     for tap in np.ndindex(kernel.shape[:-2]):
@@ -74,8 +83,7 @@ def my_conv_gradients(dy, x, kernel, bias=None, *, groups=1, write=None, **geome
                 dpadded[place][..., c] = change
             else:
                 dpadded[place][..., c] += change
-    inside = tuple(slice(b, b + n) for (b, _), n in zip(zeros, x.shape[1:-1], strict=True))
-    return rounded(x, dpadded[(slice(None), *inside)], dkernel, dy.astype(float).sum(axis=axes))
+    return rounded(x, dpadded[inside], dkernel, dy.astype(float).sum(axis=axes))
 
 
 def my_dilated(x, kernel, bias, **hyper):

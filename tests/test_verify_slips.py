@@ -634,7 +634,7 @@ OTHERS = (
     ],
 )
 def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
-    ranks = {conv: (1, 2), depthwise: (1,)}.get(module, (2,))
+    ranks = {depthwise: (1,)}.get(module, (2,))
     varied, precision = frozenset(ALL[module]), Precision.of(module, np.float64)
     made = Plan(module, ranks, varied, precision, names=module is not batchnorm).cases()
     # Integers last, for an activation has its kinks there.

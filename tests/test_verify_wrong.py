@@ -72,18 +72,13 @@ def test_a_fault_is_caught(kernel):
 
 
 @pytest.mark.usefixtures("_unexplained")
-@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 16))
+@pytest.mark.parametrize("kernel", some([k for k in WRONG if k.name in LARGE], 32))
 def test_a_fault_of_large_arrays_is_caught(kernel):
     assert caught(kernel)
 
 
-# One of every way to an explanation: state, numbers tried again, thresholds pinned, a region.
-FIRST = (
-    "plan of the shapes alone",
-    "lanes beyond the end",
-    "sums of 512",
-    "bias of the first lanes",
-)
+# State, and a region of the output; thresholds that are pinned take seconds.
+FIRST = "plan of the shapes alone", "bias of the first lanes"
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,11 @@ class _Shifted:
 
 def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
     # Zeros come in at one side as pixels leave at the other.
-    for axis, o in enumerate(offset, start=1):
-        zeros = [(0, 0)] * image.ndim
-        zeros[axis] = (max(o, 0), max(-o, 0))
-        kept = range(max(-o, 0), max(-o, 0) + image.shape[axis])
-        image = np.take(np.pad(image, zeros), kept, axis)
-    return image
+    moved, axes = np.zeros_like(image), list(zip(image.shape[1:], offset, strict=False))
+    to = (slice(max(o, 0), max(n + min(o, 0), 0)) for n, o in axes)
+    kept = (slice(max(-o, 0), max(n - max(o, 0), 0)) for n, o in axes)
+    moved[(slice(None), *to)] = image[(slice(None), *kept)]
+    return moved
 
 
 def _of_displaced_image(case: Case, offset: tuple[int, ...]) -> tuple[Array, Array]:
