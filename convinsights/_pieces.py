@@ -1,7 +1,8 @@
 """Matrix products, groups first, cut so that a narrow one stays on one core.
 
-OpenBLAS multiplies up to a million numbers on one core, with the factors where they are. Products
-of few columns are cut into pieces of that size; all others are left to it whole.
+Up to PIECE multiplications OpenBLAS keeps a product on one core, with the factors where they are.
+Products of at most NARROW columns or inner entries are cut into pieces of that size; all others
+are left to it whole (see `_costs.piece`).
 """
 
 from __future__ import annotations
@@ -32,18 +33,27 @@ def product(a: Array, b: Array, out: Array) -> Array:
 
 
 def add_product(a: Array, b: Array, target: Array) -> None:
-    """Add a b to target, of which at most WORKSPACE bytes are there at a time."""
-    (groups, inner, count), columns = a.shape, b.shape[-1]
-    room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))
-    rows = min(inner, room, max(1, _costs.PIECE // (_costs.PIECE_ROWS * columns)))
-    piece = _costs.piece(rows, columns)
+    """Add a b to target: (groups, rows, count) (groups, count, columns), with a large count.
+
+    Some rows of it at a time, so that at most WORKSPACE bytes of products are there. A narrow one
+    is a sum of pieces, `piece` of the count each, for so few rows that these are at least
+    PIECE_ROWS; several pieces are multiplied at a time.
+    """
+    (groups, rows, count), columns = a.shape, b.shape[-1]
+    room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows
+    most = min(rows, room)
+    few = min(most, max(1, _costs.PIECE // (_costs.PIECE_ROWS * columns)))
+    piece = _costs.piece(few, columns) if min(rows, columns) <= _costs.NARROW else 0
     whole = count - count % piece if piece else 0
     if not whole:
-        rows = min(inner, room)
-    several = max(1, room // rows) * piece
-    for first in range(0, inner, rows):
-        part, sums = a[:, first : first + rows], target[:, first : first + rows]
-        for start in range(0, whole, several or 1):
+        for first in range(0, rows, most):
+            some = slice(first, first + most)
+            target[:, some] += a[:, some] @ b
+        return
+    several = max(1, room // few) * piece
+    for first in range(0, rows, few):
+        part, sums = a[:, first : first + few], target[:, first : first + few]
+        for start in range(0, whole, several):
             some = slice(start, min(start + several, whole))
             of_a = part[:, :, some].reshape(groups, part.shape[1], -1, piece).swapaxes(1, 2)
             of_b = b[:, some].reshape(groups, -1, piece, columns)

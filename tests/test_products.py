@@ -339,6 +339,22 @@ def test_narrow_products_are_cut_into_pieces_for_one_core(inner, columns, wanted
     assert _costs.piece(inner, columns) == wanted
 
 
+def test_a_wide_product_is_added_whole_however_few_rows_fit():
+    """Told apart by the matrices that NumPy multiplies: none has the 8 rows of a piece."""
+    multiplied = []
+
+    class Watched(np.ndarray):
+        def __array_ufunc__(self, ufunc, method, *inputs, **options):
+            multiplied.append(inputs[0].shape)
+            return getattr(ufunc, method)(*(a.view(np.ndarray) for a in inputs), **options)
+
+    a, b = integers(rng, (1, 20, 33)).astype("f4"), integers(rng, (1, 33, 8192)).astype("f4")
+    target = np.ones((1, 20, 8192), "f4")
+    add_product(a.view(Watched), b, target)
+    assert multiplied == [(1, 20, 33)]
+    assert_array_equal(target, 1 + a @ b)
+
+
 # ---- strips
 
 
