@@ -30,7 +30,7 @@ from convinsights._arguments import (
     to_integer,
 )
 
-__all__ = ["Geometry", "Phase", "axis_reads", "effective_size", "resolve"]
+__all__ = ["Geometry", "axis_reads", "effective_size", "resolve"]
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -45,6 +45,7 @@ class Geometry:
     """The sizes of a convolution, one entry per spatial axis, in pixels.
 
     What follows from them is kept once it was asked for: small calls ask for it again and again.
+    Only the boxes are not: there may be thousands.
     """
 
     input_size: tuple[int, ...]
@@ -67,7 +68,8 @@ class Geometry:
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
-        beside: batch and channels, at most, of the images that are to be padded.
+        name: what the windows are of, for the message. beside: batch and channels, at most, of the
+        images that are to be padded.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
@@ -88,7 +90,7 @@ class Geometry:
         return cls(input_size, kernel_size, steps, rates, pairs, output)
 
     def __hash__(self) -> int:
-        """Return the hash of the sizes."""
+        """Return the hash of the sizes, kept: every lru_cache of `_costs` asks for it."""
         return self._hash
 
     @cached_property
@@ -185,9 +187,8 @@ class Geometry:
     def taken_apart(self) -> tuple[Phase, ...]:
         """The way from pixels to windows as convolutions with strides of 1, to be added up.
 
-        Tap u of window i reads the padded pixel i s + u d. Those that leave the same remainder r by
-        s are pixels s apart, of which it reads number i + (u d - r) / s; and the taps that read
-        them are every (s / g)-th, with g = gcd(s, d), and read d / g apart.
+        All pixels that leave one remainder by the stride are one image, and the taps that read them
+        its kernel (see `_axis_phases`).
         """
         axes = [_axis_taken_apart(*sizes) for sizes in self.axes()]
         ones, parts = (1,) * len(axes), []
@@ -199,13 +200,10 @@ class Geometry:
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
-        """The way back, from windows to pixels, as ordinary convolutions.
+        """The way back, from windows to pixels, as convolutions with strides of 1.
 
-        Pixel p, which is q s + r - before for one phase r of the stride, was read by the windows
-        q - (u d - r) / s, at the taps u for which u d - r is a multiple of s. These are every
-        (s / g)-th tap, with g = gcd(s, d), and the windows lie d / g apart. So all pixels of a
-        phase come from the windows by one convolution, with strides of 1, with the flipped part of
-        the kernel; pixels of a phase without taps come from none.
+        All pixels of a phase come from the windows by one, with the flipped part of the kernel (see
+        `_axis_phases`); pixels of a phase without taps come from none.
         """
         axes = [_axis_phases(*sizes) for sizes in self.axes()]
         ones, phases = (1,) * len(axes), []
@@ -239,7 +237,10 @@ class Geometry:
 
 
 class Phase(NamedTuple):
-    """Pixels whose gradient is one convolution: which they are, of which taps, and over what."""
+    """Some pixels, the taps that go with them, and the stride-1 convolution between them.
+
+    Forward in `taken_apart`, backward in `phases`.
+    """
 
     pixels: tuple[slice, ...]
     taps: tuple[slice, ...]
@@ -264,7 +265,7 @@ class AxisRange(NamedTuple):
 
 
 class AxisPhase(NamedTuple):
-    """A phase along one axis."""
+    """A phase along one axis: the pixels, the taps, and what makes the geometry between them."""
 
     pixels: slice
     taps: slice
@@ -293,6 +294,17 @@ def _axis_part(
     low = min(max(first, 0), size)
     high = max(min(end, size), low)
     return slice(low, high), high - low, (low - first, end - high), count
+
+
+# Tap u of window i reads pixel p = i s + u d - before. The taps of one phase r of the stride are
+# those for which u d leaves the remainder r by s: every (s / g)-th, with g = gcd(s, d). They read
+# the pixels p = q s + r - before, s apart, of which number
+#
+#     q = i + (u d - r) / s
+#
+# and from one such tap to the next (u d - r) / s grows by d / g. So between the pixels q and the
+# windows i there is a convolution with strides of 1 and rate d / g: forward, i reads q, and
+# backward, q collects from i = q - (u d - r) / s, which flips the taps.
 
 
 def _axis_phases(

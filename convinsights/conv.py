@@ -330,11 +330,12 @@ def matrix(
     columns = im2col(
         numbers, geometry.kernel_size, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
-    column = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])
+    # With P = prod(output_size), T = prod(kernel_size), and c, o channels of a group:
+    column = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])  # (P, T, g, c)
     pixel, group = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(groups).reshape(-1, 1)
     taps = kernel.reshape(-1, kernel.shape[-2], groups, kernel.shape[-1] // groups).swapaxes(1, 2)
     dense = np.zeros((outputs, groups, taps.shape[-1], inputs + 1), result_dtype(kernel))
-    dense[pixel, group, :, column] = taps
+    dense[pixel, group, :, column] = taps  # (T, g, c, o), for every pixel
     return dense[..., 1:].reshape(-1, inputs)
 
 
@@ -345,10 +346,10 @@ SHAPES = ("input_shape", "kernel_shape")
 
 
 class Plan(NamedTuple):
-    """A kernel over an image, checked: where its windows lie, and what is computed with it.
+    """A kernel over an image, checked: where its windows lie, and what shapes go with them.
 
-    kernel_shape is that in which `conv` takes the kernel, or `transposed`, whose geometry is that
-    of the convolution it transposes.
+    Of `transposed` too: then the geometry is that of the convolution which it transposes, and the
+    shapes are its own.
     """
 
     geometry: Geometry
@@ -386,7 +387,7 @@ def plan(
 
 
 def inflated(name: str, array: Array, first: int, steps: tuple[int, ...]) -> Array:
-    """Set step - 1 zeros between neighbours, along one axis after the other from the first on."""
+    """Set step - 1 zeros between neighbours, along the axes from `first` on, one step each."""
     last = first + len(steps)
     size = effective_size(array.shape[first:last], steps)
     shape = check_size(name, (*array.shape[:first], *size, *array.shape[last:]))

@@ -98,7 +98,9 @@ def im2col(
     geometry = _plan("x", x.shape, kernel_size, strides, padding, dilation_rate)
     view = windows(pad(x, geometry, result_dtype(x)), geometry)
     width = math.prod(geometry.kernel_size) * x.shape[-1]
-    return view.copy().reshape(len(x) * math.prod(geometry.output_size), width)
+    columns = np.empty(view.shape, view.dtype)
+    put(columns, view)
+    return columns.reshape(len(x) * math.prod(geometry.output_size), width)
 
 
 def col2im(
@@ -150,7 +152,8 @@ def col2im(
     dtype = result_dtype(columns)
     padded = blank(shape[:1], geometry, shape[-1], compute_dtype(dtype))
     view = windows(padded, geometry)
-    scatter(columns.reshape(view.shape), view, geometry, way_to_scatter(geometry, shape[-1]))
+    way = way_to_scatter(geometry, shape[-1])._replace(planar=False)  # the image is not
+    scatter(columns.reshape(view.shape), view, geometry, way)
     return np.ascontiguousarray(crop(padded, geometry), dtype)
 
 
@@ -195,8 +198,10 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         padded[_pixels(target)] = x[_pixels(kept)]
         return padded
     padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
-    around: tuple[slice, ...] = ()  # the axes behind this one
-    for inside in reversed(target):  # the rest is written below
+    # Only the zeros are set to 0, each once: axis by axis, the last first, all that lie before or
+    # behind the image along it, but not along an axis behind.
+    around: tuple[slice, ...] = ()  # the image, along the axes behind
+    for inside in reversed(target):
         for outside in (slice(inside.start), slice(inside.stop, None)):
             padded[_pixels((outside, *around))] = 0
         around = (inside, *around)
