@@ -36,11 +36,17 @@ __all__ = [
 # cores share no cache: in one place, training steps of wide 3×3 layers take 1.2 times as long.
 TURNS = 5
 
-# The C library of Linux takes every large array from new pages, and filling those costs as much as
-# the copy. Once it has seen a large block freed it keeps blocks of up to that size, at most 32 MiB,
-# to use again, of all freed memory twice as much. This one is freed at once and never written to.
-# Without it, training steps of 5 to 50 ms take 1.0 to 1.3 times as long.
-np.empty(31 * 2**20, np.uint8)
+
+def _keep_freed_memory() -> None:
+    # glibc takes every large array from new pages, and filling those costs as much as the copy. Its
+    # threshold is dynamic (mallopt(3), M_MMAP_THRESHOLD): freeing a mapped block raises it to that
+    # block's size, at most 32 MiB, and the trim threshold to twice that. Then arrays of up to that
+    # size use again what others left. This block is freed at once and never written to. Without it,
+    # training steps of 5 to 50 ms take 1.0 to 1.3 times as long.
+    np.empty(31 * 2**20, np.uint8)
+
+
+_keep_freed_memory()
 
 
 def gather_multiply(
@@ -71,10 +77,12 @@ def multiply_scatter(
         # 0.9 of the time.
         product(_rows(dy, groups), matrix, _as_matrix(view))
     else:
-        size = _costs.WORKSPACE // (matrix.shape[-1] * groups * dtype.itemsize)
-        boxes = list(blocks(dy.shape[:-1], max(1, size)))
-        room = matrix.shape[-1] * groups * min(max(1, size), dy.size // dy.shape[-1])
-        workspace = Workspace(room, len(boxes), matrix.shape[1], dtype)
+        entries = matrix.shape[-1]
+        most = max(1, _costs.WORKSPACE // (entries * groups * dtype.itemsize))
+        boxes = list(blocks(dy.shape[:-1], most))
+        room = entries * groups * min(most, dy.size // dy.shape[-1])
+        one_core = _costs.piece(matrix.shape[1], entries) > 0
+        workspace = Workspace(room, len(boxes), one_core, dtype)
         for box in boxes:
             target = view[(slice(None), *box)]
             columns = workspace.columns(target.shape, way.planar)
@@ -128,7 +136,7 @@ class Columns:
         else:
             self.view = windows(pad(images, geometry, dtype, layout.planar), layout.shown)
         self.boxes = list(blocks(pixels, layout.most))
-        self.workspace = Workspace(layout.numbers, len(self.boxes), outputs, dtype)
+        self.workspace = Workspace(layout.numbers, len(self.boxes), layout.one_core, dtype)
 
     def split(self, matrix: Array) -> Array:
         """Show a matrix (groups, K, columns) as the parts (groups, parts, K / parts, columns)."""
@@ -145,6 +153,7 @@ class Columns:
             put(columns, view)
             view = columns
         matrix = _as_matrix(view)
+        # Row u of taps is the same matrix, from window u · rate · line on.
         count = matrix.shape[1] - self.starts[-1]
         return [matrix[:, start : start + count] for start in self.starts]
 
@@ -155,33 +164,38 @@ class Layout(NamedTuple):
     shown: Geometry  # the windows, or those of one row of taps
     planar: bool
     halo: int  # rows of pixels that a block reads below its own
-    starts: range  # the first column of each part
+    starts: range  # the first window (row of the matrix) of each part
     most: int  # windows in a block
     numbers: int  # in the columns of a block, of all groups
+    one_core: bool  # whether one core multiplies them alone
 
 
 @lru_cache(1024)
 def _layout(
     geometry: Geometry, groups: int, batch: int, inputs: int, outputs: int, itemsize: int
 ) -> Layout:
-    width = math.prod(geometry.kernel_size) * inputs
+    entries = math.prod(geometry.kernel_size) * inputs
     numbers = _costs.WORKSPACE // (groups * itemsize)
     way = _costs.way_to_gather(geometry, groups, inputs, outputs, numbers)
-    shown, halo, most = geometry, 0, max(1, numbers // width)
+    shown, halo, most = geometry, 0, max(1, numbers // entries)
     line = math.prod(geometry.output_size[1:])
     if way.high:
         shown, halo, most = geometry.by_row(), geometry.halo, way.high * line
-        width //= geometry.kernel_size[0]
+        entries //= geometry.kernel_size[0]
     starts = range(0, halo * line + 1, geometry.dilation_rate[0] * line)
     count = min(most, batch * math.prod(geometry.output_size)) + halo * line
-    return Layout(shown, way.planar, halo, starts, most, groups * width * count)
+    one_core = _costs.piece(entries, outputs) > 0
+    return Layout(shown, way.planar, halo, starts, most, groups * entries * count, one_core)
 
 
 class Workspace:
-    """Room for the columns of a few blocks of so many numbers, used in turn."""
+    """Room for the columns of a few blocks, used in turn.
 
-    def __init__(self, size: int, count: int, outputs: int, dtype: DType) -> None:
-        turns = 1 if outputs <= _costs.NARROW else TURNS
+    size: numbers in a block. count: blocks to come. one_core: whether one core multiplies each.
+    """
+
+    def __init__(self, size: int, count: int, one_core: bool, dtype: DType) -> None:
+        turns = 1 if one_core else TURNS
         fitting = turns * _costs.WORKSPACE // max(1, size * dtype.itemsize)
         self.places = self._places(size, max(1, min(count, turns, fitting)), dtype)
 

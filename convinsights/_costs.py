@@ -14,15 +14,21 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from convinsights._geometry import Geometry
-from convinsights._strips import strips
+from convinsights._strips import strip_geometry
 
 __all__ = [
+    "COPIED",
+    "DOUBLED",
     "NARROW",
+    "PIECE",
+    "PIECE_ROWS",
+    "SMALL",
     "WORKSPACE",
     "Scatter",
     "Way",
     "apart",
     "by_channel",
+    "by_channel_twice",
     "collects",
     "collects_by_channel",
     "neighbours",
@@ -31,7 +37,7 @@ __all__ = [
     "way_to_scatter",
 ]
 
-# Nanoseconds to copy a number or to add it to another.
+# Nanoseconds to copy a number or to add it to another: the unit of the other prices.
 COPY = 0.15
 
 # Nanoseconds to begin with the next run of numbers that lie side by side, which are copied, or
@@ -42,35 +48,53 @@ COPY_RUN, ADD_RUN = 3.0, 13.0
 # take 1.15 times as long.
 CALL = 1500.0
 
-# Nanoseconds to multiply and add in a product, and what one of n columns takes more: this by n.
-# Without the second, dilated layers take 1.1 times as long.
+# Nanoseconds to multiply and add in a product: what all copying is weighed against. And what one of
+# n columns takes more: this by n. Without the second, dilated layers take 1.1 times as long.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
 # Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
-# an image that is stored channel by channel. Without it, 1-D takes 1.2 times as long.
+# an image that is stored channel by channel, or to add to it there, as with strides. Without it,
+# 1-D takes 1.2 times as long.
 STORE = 0.7
 
-# Nanoseconds to multiply and add by channel, without a matrix product. It takes twice as long; but
-# so do products of a single channel, priced as above.
+# Nanoseconds to multiply and add by channel, without a matrix product: twice as many as measured.
+# It takes the place of products of a single channel, and these take twice as long as priced above.
 CHANNEL = 0.1
 
-# Nanoseconds of a convolution more. Without it, large kernels take 1.35 times as long.
+# Fewest channels of which two products of the same windows are computed by channel. From 32 on they
+# take 0.1 to 0.95 of the time where the columns leave the cache, with 3 to 16 channels 0.3 to 3.
+CHANNELS = 32
+
+# Nanoseconds to set up one more convolution, as every box is. Without it, large kernels take 1.35
+# times as long.
 BOX = 60_000.0
 
-# Strips and boxes are taken where they are expected to gain so much: what else they copy eats less.
+# Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
 # Without it, elongated images take 1.1 times as long.
 GAIN = 1.15
 
-# Bytes of columns gathered at a time, and of an image. With 1 MiB small images take 1.1 times as
-# long, with all columns at once up to 2 times (they leave the cache).
+# Bytes of columns gathered at a time and, channel by channel, of padded pixels. With 1 MiB small
+# images take 1.1 times as long, with all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are: cut
-# into such pieces, narrow 3-D layers take 0.75 of the time. Then the same of a single column.
-PIECE, PIECE_OF_ONE = 990_000, 9_000
+# Collecting needs a copy of the kernel, rearranged: at most as large as dy or so many WORKSPACE. In
+# `both_gradients` the kernel's gradient is there in both orders too: half as many.
+COPIED, DOUBLED = 4, 2
 
-# Fewest rows of a piece: with fewer the other factor is read too often.
+# Multiplications up to which OpenBLAS (a million) keeps a product on one core and its factors as
+# they are: cut into such pieces, narrow 3-D layers take 0.75 of the time.
+PIECE = 990_000
+
+# The same of a product of a single column, which is one with a vector.
+PIECE_OF_ONE = 9_000
+
+# Fewest rows of a piece. With fewer, the other factor, which every piece reads whole, is read too
+# often.
 PIECE_ROWS = 8
+
+# Multiplications up to which neither strips nor boxes are asked for: that takes longer than such a
+# convolution does plainly.
+SMALL = 1_000_000
 
 # Columns up to which a product is cut into such pieces. Two cores have to wait for each other and
 # to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as long, and up
@@ -108,7 +132,7 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     taps, width, halo = geometry.kernel_size[0], geometry.kernel_size[-1], geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * width
-    kernel = entries * outputs * 2 * COPY  # every block reads it, or adds to it
+    kernel = entries * outputs * 2 * COPY  # every block reads it, or reads its gradient and adds
     whole = kernel / max(1, numbers // entries)
     ways = [Way(entries * _copying(run) + whole)]
     if geometry.strides[-1] == 1 and entries > inputs:
@@ -119,7 +143,7 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     high = min(geometry.output_size[0], *fitting)
     if geometry.strides[0] == 1 and taps > 1 and high > 0:
         copies = entries / taps * (1 + halo / high) * _copying(run)
-        adds = (taps - 1) * (outputs * COPY + 2 * COPY_RUN)
+        adds = (taps - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
         calls = (kernel + (taps - 1) * CALL / groups) / (high * line)
         ways.append(Way(copies + adds + calls, high=high))
     return min(ways)
@@ -132,13 +156,13 @@ def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatt
     best = _price(geometry, groups, inputs, outputs, scatter), 1
     count = 2
     while math.prod(geometry.kernel_size) > 1 and count <= width:
-        strip = strips(geometry, count)
+        strip = strip_geometry(geometry, count)
         entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
-        if groups * entries * columns * 4 > WORKSPACE:
+        if groups * entries * columns > _numbers():
             break
         price = _price(strip, groups, inputs, columns, scatter) * strip.output_size[-1] / width
         if groups > 1 or width % count:  # outputs are put in order
-            price += 2 * outputs * _copying(outputs)
+            price += 2 * outputs * _copying(outputs)  # read and written
         best = min(best, (price * GAIN, count))
         count *= 2
     return best[1]
@@ -161,7 +185,7 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
     part = math.prod(
         max([tap.stop - tap.start for _, tap, _ in axis], default=0) for axis in ranges
     )
-    if part * inputs * outputs * groups > WORKSPACE // 4:
+    if part * inputs * outputs * groups > _numbers():
         return False
     each = batch * groups * inputs * outputs * _multiplying(outputs)
     boxes = live * each + BOX * math.prod(map(len, ranges))
@@ -173,13 +197,27 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
 def by_channel(geometry: Geometry, groups: int, outputs: int) -> bool:
     """Tell whether to go without matrix products where every group is one channel."""
     taps = math.prod(geometry.kernel_size)
-    windows = max(1, math.prod(geometry.output_size))
+    windows = math.prod(geometry.output_size)
     products = _total(geometry, groups, 1, outputs, False) / windows
     return outputs * taps * CHANNEL < products
 
 
+def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
+    """Tell the same of two products of the same columns, which are gathered once for both.
+
+    By channel, the pixels are read for each of the two, and for each output of a channel.
+    """
+    windows = batch * math.prod(geometry.output_size)
+    columns = windows * math.prod(geometry.kernel_size) * groups
+    return groups >= CHANNELS and outputs == 1 and columns > _numbers()
+
+
 def collects_by_channel(geometry: Geometry) -> bool:
-    """Tell whether pixels collect their gradients channel by channel, or windows scatter them."""
+    """Tell whether pixels collect their gradients channel by channel, or windows scatter them.
+
+    For each tap of a window, scattering writes dy k, reads it, reads the pixel and writes it: 4
+    COPY. Collecting multiplies and adds for each tap of a pixel.
+    """
     return CHANNEL * geometry.spread < 4 * COPY
 
 
@@ -222,7 +260,7 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
         return Scatter(0)
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     entries, width = taps * inputs, geometry.kernel_size[-1]
-    block = max(1, WORKSPACE // 4 // entries)  # windows, of one image or several
+    block = max(1, _numbers() // entries)  # windows, of one image or several
     call = CALL / (block * entries)
     row = inputs * (1 if geometry.dilation_rate[-1] > 1 else width)
     pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
@@ -236,7 +274,7 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
 def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
     # Nanoseconds for all windows of an image and a group
     count = neighbours(geometry, groups, inputs, outputs, scatter)
-    strip = strips(geometry, count) if count > 1 else geometry
+    strip = strip_geometry(geometry, count) if count > 1 else geometry
     return math.prod(strip.output_size) * _price(strip, groups, inputs, outputs * count, scatter)
 
 
@@ -244,10 +282,15 @@ def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: 
     # Nanoseconds for a window of a group to be gathered and multiplied, or multiplied and scattered
     entries = math.prod(geometry.kernel_size) * inputs
     if scatter:
-        added = way_to_scatter(geometry, inputs).cost + 2 * COPY
+        added = way_to_scatter(geometry, inputs).cost + 2 * COPY  # the product, written and read
         return entries * (outputs * _multiplying(entries) + added)
-    gathered = way_to_gather(geometry, groups, inputs, outputs, WORKSPACE // 4 // groups).cost
+    gathered = way_to_gather(geometry, groups, inputs, outputs, _numbers() // groups).cost
     return gathered + entries * outputs * _multiplying(outputs)
+
+
+def _numbers() -> int:
+    # In the workspace, as float32, in which the prices were measured
+    return WORKSPACE // 4
 
 
 def _adding(run: int) -> float:

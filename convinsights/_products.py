@@ -11,6 +11,19 @@ group and with R = N * prod(output_size) windows of K = prod(kernel_size) * C_in
 A convolution is the first of them, and its backward the other two; a transposed convolution is the
 second, and its backward the first and the third. Two products of the same columns are computed
 together: `both_from_columns`, `both_gradients`.
+
+Each takes the first of these ways that pays (`_costs` knows the prices):
+
+    way           chosen by                 pays where
+    by channel    by_channel                every group is one channel, with few outputs
+    boxes         apart                     many taps read zeros alone: they are left out
+    collecting    collects                  dx: adding to pixels costs more than gathering from dy
+    strips        neighbours                wide kernels of few filters are copied again and again
+    blocks        way_to_gather/scatter     everywhere else: the plain way, see `_columns`
+
+A result must be what padded zeros would give, also where inf or nan meets one. Boxes leave those
+zeros out, so they need a finite kernel or dy; dx drops what falls on padding anyway. Collecting and
+strips add zeros, so they need finite factors, or are redone.
 """
 
 from __future__ import annotations
@@ -55,7 +68,9 @@ def correlate(
     if _by_channel(geometry, groups, kernel.shape):
         y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
         for of_y, of_kernel in zip(
-            _appearances(y, groups), _appearances(kernel[..., 0, :], groups), strict=True
+            _outputs_by_multiple(y, groups),
+            _outputs_by_multiple(kernel[..., 0, :], groups),
+            strict=True,
         ):
             _channelwise.correlate(x, of_kernel, geometry, of_y)
         if bias is not None:
@@ -82,10 +97,11 @@ def correlate(
 
 
 def _by_channel(geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
-    return groups > 1 == kernel[-2] and _costs.by_channel(geometry, groups, kernel[-1] // groups)
+    single = groups > 1 and kernel[-2] == 1  # every group is one channel
+    return single and _costs.by_channel(geometry, groups, kernel[-1] // groups)
 
 
-def _appearances(outputs: Array, channels: int) -> Iterator[Array]:
+def _outputs_by_multiple(outputs: Array, channels: int) -> Iterator[Array]:
     # (…, C M) -> M times (…, C): every channel's m-th output
     each = outputs.reshape(*outputs.shape[:-1], channels, outputs.shape[-1] // channels)
     return (each[..., m] for m in range(each.shape[-1]))
@@ -98,8 +114,7 @@ def _apart(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...])
 
 
 def _small(batch: int, geometry: Geometry, kernel: tuple[int, ...]) -> bool:
-    # A single small product: the call itself takes longer
-    return batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.PIECE
+    return batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.SMALL
 
 
 def _strips(
@@ -130,18 +145,19 @@ def image_gradient(
     if strips:
         with np.errstate(invalid="ignore"):
             wide = strips.outputs(dy.astype(dtype, copy=False)), strips.kernel(kernel)
-            padded = multiply_scatter(*wide, strips.geometry, groups, dtype)
-        if np.isfinite(padded).all():
-            return padded
+            dx = multiply_scatter(*wide, strips.geometry, groups, dtype)
+        if np.isfinite(dx).all():
+            return dx
     return multiply_scatter(dy, kernel, geometry, groups, dtype)
 
 
 def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: int) -> Array:
     dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
-    # Collecting meets the zeros around dy: 0 · inf would be nan.
     collects = _costs.collects_by_channel(geometry) and np.isfinite(kernel).all()
     for of_dy, of_kernel in zip(
-        _appearances(dy, channels), _appearances(kernel[..., 0, :], channels), strict=True
+        _outputs_by_multiple(dy, channels),
+        _outputs_by_multiple(kernel[..., 0, :], channels),
+        strict=True,
     ):
         if collects:
             _channelwise.image_gradient(of_dy, of_kernel, geometry, dx)
@@ -152,10 +168,8 @@ def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: i
 
 def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool:
     inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
-    # Collecting needs a rearranged copy of the kernel: at most as large as dy or 16 MiB.
-    small_kernel = kernel.nbytes <= max(dy.nbytes, 4 * _costs.WORKSPACE)
+    small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
     cheaper = _costs.collects(geometry, groups, inputs, outputs)
-    # Collecting meets the zeros around dy: 0 · inf would be nan.
     return small_kernel and cheaper and bool(np.isfinite(kernel).all())
 
 
@@ -180,7 +194,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     if _by_channel(geometry, groups, shape):
         of_kernel = [
             _channelwise.kernel_gradient(x, of_dy, geometry, dtype)
-            for of_dy in _appearances(dy, groups)
+            for of_dy in _outputs_by_multiple(dy, groups)
         ]
         return np.stack(of_kernel, axis=-1).reshape(shape)
     if _apart(len(x), geometry, groups, shape) and np.isfinite(dy).all():
@@ -204,7 +218,10 @@ def both_from_columns(
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
     dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
-    if _apart(len(x), geometry, groups, kernel.shape):
+    single = _by_channel(geometry, groups, kernel.shape) and _costs.by_channel_twice(
+        geometry, groups, kernel.shape[-1] // groups, len(x)
+    )
+    if single or _apart(len(x), geometry, groups, kernel.shape):
         y = correlate(x, kernel, None, geometry, groups, dtype)
         return y, kernel_gradient(x, dy, geometry, groups, dtype)
     strips = _strips(len(x), geometry, groups, kernel.shape)
@@ -249,8 +266,7 @@ def both_gradients(
     to 0.97 of the time.
     """
     kernel = np.ascontiguousarray(kernel, dtype)
-    # At the end its gradient is there in both orders, beside a block of columns.
-    small_kernel = kernel.nbytes <= max(dy.nbytes, 2 * _costs.WORKSPACE)
+    small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.DOUBLED * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
     plain = plain and not _by_channel(geometry, groups, kernel.shape)
     plain = plain and not _apart(len(x), geometry, groups, kernel.shape)
@@ -258,13 +274,12 @@ def both_gradients(
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
     (phase,) = geometry.phases
-    with np.errstate(invalid="ignore"):  # see below
+    with np.errstate(invalid="ignore"):
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
-    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. That only
-    # differs where such a zero meets inf or nan; and as every window of x reads some pixel
-    # (`touching`), some tap's gradient here is not finite then.
+    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. As every
+    # window of x reads some pixel (`touching`), some tap's gradient is not finite if that differs.
     if np.isfinite(backwards).all():
         return dx, _backwards(backwards, groups)
     del backwards
@@ -272,7 +287,7 @@ def both_gradients(
 
 
 def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
-    """Round results to the dtype they are to have; None stays None."""
+    """Convert results to the dtype that they are to have, wider or not; None stays None."""
     return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
 
 

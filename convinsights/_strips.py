@@ -9,8 +9,8 @@ own: those of window j are the kernel, shifted by j s, among zeros.
 It is a convolution again, with strides of t s. It copies about 1 / t of the numbers, and multiplies
 more, but in products of more columns: for few filters and wide kernels it pays (see `_costs`).
 
-The zeros of a wide kernel meet pixels that the window does not read: 0 · inf would be nan. So where
-a result is not finite it is computed anew without strips.
+The zeros of a wide kernel meet pixels that the window does not read: `_products` computes what is
+not finite anew, without strips.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights._geometry import Geometry
 
-__all__ = ["Strips"]
+__all__ = ["Strips", "strip_geometry"]
 
 
 class Strips:
@@ -30,7 +30,7 @@ class Strips:
 
     def __init__(self, plain: Geometry, count: int, groups: int) -> None:
         self.plain, self.count, self.groups = plain, count, groups
-        self.geometry = strips(plain, count)
+        self.geometry = strip_geometry(plain, count)
 
     def kernel(self, kernel: Array) -> Array:
         """Return the wide kernel, (…, wide, C_in // groups, groups * t * C_out // groups)."""
@@ -85,7 +85,7 @@ class Strips:
         return [slice(j * stride, j * stride + span, rate) for j in range(self.count)]
 
 
-def strips(plain: Geometry, count: int) -> Geometry:
+def strip_geometry(plain: Geometry, count: int) -> Geometry:
     """Lay strips of so many windows over an image."""
     stride, windows = plain.strides[-1] * count, -(-plain.output_size[-1] // count)
     wide = (plain.kernel_size[-1] - 1) * plain.dilation_rate[-1] + stride - plain.strides[-1] + 1

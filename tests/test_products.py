@@ -62,6 +62,7 @@ drawn_prices = st.fixed_dictionaries(
         **dict.fromkeys(("COPY", "COPY_RUN", "ADD_RUN", "MULTIPLY_COLUMN", "STORE"), factors),
         "CALL": st.sampled_from([0.0, 1500.0, 1e6]),
         "CHANNEL": factors,
+        "CHANNELS": st.sampled_from([1, 32]),
         "BOX": st.sampled_from([0.0, 6e4]),
         "GAIN": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
@@ -69,6 +70,7 @@ drawn_prices = st.fixed_dictionaries(
         "PIECE_OF_ONE": st.sampled_from([0, 10, 9000]),
         "PIECE_ROWS": st.sampled_from([1, 2, 64]),
         "NARROW": st.sampled_from([1, 16]),
+        "SMALL": st.sampled_from([0, 10**6]),
     }
 )
 channelwise = st.fixed_dictionaries(
@@ -129,10 +131,10 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
     with prices(GAIN=np.inf, **off):
         plain = step()
     for changed in (
-        {"GAIN": 0.0, "PIECE": 0, **off},
+        {"GAIN": 0.0, "SMALL": 0, **off},
         {"by_channel": lambda *_: True},
-        {"GAIN": 0.0, "PIECE": 0, **off, "collects": lambda *_: False},
-        {"GAIN": 0.0, "PIECE": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
+        {"GAIN": 0.0, "SMALL": 0, **off, "collects": lambda *_: False},
+        {"GAIN": 0.0, "SMALL": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "START", 10**6)
@@ -236,16 +238,16 @@ def test_columns_are_those_of_im2col(way, groups, rate, strides):
                 assert_array_equal(rows, wanted[box][..., group, :].reshape(rows.shape))
 
 
-@pytest.mark.parametrize(("filters", "places"), [(16, 1), (17, 4)])
-def test_blocks_for_two_cores_are_gathered_in_several_places_in_turn(monkeypatch, filters, places):
+@pytest.mark.parametrize(("one_core", "places"), [(True, 1), (False, 4)])
+def test_blocks_for_two_cores_are_gathered_in_several_places_in_turn(monkeypatch, one_core, places):
     monkeypatch.setattr(_columns, "TURNS", 4)
     x = integers(rng, (1, 6, 12, 1)).astype(float)
     with prices(WORKSPACE=240):  # 10 windows of 3 taps in float64
         geometry = Geometry.of((6, 12), (1, 3), 1, "valid", 1)
-        workspace = _columns.Workspace(30, 6, filters, FLOAT)
+        workspace = _columns.Workspace(30, 6, one_core, FLOAT)
         taken = [workspace.columns((1, 10, 3), False).ctypes.data for _ in range(6)]
-        small = _columns.Workspace(30, 2, 17, FLOAT)
-        large = _columns.Workspace(61, 6, 17, FLOAT)
+        small = _columns.Workspace(30, 2, False, FLOAT)
+        large = _columns.Workspace(61, 6, False, FLOAT)
         assert len({small.columns((30,), False).ctypes.data for _ in range(6)}) == 2
         assert len({large.columns((30,), False).ctypes.data for _ in range(6)}) == 1
         y, _ = conv.forward(x, np.ones((1, 3, 1, 1)))
@@ -253,6 +255,15 @@ def test_blocks_for_two_cores_are_gathered_in_several_places_in_turn(monkeypatch
     assert len(set(taken)) == places
     assert_array_equal(y, x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:])
     assert geometry.output_size == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("taps", "filters", "one_core"),
+    [(9, 16, True), (9, 17, False), (4, 17, True), (1934, 16, False)],
+)
+def test_one_core_gathers_for_itself_what_is_multiplied_in_pieces(taps, filters, one_core):
+    geometry = laid((60,), (taps,))
+    assert _columns._layout(geometry, 1, 2, 4, filters, 4).one_core == one_core
 
 
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace():
@@ -471,6 +482,27 @@ def test_pixels_collect_their_gradients_where_that_is_cheaper(geometry, inputs, 
 def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs, wanted):
     geometry = laid((56,) * len(kernel_size), kernel_size)
     assert _costs.by_channel(geometry, 32, outputs) == wanted
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "batch", "wanted"),
+    [(32, 1, 8, 2), (31, 1, 8, 0), (32, 2, 8, 0), (32, 1, 1, 0)],  # in all, few or small: together
+)
+def test_both_products_of_many_channels_go_without_matrix_products(
+    monkeypatch, channels, outputs, batch, wanted
+):
+    x = integers(rng, (batch, 16, 16, channels))
+    kernel = integers(rng, (3, 3, 1, channels * outputs))
+    geometry = Geometry.of((16, 16), (3, 3), 1, "same", 1)
+    y = _products.correlate(x, kernel, None, geometry, channels, FLOAT)
+    dkernel = _products.kernel_gradient(x, y, geometry, channels, FLOAT)
+    names = "correlate", "kernel_gradient"
+    taken = [spied(monkeypatch, _channelwise, name, lambda *_: True) for name in names]
+    with prices(WORKSPACE=4 * (2 * 16**2) * 9 * 32, by_channel=lambda *_: True):
+        both = _products.both_from_columns(x, kernel, y, geometry, channels, FLOAT)
+    assert sum(map(len, taken)) == wanted
+    for actual, expected in zip(both, (y, dkernel), strict=True):
+        same_values(actual, expected)
 
 
 def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(monkeypatch):
