@@ -15,7 +15,9 @@ from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SAID = re.search(r"some (\d+) cases.* Of the (\d+) faults.* explains (\d+)\.", README, re.DOTALL)
+SAID = re.search(
+    r"some (\d+) cases.* Of the (\d+) faults.* explains (\d+)\.", " ".join(README.split())
+)
 
 # These show on large arrays only, such as those beyond a tile or a chunk.
 LARGE = (
