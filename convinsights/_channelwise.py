@@ -3,7 +3,8 @@
 With strides of 1, every tap reads the same distance from its window: u rows and v pixels on. So
 neighbouring windows need not be gathered, nor told apart from their channels: they are one long run
 of numbers, and what a tap reads is the same run, further on. Where the rows are short, several are
-one run: windows that wrap from one row into the next are computed along, and dropped.
+one run: windows that wrap from one row into the next are computed along, and dropped. A run is gone
+through in stretches, each with its numbers as one axis.
 
 A convolution with strides is a sum of such, one for each phase of the strides: the pixels and taps
 whose places leave the same remainder.
@@ -27,13 +28,17 @@ from convinsights.im2col import blank, crop, pad, windows
 
 __all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
 
-# Numbers of a run that einsum goes through at once, and those that starting one costs: gradients of
-# kernels take 1.6 times as long with half as many, and up to 1.2 times where starting is free.
-RUN, START = 4096, 2000
+# Numbers of a stretch, which einsum goes through at once, and those that starting one costs:
+# gradients of kernels take 1.6 times as long with half as many, and up to 1.2 times where starting
+# is free.
+STRETCH, START = 4096, 2000
 
 
 def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
-    """Write y[n, i, j, c] = sum over u, v of x[n, i s + u d, j s + v d, c] kernel[u, v, c]."""
+    """Write the sums over the taps of a window.
+
+    y[n, i, j, c] = sum over u, v of x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c]
+    """
     for index, (pixels, taps, part) in enumerate(geometry.taken_apart):
         for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
             sums = runs.correlate(kernel[taps])
@@ -76,8 +81,9 @@ def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
     # Box by box of the windows, the pixels under them. Neighbouring boxes share the halo of their
     # windows, so they may be up to twice as high as that, beyond WORKSPACE.
-    halo = geometry.halo * math.prod(geometry.output_size[1:])
-    most = max(1, _costs.WORKSPACE // (x.shape[-1] * dtype.itemsize), 2 * halo)
+    halo_windows = geometry.halo * math.prod(geometry.output_size[1:])
+    most = max(1, _costs.WORKSPACE // (x.shape[-1] * dtype.itemsize), 2 * halo_windows)
+    # Of no images `blocks` would still make a box, and NumPy shows no windows in no memory.
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
         yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
@@ -92,19 +98,21 @@ class Runs(NamedTuple):
 
     @classmethod
     def of(cls, padded: Array, geometry: Geometry) -> Runs:
-        """Choose the axes of a run: the fewest wasted windows and started runs."""
+        """Choose the axes of a run: the fewest wasted windows and started stretches."""
         channels, output, costs = padded.shape[-1], geometry.output_size, []
         for axes in range(1, len(output) + 1):
-            run = math.prod(output[-axes:])
-            computed = math.prod(padded.shape[-axes - 1 : -1]) if axes > 1 else run
-            costs.append((computed / max(1, run) * (1 + START / min(RUN, channels * run)), axes))
+            wanted = math.prod(output[-axes:])
+            computed = math.prod(padded.shape[-axes - 1 : -1]) if axes > 1 else wanted
+            started = START / min(STRETCH, channels * wanted)
+            costs.append((computed / wanted * (1 + started), axes))
         return cls(padded, geometry, min(costs)[1])
 
     def correlate(self, kernel: Array) -> Array:
         """Return the sums over the windows, weighted."""
-        outer, inner, row = self._shapes()
-        sums = np.empty((*outer, row, kernel.shape[-1]), kernel.dtype)
-        for shown, part in self._pieces(sums):
+        outer, inner, length = self._shapes()
+        # What lies behind the last window of a run stays unwritten, and is dropped too.
+        sums = np.empty((*outer, length, kernel.shape[-1]), kernel.dtype)
+        for shown, part in self._stretches(sums):
             repeated = np.tile(kernel, shown.shape[-1] // kernel.shape[-1])
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(self.geometry.kernel_size)]
             np.einsum(f"{i}{u}z,{u}z->{i}z", shown, repeated, out=part)
@@ -112,13 +120,13 @@ class Runs(NamedTuple):
 
     def kernel_gradient(self, dy: Array) -> Array:
         """Return the sums of the windows, weighted by dy."""
-        outer, inner, row = self._shapes()
+        outer, inner, length = self._shapes()
         channels, size = dy.shape[-1], self.geometry.kernel_size
         slopes = np.zeros((*outer, *inner, channels), self.padded.dtype)
         self._dropped(slopes)[...] = dy
         total = np.zeros((*size, channels), self.padded.dtype)
-        slopes = slopes.reshape(*outer, row, channels)
-        for shown, part in self._pieces(slopes):
+        slopes = slopes.reshape(*outer, length, channels)
+        for shown, part in self._stretches(slopes):
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(size)]
             sums = np.einsum(f"{i}{u}z,{i}z->{u}z", shown, part)
             total += sums.reshape(*size, -1, channels).sum(axis=-2)
@@ -127,7 +135,7 @@ class Runs(NamedTuple):
         return total
 
     def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        # Of the outer axes, of those of a run, with the windows that wrap, and its length
+        # The outer axes, those of a run with the windows that wrap, and its length in windows
         output, axes = self.geometry.output_size, self.axes
         outer = len(self.padded), *output[: len(output) - axes]
         inner = self.padded.shape[-axes - 1 : -1] if axes > 1 else output[-1:]
@@ -138,32 +146,33 @@ class Runs(NamedTuple):
         inside: tuple[Any, ...] = tuple(slice(n) for n in self.geometry.output_size[-self.axes :])
         return sums[(..., *inside, slice(None))]
 
-    def _pieces(self, pixels: Array) -> Iterator[tuple[Array, Array]]:
-        # Piece by piece of the runs, (*outer, pieces, *kernel_size, t C) what they read, and
-        # (*outer, pieces, t C) the part of `pixels`, (*outer, run, C), that is theirs.
+    def _stretches(self, pixels: Array) -> Iterator[tuple[Array, Array]]:
+        # Of every run some windows side by side, as t C numbers: what they read, (*outer,
+        # stretches, *kernel_size, t C), and what is theirs of `pixels`, (*outer, length, C), as
+        # (*outer, stretches, t C). First stretches of one length, then the rest as a shorter one.
         geometry, channels = self.geometry, pixels.shape[-1]
-        pixel = channels * self.padded.itemsize
-        sizes = self.padded.shape[:-1]
+        number, sizes = self.padded.itemsize, self.padded.shape[:-1]
+        pixel = channels * number
+        # Bytes from one pixel to the next along each axis, in C order. NumPy's own say the same,
+        # except along an axis of one pixel, where they may be any number.
         steps = [math.prod(sizes[axis + 1 :]) * pixel for axis in range(len(sizes))]
-        flat = geometry.output_size[-self.axes :]
-        run = 1 + sum(
-            (n - 1) * (step // pixel)
-            for n, step in zip(flat, steps[len(steps) - self.axes :], strict=True)
-        )
-        t = max(1, min(run, RUN // channels))
         taps = [
             step * rate if k > 1 else 0
             for step, rate, k in zip(
                 steps[1:], geometry.dilation_rate, geometry.kernel_size, strict=True
             )
         ]
-        whole = run - run % t
-        for start, stop, length in ((0, whole, t), (whole, run, run - whole)):
+        # From the first window of a run to its last, with those that wrap between them
+        ends = zip(geometry.output_size[-self.axes :], steps[-self.axes :], strict=True)
+        windows = 1 + sum((n - 1) * (step // pixel) for n, step in ends)
+        t = max(1, min(windows, STRETCH // channels))
+        whole = windows - windows % t
+        for start, stop, length in ((0, whole, t), (whole, windows, windows - whole)):
             if start == stop:
                 continue
             part = pixels[..., start:stop, :]
             count = (stop - start) // length
             part = part.reshape(*part.shape[:-2], count, length * channels)
             shape = *part.shape[:-1], *geometry.kernel_size, length * channels
-            strides = *steps[: part.ndim - 2], length * pixel, *taps, self.padded.itemsize
+            strides = *steps[: part.ndim - 2], length * pixel, *taps, number
             yield np.ndarray(shape, self.padded.dtype, self.padded, start * pixel, strides), part

@@ -208,6 +208,15 @@ def test_large_images_are_done_block_by_block(monkeypatch, x_shape, kernel_shape
         same_values(actual, array)
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+def test_of_no_large_images_there_are_no_results(strides):
+    x, kernel = np.ones((0, 60, 61, 64)), np.ones((3, 3, 64, 1))
+    y, cache = depthwise.forward(x, kernel, padding="same", strides=strides)
+    dx, dkernel, _ = depthwise.backward(y, cache)
+    assert (len(y), dx.shape) == (0, x.shape)
+    same_values(dkernel, np.zeros(kernel.shape))
+
+
 # ---- manners
 
 X, KERNEL, BIAS = integers(rng, (2, 6, 5, 3)), integers(rng, (3, 2, 3, 2)), integers(rng, 6)

@@ -74,7 +74,7 @@ drawn_prices = st.fixed_dictionaries(
     }
 )
 channelwise = st.fixed_dictionaries(
-    {name: st.sampled_from([1, 30, 4096]) for name in ("RUN", "START")}
+    {name: st.sampled_from([1, 30, 4096]) for name in ("STRETCH", "START")}
 )
 
 
