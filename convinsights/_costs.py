@@ -57,8 +57,8 @@ MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 # 1-D takes 1.2 times as long.
 STORE = 0.7
 
-# Nanoseconds to multiply and add by channel, without a matrix product: twice as many as measured.
-# It takes the place of products of a single channel, and these take twice as long as priced above.
+# Nanoseconds to multiply and add by channel, without a matrix product: half of what they are. It
+# takes the place of products of a single channel, and these take twice as long as priced above.
 CHANNEL = 0.1
 
 # Fewest channels of which two products of the same windows are computed by channel. From 32 on they
@@ -88,18 +88,18 @@ PIECE = 990_000
 # The same of a product of a single column, which is one with a vector.
 PIECE_OF_ONE = 9_000
 
-# Fewest rows of a piece. With fewer, the other factor, which every piece reads whole, is read too
-# often.
+# Fewest rows of a piece: every piece reads the other factor whole.
 PIECE_ROWS = 8
+
+# Columns or inner entries up to which a product is cut into such pieces. Two cores have to wait for
+# each other and to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as
+# long, and up to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be
+# better.)
+NARROW = 16
 
 # Multiplications up to which neither strips nor boxes are asked for: that takes longer than such a
 # convolution does plainly.
 SMALL = 1_000_000
-
-# Columns up to which a product is cut into such pieces. Two cores have to wait for each other and
-# to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as long, and up
-# to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be better.)
-NARROW = 16
 
 
 class Way(NamedTuple):
@@ -129,9 +129,10 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     multiplied by those from row u d on, and the products (outputs) are added up: about
     1 / kernel_size[0] of the copying, for some more adding.
     """
-    taps, width, halo = geometry.kernel_size[0], geometry.kernel_size[-1], geometry.halo
+    kernel_rows, kernel_width = geometry.kernel_size[0], geometry.kernel_size[-1]
+    halo = geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
-    run = inputs if geometry.dilation_rate[-1] > 1 else inputs * width
+    run = inputs if geometry.dilation_rate[-1] > 1 else inputs * kernel_width
     kernel = entries * outputs * 2 * COPY  # every block reads it, or reads its gradient and adds
     whole = kernel / max(1, numbers // entries)
     ways = [Way(entries * _copying(run) + whole)]
@@ -139,12 +140,12 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
         stored = STORE * inputs * geometry.spread
         ways.append(Way(entries * _copying(geometry.output_size[-1]) + stored + whole, planar=True))
     line = math.prod(geometry.output_size[1:])
-    fitting = numbers * taps // (line * entries) - halo, numbers // (line * outputs)
+    fitting = numbers * kernel_rows // (line * entries) - halo, numbers // (line * outputs)
     high = min(geometry.output_size[0], *fitting)
-    if geometry.strides[0] == 1 and taps > 1 and high > 0:
-        copies = entries / taps * (1 + halo / high) * _copying(run)
-        adds = (taps - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
-        calls = (kernel + (taps - 1) * CALL / groups) / (high * line)
+    if geometry.strides[0] == 1 and kernel_rows > 1 and high > 0:
+        copies = entries / kernel_rows * (1 + halo / high) * _copying(run)
+        adds = (kernel_rows - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
+        calls = (kernel + (kernel_rows - 1) * CALL / groups) / (high * line)
         ways.append(Way(copies + adds + calls, high=high))
     return min(ways)
 
@@ -152,16 +153,17 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
 @lru_cache(1024)
 def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> int:
     """Choose how many windows to take as one strip (see `_strips`), 1 for none."""
-    width = geometry.output_size[-1]
+    output_width = geometry.output_size[-1]
     best = _price(geometry, groups, inputs, outputs, scatter), 1
     count = 2
-    while math.prod(geometry.kernel_size) > 1 and count <= width:
+    while math.prod(geometry.kernel_size) > 1 and count <= output_width:
         strip = strip_geometry(geometry, count)
         entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
         if groups * entries * columns > _numbers():
             break
-        price = _price(strip, groups, inputs, columns, scatter) * strip.output_size[-1] / width
-        if groups > 1 or width % count:  # outputs are put in order
+        price = _price(strip, groups, inputs, columns, scatter)
+        price *= strip.output_size[-1] / output_width
+        if groups > 1 or output_width % count:  # outputs are put in order
             price += 2 * outputs * _copying(outputs)  # read and written
         best = min(best, (price * GAIN, count))
         count *= 2
@@ -259,10 +261,10 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
     if geometry.disjoint:
         return Scatter(0)
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
-    entries, width = taps * inputs, geometry.kernel_size[-1]
+    entries, kernel_width = taps * inputs, geometry.kernel_size[-1]
     block = max(1, _numbers() // entries)  # windows, of one image or several
     call = CALL / (block * entries)
-    row = inputs * (1 if geometry.dilation_rate[-1] > 1 else width)
+    row = inputs * (1 if geometry.dilation_rate[-1] > 1 else kernel_width)
     pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
     return min(
         Scatter(_adding(inputs) + taps * call),

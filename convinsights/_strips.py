@@ -55,11 +55,11 @@ class Strips:
 
     def outputs(self, y: Array) -> Array:
         """Show pixels as strips with more filters; what a last strip lacks are zeros."""
-        *outer, width, filters = y.shape
+        *outer, output_width, filters = y.shape
         strip = self.geometry.output_size[-1]
-        if strip * self.count > width:
+        if strip * self.count > output_width:
             whole = np.zeros((*outer, strip * self.count, filters), y.dtype)
-            whole[..., :width, :] = y
+            whole[..., :output_width, :] = y
             y = whole
         parts = y.reshape(*outer, strip, self.count, self.groups, filters // self.groups)
         return parts.swapaxes(-2, -3).reshape(*outer, strip, self.count * filters)

@@ -97,10 +97,10 @@ def im2col(
     x = as_array("x", x)
     geometry = _plan("x", x.shape, kernel_size, strides, padding, dilation_rate)
     view = windows(pad(x, geometry, result_dtype(x)), geometry)
-    width = math.prod(geometry.kernel_size) * x.shape[-1]
+    entries = math.prod(geometry.kernel_size) * x.shape[-1]
     columns = np.empty(view.shape, view.dtype)
     put(columns, view)
-    return columns.reshape(len(x) * math.prod(geometry.output_size), width)
+    return columns.reshape(len(x) * math.prod(geometry.output_size), entries)
 
 
 def col2im(
@@ -143,10 +143,10 @@ def col2im(
     shape = shape_of("input_shape", input_shape, minimum=0)
     geometry = _plan("input_shape", shape, kernel_size, strides, padding, dilation_rate)
     rows = shape[0] * math.prod(geometry.output_size)
-    width = math.prod(geometry.kernel_size) * shape[-1]
-    if columns.shape != (rows, width):
+    entries = math.prod(geometry.kernel_size) * shape[-1]
+    if columns.shape != (rows, entries):
         raise ValueError(
-            f"columns must be {(rows, width)} (N * prod(output_size), prod(kernel_size) * C) "
+            f"columns must be {(rows, entries)} (N * prod(output_size), prod(kernel_size) * C) "
             f"for input_shape {shape}, got shape {columns.shape}"
         )
     dtype = result_dtype(columns)
@@ -236,7 +236,8 @@ def put(target: Array, source: Array) -> None:
         return
     axis, run = target.ndim, target.itemsize
     steps = list(zip(target.shape, target.strides, source.strides, strict=True))
-    while axis and steps[axis - 1][1:] == (run, run) and run * steps[axis - 1][0] < 2**31:
+    most = 2**31 - 1  # an itemsize is a C int
+    while axis and steps[axis - 1][1:] == (run, run) and run * steps[axis - 1][0] <= most:
         axis -= 1
         run *= steps[axis][0]
     if target.dtype == source.dtype and run > target.itemsize:
