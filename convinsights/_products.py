@@ -53,10 +53,10 @@ __all__ = [
     "both_from_columns",
     "both_from_pixels",
     "both_gradients",
+    "converted",
     "correlate",
     "image_gradient",
     "kernel_gradient",
-    "rounded",
 ]
 
 
@@ -286,8 +286,8 @@ def both_gradients(
     return dx, kernel_gradient(x, dy, geometry, groups, dtype)
 
 
-def rounded(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
-    """Convert results to the dtype that they are to have, wider or not; None stays None."""
+def converted(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
+    """Convert arrays to the dtype that they are to have; None stays None."""
     return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
 
 

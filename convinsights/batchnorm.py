@@ -46,7 +46,7 @@ from convinsights._arguments import (
 )
 from convinsights._caches import cache_class
 from convinsights._passes import rows
-from convinsights._products import rounded
+from convinsights._products import converted
 from convinsights._weights import ParameterCount
 
 __all__ = [
@@ -205,8 +205,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
         root = moments.root[0]
         scale = 1 / root if cache.gamma is None else cache.gamma.astype(compute, copy=False) / root
         dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2
-        dstatistics = Statistics(*rounded(cache.dtype, dmean, dvariance))
-    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
+        dstatistics = Statistics(*converted(cache.dtype, dmean, dvariance))
+    dx, dgamma, dbeta = converted(cache.dtype, dx, dgamma, dbeta)
     return Gradients(
         dx,
         None if cache.gamma is None else dgamma,

@@ -190,7 +190,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(

@@ -169,7 +169,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dx, dkernel = _products.both_gradients(x, dy, grouped, geometry, x.shape[-1], compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     dkernel = dkernel.reshape(kernel.shape)
-    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(

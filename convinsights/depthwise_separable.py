@@ -52,7 +52,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
-from convinsights._products import rounded
+from convinsights._products import converted
 from convinsights._weights import he_normal
 
 __all__ = [
@@ -150,7 +150,7 @@ def forward(
     bias = as_vector("bias", bias, pointwise.shape[-1])
     dtype = result_dtype(x, spatial, pointwise, bias)
     # Both steps in the dtype to compute in, so that float16 is rounded once, at the end.
-    x, spatial, pointwise, bias = rounded(compute_dtype(dtype), x, spatial, pointwise, bias)
+    x, spatial, pointwise, bias = converted(compute_dtype(dtype), x, spatial, pointwise, bias)
     z, first = depthwise.forward(
         x, spatial, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
@@ -187,7 +187,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
     dz, dpointwise, dbias = unary.backward(dy, cache.unary)
     dx, dspatial, _ = depthwise.backward(dz, cache.depthwise)
-    return Gradients(*rounded(cache.dtype, dx, dspatial, dpointwise, dbias))
+    return Gradients(*converted(cache.dtype, dx, dspatial, dpointwise, dbias))
 
 
 def output_shape(
@@ -325,7 +325,7 @@ def as_conv_kernel(depthwise_kernel: Array, pointwise_kernel: Array) -> Array:
     spatial_rank("depthwise_kernel", spatial.shape, "(*kernel_size, C_in, depth_multiplier)")
     _check_pointwise(spatial.shape, pointwise.shape, ("depthwise_kernel", "pointwise_kernel"))
     dtype = result_dtype(spatial, pointwise)
-    spatial, pointwise = rounded(compute_dtype(dtype), spatial, pointwise)
+    spatial, pointwise = converted(compute_dtype(dtype), spatial, pointwise)
     mixing = pointwise.reshape(*spatial.shape[-2:], -1)
     joined: Array = np.einsum("...cm,cmo->...co", spatial, mixing)
     return joined.astype(dtype, copy=False)

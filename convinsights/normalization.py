@@ -50,7 +50,7 @@ from convinsights._arguments import (
 )
 from convinsights._caches import cache_class
 from convinsights._passes import rows
-from convinsights._products import rounded
+from convinsights._products import converted
 from convinsights._weights import ParameterCount
 
 __all__ = [
@@ -186,7 +186,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     slopes, images, out = (rows(a, len(x)) for a in (dy, x, dx))
     sums = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)
     dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
-    dx, dgamma, dbeta = rounded(cache.dtype, dx, dgamma, dbeta)
+    dx, dgamma, dbeta = converted(cache.dtype, dx, dgamma, dbeta)
     return Gradients(dx, None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None)
 
 

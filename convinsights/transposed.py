@@ -205,7 +205,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):
         dx, dkernel = _products.both_from_pixels(dy, kernel, x, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*_products.rounded(cache.dtype, dx, dkernel, dbias))
+    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(
