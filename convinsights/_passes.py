@@ -23,6 +23,7 @@ import numpy as np
 from convinsights._arguments import Array, DType
 
 __all__ = [
+    "FEW",
     "Box",
     "Sums",
     "add_bias",
