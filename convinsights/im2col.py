@@ -150,9 +150,9 @@ def col2im(
             f"for input_shape {shape}, got shape {columns.shape}"
         )
     dtype = result_dtype(columns)
-    padded = blank(shape[:1], geometry, shape[-1], compute_dtype(dtype))
+    way = way_to_scatter(geometry, shape[-1])
+    padded = blank(shape[:1], geometry, shape[-1], compute_dtype(dtype), way.planar)
     view = windows(padded, geometry)
-    way = way_to_scatter(geometry, shape[-1])._replace(planar=False)  # the image is not
     scatter(columns.reshape(view.shape), view, geometry, way)
     return np.ascontiguousarray(crop(padded, geometry), dtype)
 
