@@ -143,7 +143,7 @@ def test_kernels_without_channels_are_refused_as_ever():
         ({"strides": 1.0}, "strides must be an integer, got 1.0"),
         ({"strides": (1, True)}, "strides[1] must be an integer, got True"),
         ({"dilation_rate": (1.0, 1)}, "dilation_rate[0] must be an integer, got 1.0"),
-        ({"groups": np.True_}, "groups must be an integer, got np.True_"),
+        ({"groups": np.True_}, f"groups must be an integer, got {np.True_!r}"),
         ({"padding": ((0, 0), (False, 0))}, 'padding must be "valid"'),
         ({"padding": 0.0}, 'padding must be "valid"'),
     ],
