@@ -32,6 +32,20 @@ SMALL = {
     "groups": (1, 2, 3),
     "layout": ("C", "Fortran", "negative", "slice of channels", "odd address", "broadcast"),
 }
+FEWEST = {
+    **SMALL,
+    **dict.fromkeys(("in_channels", "out_channels", "channels"), (3, 1, 4)),
+    **{f"size[{axis}]": (3, 1, 6) for axis in range(3)},
+    **{f"kernel_size[{axis}]": (3, 1, 2) for axis in range(3)},
+    **{f"strides[{axis}]": (1, 2) for axis in range(3)},
+    **{f"dilation_rate[{axis}]": (1, 2) for axis in range(3)},
+    "batch": (2, 1),
+    "groups": (1, 2),
+    "layout": ("C", "negative", "slice of channels"),
+    "padding": ("valid", "same", "uneven", "same by name"),
+    "path": ("any", "3×3, strides 1"),
+}
+LEVELS = [SMALL]
 
 
 def uneven(plan, rank):
@@ -68,7 +82,7 @@ def few_cases(monkeypatch):
         levels = {factor.name: factor.levels for factor in _factors.covering(space).factors}
         small = {
             name: tuple(level for level in some if level in levels[name])
-            for name, some in SMALL.items()
+            for name, some in LEVELS[-1].items()
             if name in levels
         }
         kept = {**small, **dict(space.kept)}
@@ -79,3 +93,19 @@ def few_cases(monkeypatch):
     monkeypatch.setattr(_plan.Plan, "extra", uneven)
     monkeypatch.setattr(_candidate, "allowances", allowances)
     monkeypatch.setattr(_shrink, "SECONDS", 60)  # so that a busy machine finds the same
+
+
+@pytest.fixture
+def fewest_cases(few_cases):
+    """Let it take some twenty of them, for what shows in nearly every case."""
+    LEVELS.append(FEWEST)
+    yield
+    LEVELS.pop()
+
+
+@pytest.fixture
+def more_cases(fewest_cases):
+    """Let it take as many as few_cases does all the same."""
+    LEVELS.append(SMALL)
+    yield
+    LEVELS.pop()

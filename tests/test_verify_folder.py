@@ -16,7 +16,7 @@ from convinsights import batchnorm, conv, depthwise_separable, normalization, tr
 from convinsights.verify import BFLOAT16, TFLOAT32, Format, judge, write_cases
 from convinsights.verify.__main__ import main
 
-pytestmark = pytest.mark.usefixtures("few_cases")
+pytestmark = pytest.mark.usefixtures("fewest_cases")
 
 # A 1×1 convolution in a program of its own: it reads cases.json, and writes y.npy and gradients.
 PROGRAM = """
