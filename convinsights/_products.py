@@ -216,7 +216,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
 def both_from_columns(
     x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> tuple[Array, Array]:
-    """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
+    """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
     dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
     single = _by_channel(geometry, groups, kernel.shape) and _costs.by_channel_twice(
         geometry, groups, kernel.shape[-1] // groups, len(x)

@@ -266,6 +266,16 @@ def test_one_core_gathers_for_itself_what_is_multiplied_in_pieces(taps, filters,
     assert _columns._layout(geometry, 1, 2, 4, filters, 4).one_core == one_core
 
 
+@pytest.mark.parametrize(("taps", "filters", "one_core"), [(9, 16, True), (9, 17, False)])
+def test_one_core_scatters_itself_what_it_multiplied(monkeypatch, taps, filters, one_core):
+    geometry = laid((60,), (taps,))
+    asked = spied(monkeypatch, _columns, "Workspace", lambda _, size, count, one, dtype: one)
+    with prices(collects=lambda *_: False, neighbours=lambda *_: 1):
+        dy, kernel = np.ones((2, 60, filters)), np.ones((taps, 4, filters))
+        _products.image_gradient(dy, kernel, geometry, 1, FLOAT)
+    assert asked == [one_core]
+
+
 def test_a_forward_takes_no_more_than_its_result_and_the_workspace():
     x, kernel = np.ones((1, 200, 200, 4)), np.ones((5, 5, 4, 4))
     with prices(WORKSPACE=2**18):  # all columns would take 30 MB
