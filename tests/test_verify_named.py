@@ -18,6 +18,7 @@ from convinsights import (
     transposed,
     unary,
 )
+from convinsights._concepts import defaults
 from convinsights.verify import _candidate
 from convinsights.verify._asked import checked_plan
 from convinsights.verify._cases import Case, case_of
@@ -289,6 +290,58 @@ NAMED = [
 def test_a_slip_is_told_by_its_name(name, module, make):
     count = 90 if name == "size_from_other_axis" else 45  # few have padding by name
     assert told(module, *make(), count=count).name == name
+
+
+def sliced(strides):
+    """Pixels in a slice of 4 of 8 channels: read as packed, every second one has no nan."""
+    draw, settings = np.random.default_rng(0), defaults(conv) | {"strides": strides}
+    arrays = draw.integers(-9, 9, (2, 6, 4, 4)), draw.integers(-9, 9, (1, 1, 4, 2))
+    dy = np.ones(conv.output_shape(*map(np.shape, arrays), strides=strides))
+    floats = (a.astype(float) for a in arrays)
+    return Case(
+        conv, "sliced", (*floats, None), settings, dy, True, "slice of channels", "integers"
+    )
+
+
+def test_what_is_read_outside_need_not_show_in_every_result():
+    packed = before(conv, wrong.read_packed(0))()
+    nan, finite = sliced((1, 1)), sliced((1, 2))
+    assert told(conv, *packed, count=0, own=[nan]).name == "reads_outside"
+    assert told(conv, *packed, count=0, own=[finite]).name == "layout_ignored"
+    assert told(conv, *packed, count=0, own=[finite, nan]).name == "reads_outside"
+
+
+def same(size, taps, strides=(1, 1)):
+    """A transposed convolution whose padding is "same"."""
+    settings = defaults(transposed) | {"strides": strides, "padding": "same"}
+    arrays = np.ones((1, *size, 1)), np.ones((*taps, 1, 1))
+    dy = np.ones(transposed.output_shape(*map(np.shape, arrays), strides=strides, padding="same"))
+    return Case(transposed, "same", (*arrays, None), settings, dy, True, values="integers")
+
+
+def symmetric(x, kernel, bias, **hyper):
+    """As many zeros behind as in front: for an even kernel the output is of another size."""
+    size = transposed.output_shape(x.shape, kernel.shape, **hyper)[1:-1]
+    if hyper["padding"] == "same":
+        zeros = tuple((k - 1) // 2 for k in kernel.shape[:-2])
+        hyper |= {"padding": zeros, "output_size": size, "output_padding": None}
+    return transposed.forward(x, kernel, bias, **hyper)[0]
+
+
+def test_a_slip_is_named_if_all_that_fails_are_the_calls_it_makes_impossible():
+    fitting = [same((3, 4), (3, 1)), same((3, 3), (2, 2), (2, 2))]
+    raising = [same((1, 1), (1, 2)), same((3, 3), (2, 2)), same((4, 2), (2, 3))]
+    found = told(transposed, symmetric, count=0, own=fitting + raising)
+    assert found.name == "padding_symmetric"
+    assert told(transposed, symmetric, count=0, own=fitting + raising[1:]).name is None  # too few
+
+    def odd_taps(x, kernel, bias, **hyper):
+        if kernel.shape[0] % 2:
+            raise ValueError
+        return transposed.forward(x, kernel, bias, **hyper)[0]
+
+    other = [same((3, 3), (1, 2)), same((3, 3), (3, 3)), same((3, 3), (3, 1)), *fitting]
+    assert told(transposed, odd_taps, count=0, own=other).name is None
 
 
 def test_sums_of_doubles_in_single_precision():

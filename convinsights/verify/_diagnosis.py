@@ -73,8 +73,11 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     limits = _limits(trials, some)
     slips = [*hypotheses(trials[0].case.module), *limits]
     theories = [_Theory(hypothesis, trials, unit) for hypothesis in slips]
-    fitting = [theory for theory in theories if _holds(theory, some)]
-    fitting = [theory for theory in fitting if _explained(theory, some, trials) >= EXPLAINED]
+    if valued:
+        fitting = [theory for theory in theories if _holds(theory, some)]
+        fitting = [theory for theory in fitting if _explained(theory, some, trials) >= EXPLAINED]
+    else:
+        fitting = [theory for theory in theories if _foretold(theory, trials)]
     for others in (right, of_kinds):
         known = _within(others, trials, RIGHT)
         agreeing = [theory for theory in fitting if not _contradicted(theory, known)]
@@ -131,6 +134,18 @@ def _explained(explanation: Explanation, wrong: Iterable[Result], trials: Sequen
     return sum(said.values()) / max(len(said), 1)
 
 
+def _foretold(theory: "_Theory", trials: Sequence[Trial]) -> bool:
+    # Whether the calls that give no values, several of them, are those that the slip makes
+    # impossible.
+    failing = [index for index, trial in enumerate(trials) if trial.wrong]
+    others = (index for index, trial in enumerate(trials) if not trial.wrong)
+    return (
+        len(failing) >= SEVERAL
+        and all(theory.of(index) is None for index in failing)
+        and all(theory.of(index) is not None for index in others)
+    )
+
+
 def _contradicted(explanation: Explanation, right: Iterable[Result]) -> bool:
     return any(explanation(result) is False for result in right)
 
@@ -173,17 +188,21 @@ class _Theory:
     def __init__(self, hypothesis: Hypothesis, trials: Sequence[Trial], unit: float) -> None:
         self.name, self.outcome = hypothesis
         self.trials, self.unit = trials, unit
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Outcome | None] = {}
+
+    def of(self, index: int) -> Outcome | None:
+        """Return what the slip makes of a trial's case, None if that is no call at all."""
+        if index not in self.outcomes:
+            try:
+                self.outcomes[index] = self.outcome(self.trials[index].case)
+            except ValueError:
+                self.outcomes[index] = None
+        return self.outcomes[index]
 
     def __call__(self, result: Result) -> bool | None:
         index, name = result
-        trial = self.trials[index]
-        if index not in self.outcomes:
-            try:
-                self.outcomes[index] = self.outcome(trial.case)
-            except ValueError:  # no such call
-                self.outcomes[index] = {}
-        expected, got, allowed = self.outcomes[index].get(name), trial.got[name], trial.allowed
+        trial, outcome = self.trials[index], self.of(index) or {}
+        expected, got, allowed = outcome.get(name), trial.got[name], trial.allowed
         if expected is None:
             return None
         if expected is trial.case.truth.get(name):  # what most slips leave of most results
