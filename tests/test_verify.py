@@ -372,6 +372,32 @@ def test_calls_that_are_wrong_now_and_then_are_no_slip_of_geometry(every):
 
 
 @pytest.mark.usefixtures("more_cases")
+def test_every_second_call_of_some_is_wrong():
+    """The others are called again before it is said which those are."""
+    calls = [0]
+
+    def forward(x, kernel, bias, *, strides):
+        calls[0] += 1
+        y = my_unary(x, kernel, bias, strides=strides)
+        return 2 * y + 1 if bias is not None and calls[0] % 2 else y
+
+    report = verify.verify(unary, forward)
+    assert (report.diagnosis, report.when) == ("not_deterministic", "bias given")
+    assert len(report.failures) < report.cases
+
+
+@pytest.mark.usefixtures("more_cases")
+def test_whether_few_bits_are_seen_is_a_matter_of_chance():
+    def forward(x, kernel, bias, *, strides):
+        y = my_unary(x, kernel, bias, strides=strides)
+        few = max(strides) > 1 and bias is not None
+        return y.astype(np.float16).astype(y.dtype) if few else y
+
+    report = verify.verify(unary, forward)
+    assert (report.diagnosis, report.when) == ("low_precision (11 bits)", None)
+
+
+@pytest.mark.usefixtures("more_cases")
 def test_results_that_differ_within_the_bound_are_not_deterministic_either():
     report = verify.verify(conv, counting(lambda call: 1e-9 * call), dtype=np.float32)
     assert report.diagnosis == "not_deterministic"

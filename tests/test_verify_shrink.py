@@ -1,6 +1,7 @@
 """How a failing case is made smaller, and with which features it is tried again."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,3 +97,18 @@ def test_trying_ends_when_calls_or_time_are_used_up(monkeypatch):
     assert Shrinker(candidate, plan, start=late).tried(row, 2) is None
     late = time.monotonic() - _shrink.WAIT - 1
     assert Shrinker(candidate, plan, begun=late).tried(row, 2) is None
+
+
+def test_a_case_of_ones_own_is_not_tried_again():
+    """It has no row whose levels could be changed."""
+    precision = Precision.of(conv, np.float32)
+    plan, candidate, _ = checked_plan(
+        conv, *right(conv), precision, (2,), None, (), False, "canonical", 0
+    )
+    shrinker = Shrinker(candidate, plan)
+    case = replace(case_of(conv, 2, plan.plain(2), precision, 0), row=None)
+    trial = candidate.examine(case)
+    assert shrinker.shrunk(trial) is trial
+    assert shrinker.retry([trial], "batch", 3) is None
+    assert not shrinker.again(frozenset({"y"}), case)
+    assert shrinker.calls == 0

@@ -8,6 +8,7 @@ from convinsights import batchnorm, conv, depthwise, normalization, transposed, 
 from convinsights._concepts import defaults
 from convinsights.verify import _when, _where
 from convinsights.verify._cases import Case
+from convinsights.verify._clauses import Clause, Condition
 from convinsights.verify._when import condition, features
 from convinsights.verify._where import region
 from convinsights.verify._words import in_words
@@ -279,6 +280,27 @@ def test_further_cases_refute_a_condition():
     failed = [case.x.shape[-1] >= 8 for case in cases]
     assert condition(cases, failed, lambda feature, value: True) is None
     assert condition(cases, failed, lambda feature, value: None) == "in_channels >= 8"
+
+
+def test_odd_numbers_are_not_taken_for_all_that_are_no_powers_of_2():
+    cases = CASES[conv]
+    odd = [len(case.x) in (3, 5, 7) for case in cases]  # as many images as no case has: 6
+    assert condition(cases, odd) == "batch no power of 2"
+    assert condition(cases, odd, lambda feature, n: n & (n - 1) > 0) == "batch no power of 2"
+    assert (
+        condition(cases, odd, lambda feature, n: n > 1 and n % 2 > 0) == "batch >= 3 and batch odd"
+    )
+
+
+def test_what_another_clause_implies_is_not_said():
+    def said(*clauses):
+        return str(Condition(tuple(Clause(*clause, np.ones(1), 0.0) for clause in clauses)))
+
+    largest, of_axis = ("effective strides", ">=", 3), ("strides[0]", ">=", 3)
+    assert said(largest, of_axis) == said(of_axis, largest) == "strides[0] >= 3"
+    assert said(largest, ("strides", ">=", 3)) == "strides >= 3"
+    assert said(("strides", ">=", 4), of_axis) == "strides >= 4 and strides[0] >= 3"
+    assert said(("depth", ">=", 3), ("depth_multiplier", ">=", 3)).count(" and ") == 1
 
 
 def test_two_failing_cases_are_believed_once_more_of_them_fail():

@@ -11,13 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._words import (
-    Feature,
-    cost_of,
-    in_words,
-    is_derived,
-    is_setting,
-)
+from convinsights.verify._words import EFFECTIVE, Feature, cost_of, in_words, is_derived, is_setting
 
 __all__ = ["Clause", "Condition", "Retry", "Table"]
 
@@ -27,6 +21,8 @@ Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
 
 # How many clauses are combined.
 CANDIDATES = 64
+# With how many values of passing cases a clause is tried again that has no threshold.
+REFUTING = 4
 # In how many cases that pass a plain condition may hold, for those to be tried with other numbers,
 # and of how many conditions.
 EXCEPTIONS, NEAR = 8, 4
@@ -47,6 +43,13 @@ class Clause:
         """The clause in words."""
         return in_words(self.feature, self.operator, self.value)
 
+    def implies(self, other: "Clause") -> bool:
+        """Tell whether `other` says no more: as much at most, of the axis or of the largest."""
+        one, two = (clause.feature.removeprefix(EFFECTIVE) for clause in (self, other))
+        if self.operator == other.operator == ">=" and (one == two or one.startswith(f"{two}[")):
+            return bool(self.value >= other.value)  # type: ignore[operator]
+        return self.text == other.text
+
 
 class Condition(NamedTuple):
     """Clauses that hold together, and parts of which one at least holds too, if there are any."""
@@ -56,7 +59,11 @@ class Condition(NamedTuple):
 
     def __str__(self) -> str:
         """Write the condition down."""
-        words = [clause.text for clause in self.whole]
+        said: list[Clause] = []
+        for clause in self.whole:
+            if not any(other.implies(clause) for other in said):
+                said = [other for other in said if not clause.implies(other)] + [clause]
+        words = [clause.text for clause in said]
         either = " or ".join(clause.text for clause in self.parts)
         if words and either:
             either = f"({either})"
@@ -94,9 +101,9 @@ class Table:
         )
         numbers = passing.astype(np.float32)
         found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~passing.any(axis=1))]
-        if not found:
+        if all(kept[i].operator == "no power" for (i,) in found):  # 3, 5 and 7 may just be odd
             pairs = np.argwhere(np.triu(numbers @ numbers.T == 0, 1))
-            found = [(int(i), int(j)) for i, j in pairs]
+            found += [(int(i), int(j)) for i, j in pairs]
         if not found:
             numbers = numbers[:CANDIDATES]
             for i, j in combinations(range(len(numbers)), 2):
@@ -215,11 +222,16 @@ class Table:
         near = np.all([~self.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
         column = [v for v, there in zip(self.columns[clause.feature], near, strict=True) if there]
         values: list[Any] = [v for v in column if v is not None]
+        if clause.operator == "no power":
+            new = [v for v in NO_POWERS if v not in self.columns[clause.feature]]
+            if retry is not None and new and retry(clause.feature, new[0]) is False:
+                return None
         if not values:
             return clause
         if clause.operator not in ("<=", ">="):
-            answers = [retry(clause.feature, v) for v in dict.fromkeys(values)] if retry else []
-            return None if answers and answers[0] else clause
+            some = list(dict.fromkeys(values))[:REFUTING]
+            refuted = retry is not None and any(retry(clause.feature, v) for v in some)
+            return None if refuted else clause
         up = clause.operator == ">="
         passes = int(max(values) if up else min(values))
         fails = int(clause.value)  # type: ignore[arg-type]
@@ -260,6 +272,8 @@ def _numbers(column: Sequence[Feature | None]) -> Array | None:
 
 
 MODULI = (2, 4, 8, 16, 32)
+# Even numbers that are no powers of 2.
+NO_POWERS = (6, 12)
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": lambda value, limit: value >= limit,

@@ -83,9 +83,10 @@ def _of_windows(case: Case) -> dict[str, Feature]:
         if name in case.settings:
             # A step between less than two windows, or taps, has no effect.
             entries = case.axes(name)
-            felt = [step for step, n in zip(entries, counts, strict=True) if n > 1]
-            found |= {name: max(entries), f"{EFFECTIVE}{name}": max(felt, default=1)}
+            felt = tuple(s if n > 1 else 1 for s, n in zip(entries, counts, strict=True))
+            found |= {name: max(entries), f"{EFFECTIVE}{name}": max(felt)}
             found |= _per_axis(name, entries)
+            found |= {f"{EFFECTIVE}{axis}": n for axis, n in _per_axis(name, felt).items()}
             found[f"min({name})"] = min(entries)
             found[f"{name} of the axes"] = "alike" if len(set(entries)) == 1 else "differ"
     if "padding" in case.settings:
@@ -96,9 +97,9 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     if "groups" in case.settings:
         found["groups"] = case.settings["groups"]
     windows = effective["strides"]
-    felt = [s if n > 1 else 1 for s, n in zip(case.axes("strides"), windows, strict=True)]
+    felt = tuple(s if n > 1 else 1 for s, n in zip(case.axes("strides"), windows, strict=True))
     found |= _compared("strides", case.axes("strides"), "kernel_size", taps)
-    compared = _compared("strides", tuple(felt), "kernel_size", taps)
+    compared = _compared("strides", felt, "kernel_size", taps)
     found |= {f"{EFFECTIVE}{name}": words for name, words in compared.items()}
     if "padding" in case.settings:
         found |= _compared("kernel_size", taps, "size", case.x.shape[1:-1])

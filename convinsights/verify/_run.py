@@ -28,7 +28,6 @@ from convinsights.verify._report import Report
 from convinsights.verify._state import (
     Memory,
     remembered,
-    shapes,
     stale,
     stale_arguments,
     stale_settings,
@@ -264,18 +263,11 @@ class _Run:
             if not name.startswith(SETTINGS):
                 continue
             for level in [level for level in levels if level != row[name]][:OTHER_LEVELS]:
+                changed, plan = {**row, name: level}, self.plan
                 try:
-                    other = case_of(
-                        case.module,
-                        case.rank,
-                        {**row, name: level},
-                        self.plan.precision,
-                        self.plan.seed,
-                    )
+                    yield case_of(case.module, case.rank, changed, plan.precision, plan.seed)
                 except ValueError:
                     continue
-                if shapes(other) == shapes(case):
-                    yield other
 
 
 class _Progress:

@@ -91,15 +91,16 @@ class Memory:
         return all(s.number == 0 and s.second_right for s in self.seconds)
 
     def _once_more(self) -> None:
-        # Where calls differ at all, a case may have been wrong both times by chance.
+        # Where calls differ at all, a case may have been wrong both times by chance, or right.
         known = {id(second.trial) for second in self.seconds}
         for number, trial in enumerate(self.trials):
-            if trial.wrong and id(trial) not in known:
+            if id(trial) not in known:
                 again = [self.candidate.examine(trial.case) for _ in range(2)]
                 self.seconds += [
-                    _Second(number, trial, name, first_right=False, second_right=True)
-                    for name in sorted(trial.wrong)
-                    if any(one.right(name) for one in again)
+                    _Second(number, trial, name, right, not right)
+                    for name in trial.got
+                    for right in (trial.right(name),)
+                    if any(one.right(name) != right for one in again)
                 ]
 
     def _again(self) -> None:

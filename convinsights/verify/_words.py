@@ -52,7 +52,7 @@ OPERATOR_COSTS = {
     "multiple": 2.5,
     "no multiple": 1.0,
     "power": 2.0,
-    "no power": 1.0,
+    "no power": 1.6,
 }
 
 
@@ -65,7 +65,7 @@ def cost_of(name: str, operator: str, value: Feature) -> float:
     if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
         cost += 0.2
     if operator == "no multiple":
-        cost += {4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}.get(int(np.max(value)), 0.4)
+        cost += {2: 0.05, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}[int(np.max(value))]
     return cost
 
 
