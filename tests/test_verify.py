@@ -78,7 +78,7 @@ def run(module, forward=None, backward=None, **options):
 
 @pytest.mark.parametrize("module", SOME_OF_MINE)
 @pytest.mark.usefixtures("more_cases")
-def test_the_definition_tap_by_tap_passes_in_every_rank(module):
+def test_the_definition_tap_by_tap_passes(module):
     report = run(module, ranks=(1,) if module is transposed else (2,))
     report.check()
     assert report.passed
