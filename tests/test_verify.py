@@ -499,6 +499,17 @@ def test_what_is_the_same_in_two_cases_is_not_taken_for_earlier_values():
     assert list(remembered([right, stale])) == [(stale, "kernel")]
 
 
+def test_earlier_hyperparameters_are_told_by_what_they_give():
+    def strided(step):
+        return own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4), strides=(step,))
+
+    before = strided(3)
+    case, wider = (dataclasses.replace(strided(s), arrays=before.arrays) for s in (4, 1))
+    stale = Trial(case, {"y": np.full(case.dy.shape, 0.1)}, {"y": before.truth["y"]}, {"y"})
+    assert list(remembered([Trial(before), stale])) == [(stale, "the hyperparameters")]
+    assert list(remembered([Trial(wider), stale])) == []
+
+
 # ---- numbers that are not finite
 
 

@@ -303,6 +303,15 @@ def test_what_another_clause_implies_is_not_said():
     assert said(("depth", ">=", 3), ("depth_multiplier", ">=", 3)).count(" and ") == 1
 
 
+def test_cases_that_pass_by_chance_are_tried_with_other_numbers():
+    cases = CASES[conv]
+    wide = [case.x.shape[-1] >= 8 for case in cases]
+    lucky = np.flatnonzero(wide)[[3, 9]].tolist()
+    failed = [bad and i not in lucky for i, bad in enumerate(wide)]
+    assert condition(cases, failed) != "in_channels >= 8"
+    assert condition(cases, failed, None, lambda case: case.x.shape[-1] >= 8) == "in_channels >= 8"
+
+
 def test_two_failing_cases_are_believed_once_more_of_them_fail():
     plain = [case for case in CASES[conv] if len(case.x) < 3]
     large = [case for case in CASES[conv] if len(case.x) == 7][:1]
