@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from helpers import (
+    Case,
     arrays_in,
     conv_cases,
     depthwise_cases,
@@ -16,7 +17,7 @@ from helpers import (
     traced,
     transposed_cases,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -145,7 +146,12 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
 # ---- boxes of windows that read pixels with the same taps
 
 
+# One pixel, two taps five apart: between the windows that read it lie some that read nothing.
+GAP = Case(np.ones((1, 1, 1)), np.ones((2, 1, 1)), None, {"padding": 5, "dilation_rate": 5})
+
+
 @given(st.one_of(conv_cases(), transposed_cases()))
+@example(GAP)
 def test_every_tap_that_reads_a_pixel_is_in_one_box_and_no_other(case):
     sized = {"output_padding", "output_size"} & set(case.hyperparameters)
     module = transposed if sized else conv
