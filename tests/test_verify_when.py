@@ -292,6 +292,14 @@ def test_odd_numbers_are_not_taken_for_all_that_are_no_powers_of_2():
     )
 
 
+def test_odd_numbers_and_multiples_of_4_are_told_apart_by_another_width():
+    cases = CASES[conv]
+    odd = [case.x.shape[2] % 2 > 0 for case in cases]  # all others are multiples of 4
+    assert condition(cases, odd) == "width not a multiple of 4"
+    assert condition(cases, odd, lambda feature, n: n % 4 > 0) == "width not a multiple of 4"
+    assert condition(cases, odd, lambda feature, n: n % 2 > 0) == "width odd"
+
+
 def test_what_another_clause_implies_is_not_said():
     def said(*clauses):
         return str(Condition(tuple(Clause(*clause, np.ones(1), 0.0) for clause in clauses)))

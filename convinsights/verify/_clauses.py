@@ -222,10 +222,12 @@ class Table:
         near = np.all([~self.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
         column = [v for v, there in zip(self.columns[clause.feature], near, strict=True) if there]
         values: list[Any] = [v for v in column if v is not None]
-        if clause.operator == "no power":
-            new = [v for v in NO_POWERS if v not in self.columns[clause.feature]]
-            if retry is not None and new and retry(clause.feature, new[0]) is False:
-                return None
+        if retry is not None and clause.operator in ("no power", "no multiple"):
+            same = [clause, *(other for other in others if other.feature == clause.feature)]
+            for v in set(NO_POWERS).difference(self.columns[clause.feature]):
+                foretold = all(OPERATORS[c.operator](v, c.value) for c in same)
+                if retry(clause.feature, v) is (not foretold):
+                    return None
         if not values:
             return clause
         if clause.operator not in ("<=", ">="):
@@ -272,7 +274,7 @@ def _numbers(column: Sequence[Feature | None]) -> Array | None:
 
 
 MODULI = (2, 4, 8, 16, 32)
-# Even numbers that are no powers of 2.
+# Even numbers that are no powers of 2: most sizes are odd or multiples of 4.
 NO_POWERS = (6, 12)
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {

@@ -65,7 +65,7 @@ def cost_of(name: str, operator: str, value: Feature) -> float:
     if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
         cost += 0.2
     if operator == "no multiple":
-        cost += {2: 0.05, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}[int(np.max(value))]
+        cost += {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}[int(np.max(value))]
     return cost
 
 
