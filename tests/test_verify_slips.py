@@ -627,16 +627,15 @@ OTHERS = (
 @pytest.mark.parametrize(
     "module",
     [
-        conv,
+        depthwise,
         batchnorm,
-        *(pytest.param(m, marks=pytest.mark.thorough) for m in (transposed, depthwise)),
+        *(pytest.param(m, marks=pytest.mark.thorough) for m in (conv, transposed)),
         pytest.param(depthwise_separable, marks=pytest.mark.thorough),
     ],
 )
 def test_the_gradients_of_a_slip_are_those_of_what_its_forward_computes(module):
-    ranks = {depthwise: (1,)}.get(module, (2,))
     varied, precision = frozenset(ALL[module]), Precision.of(module, np.float64)
-    made = Plan(module, ranks, varied, precision, names=module is not batchnorm).cases()
+    made = Plan(module, (2,), varied, precision, names=module is not batchnorm).cases()
     # Integers last, for an activation has its kinks there.
     cases = sorted((c for c in made if c.dy.size), key=lambda c: (c.integers, c.size))
     seen = {}
@@ -769,7 +768,7 @@ def test_rounding_in_a_coarser_precision_fails():
     thinned(
         [(m, r) for m in (conv, transposed) for r in ((1,), (2,), (1, 2), (1, 2, 3))],
         map(str, range(8)),
-        {0, 5},
+        {0},
     ),
 )
 def test_rounding_is_a_slip_of_its_own(module, ranks):
