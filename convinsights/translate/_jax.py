@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from convinsights._geometry import Geometry
 from convinsights.translate._task import Shape, Step, Task, task_of
-from convinsights.translate._write import LEAST, axes, call, divided, expression, reshaped
+from convinsights.translate._write import LEAST, axes, call, composed, divided, expression, reshaped
 
 __all__ = ["to_jax"]
 
@@ -42,11 +42,8 @@ def to_jax(
     )
     """
     task = task_of(module, x_shape, kernel_shape, pointwise_kernel_shape, hyperparameters)
-    return expression(task, "jax.nn.relu(x)", _normalization, _pooling, _convolutions)
-
-
-def _convolutions(steps: tuple[Step, ...]) -> str:
-    return reduce(_convolution, steps, "x") + " + bias" * steps[-1].use_bias
+    convolutions = partial(composed, _convolution)
+    return expression(task, "jax.nn.relu(x)", _normalization, _pooling, convolutions)
 
 
 def _convolution(x: str, step: Step) -> str:

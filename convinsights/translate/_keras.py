@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +11,16 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights._geometry import Geometry
 from convinsights.translate._task import Shape, Step, Task, task_of
-from convinsights.translate._write import LEAST, axes, bracketed, call, cut, divided, expression
+from convinsights.translate._write import (
+    LEAST,
+    axes,
+    bracketed,
+    call,
+    composed,
+    cut,
+    divided,
+    expression,
+)
 
 __all__ = ["to_keras"]
 
@@ -42,11 +51,8 @@ def to_keras(
     ) + bias
     """
     task = task_of(module, x_shape, kernel_shape, pointwise_kernel_shape, hyperparameters)
-    return expression(task, "keras.ops.relu(x)", _normalization, _pooling, _convolutions)
-
-
-def _convolutions(steps: tuple[Step, ...]) -> str:
-    return reduce(_convolution, steps, "x") + " + bias" * steps[-1].use_bias
+    convolutions = partial(composed, _convolution)
+    return expression(task, "keras.ops.relu(x)", _normalization, _pooling, convolutions)
 
 
 def _convolution(x: str, step: Step) -> str:

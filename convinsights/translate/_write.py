@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from textwrap import indent
 from typing import NamedTuple
 
@@ -12,7 +13,18 @@ from convinsights._arguments import Array
 from convinsights._geometry import Geometry, effective_size
 from convinsights.translate._task import Step, Task
 
-__all__ = ["LEAST", "Axes", "axes", "bracketed", "call", "cut", "divided", "expression", "reshaped"]
+__all__ = [
+    "LEAST",
+    "Axes",
+    "axes",
+    "bracketed",
+    "call",
+    "composed",
+    "cut",
+    "divided",
+    "expression",
+    "reshaped",
+]
 
 WIDTH = 88  # of a call on one line
 LEAST = 'float("-inf")'  # no number is less
@@ -51,6 +63,11 @@ def expression(
     if task.name == "batchnorm":
         return normalization(task)
     return convolutions(task.steps) if task.geometry is None else pooling(task, task.geometry)
+
+
+def composed(convolution: Callable[[str, Step], str], steps: tuple[Step, ...]) -> str:
+    """Write convolutions of x one in the other, and the bias that the last may add."""
+    return reduce(convolution, steps, "x") + " + bias" * steps[-1].use_bias
 
 
 def reshaped(step: Step) -> str:
