@@ -19,8 +19,8 @@ import numpy as np
 from convinsights import batchnorm, depthwise, depthwise_separable, im2col, transposed, unary
 from convinsights._arguments import Array, per_axis, shape_of
 from convinsights._concepts import defaults, name_of
-from convinsights.verify._factors import BY_NAME, NORMALIZATIONS, zeros
-from convinsights.verify._precision import Precision
+from convinsights.verify._factors import BY_NAME, zeros
+from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._values import extremes, integers
 
 __all__ = [

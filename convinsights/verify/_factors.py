@@ -33,7 +33,6 @@ from convinsights.verify._precision import NORMALIZATIONS
 __all__ = [
     "LINEAR",
     "MODULES",
-    "NORMALIZATIONS",
     "Space",
     "check_module",
     "covering",

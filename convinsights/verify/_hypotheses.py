@@ -8,7 +8,7 @@ values, the wrong ones and the right ones. Slips come in variants under one name
 from collections.abc import Iterator
 from types import ModuleType
 
-from convinsights import batchnorm, normalization
+from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis
 from convinsights.verify._slips_channels import of_channels, of_kernel
 from convinsights.verify._slips_gradients import of_gradients
@@ -21,7 +21,7 @@ __all__ = ["Hypothesis", "hypotheses"]
 
 def hypotheses(module: ModuleType) -> Iterator[Hypothesis]:
     """Yield the slips that a candidate for this module may have made, most specific first."""
-    if module in (batchnorm, normalization):
+    if module in NORMALIZATIONS:
         yield from of_normalization(module)
     else:
         yield from of_windows(module)

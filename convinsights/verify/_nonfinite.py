@@ -19,7 +19,7 @@ from convinsights import transposed
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Answer, Trial
 from convinsights.verify._cases import Case, apply
-from convinsights.verify._factors import NORMALIZATIONS
+from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = ["Spoilt", "judged", "spoilt"]
 

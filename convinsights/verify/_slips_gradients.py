@@ -13,11 +13,11 @@ from convinsights import (
     depthwise,
     depthwise_separable,
     im2col,
-    normalization,
     transposed,
     unary,
 )
 from convinsights.verify._cases import Case, Outcome, resolved
+from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 from convinsights.verify._slips_normalization import Parts
 
@@ -33,7 +33,7 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
         for pixels in (False, True):
             slip = partial(_gradient_averaged, pixels=pixels, only=f"d{name}")
             yield Hypothesis("gradient_averaged", slip)
-    if module in (batchnorm, normalization):
+    if module in NORMALIZATIONS:
         yield Hypothesis("statistics_constant", _statistics_constant)
         yield Hypothesis("gamma_gradient_not_normalized", _gamma_gradient_not_normalized)
         if module is batchnorm:
