@@ -168,6 +168,15 @@ def untouched(*arguments) -> Iterator[list]:
         assert not np.may_share_memory(result, array), "a result shares memory with an argument"
 
 
+def takes_any_layout(function, array, argument) -> None:
+    """What comes of float64, in the array's result type; in no layout touched, nor shared."""
+    expected = function(array.astype(float), argument).astype(result_type(array.dtype))
+    for each in (array, *variants(array).values()):
+        with untouched(each) as results:
+            results.append(function(each, argument))
+        same_values(results[0], expected)
+
+
 # ---- geometry, stated independently
 
 
