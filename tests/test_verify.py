@@ -33,13 +33,15 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights.verify._candidate import Candidate, Trial
-from convinsights.verify._cases import _terms, case_of, given_cases
+from convinsights.verify._candidate import Candidate
 from convinsights.verify._factors import MODULES
+from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
+from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
 from convinsights.verify._precision import Precision
 from convinsights.verify._state import remembered, stale_arguments
+from convinsights.verify._trials import Trial
 
 pytestmark = pytest.mark.usefixtures("fewest_cases")
 
@@ -740,7 +742,7 @@ def test_own_cases_are_written_as_a_kernel_gets_them():
 )
 def test_a_sum_over_two_steps_has_so_many_products_at_most(batch, taps, filters, most):
     kernels = [(taps, 3, 2), (1, 6, filters)]
-    assert _terms((batch, 9, 3), kernels, (batch, 9, filters), 1) == most
+    assert most_terms((batch, 9, 3), kernels, (batch, 9, filters), 1) == most
 
 
 def test_a_row_gives_two_kernels_their_shapes():

@@ -21,9 +21,10 @@ from convinsights import (
 from convinsights._concepts import defaults
 from convinsights.verify import _candidate
 from convinsights.verify._asked import checked_plan
-from convinsights.verify._cases import Case, case_of
+from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._hypotheses import hypotheses
+from convinsights.verify._made import case_of
 from convinsights.verify._plan import weight
 from convinsights.verify._precision import Precision
 

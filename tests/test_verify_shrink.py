@@ -11,7 +11,7 @@ from convinsights import batchnorm, conv, normalization, transposed
 from convinsights._concepts import defaults
 from convinsights.verify import _shrink
 from convinsights.verify._asked import checked_plan
-from convinsights.verify._cases import case_of
+from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
 from convinsights.verify._shrink import Shrinker, _changes, _resized, _simpler

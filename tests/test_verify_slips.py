@@ -35,8 +35,8 @@ from convinsights import (
     verify,
 )
 from convinsights.verify import _slips_values
-from convinsights.verify._cases import case_of
 from convinsights.verify._hypotheses import hypotheses
+from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
 

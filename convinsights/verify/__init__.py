@@ -1,7 +1,6 @@
 """Check your own kernel: whether it is right, and if not, what is wrong, when, and where."""
 
 from convinsights.verify._bounds import error_bound
-from convinsights.verify._candidate import Failure
 from convinsights.verify._captured import explain
 from convinsights.verify._folder import judge, write_cases
 from convinsights.verify._formats import (
@@ -15,6 +14,7 @@ from convinsights.verify._meanings import SLIPS
 from convinsights.verify._report import Report, Row
 from convinsights.verify._run import verify
 from convinsights.verify._slopes import adjoint_gap, check_gradients
+from convinsights.verify._trials import Failure
 
 __all__ = [
     "BFLOAT16",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Trial
+from convinsights.verify._trials import Trial
 
 __all__ = ["agree", "is_right"]
 

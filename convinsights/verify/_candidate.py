@@ -4,112 +4,22 @@ Whatever it does is a finding, never a crash: exceptions, things that are no arr
 wrong dtypes, NaN, changed arguments.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from convinsights._arguments import Array
 from convinsights._concepts import name_of
 from convinsights.verify._bounds import allowances
-from convinsights.verify._cases import Case, Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._power import says_something, seen
 from convinsights.verify._precision import Precision
+from convinsights.verify._trials import Answer, Trial, as_numbers
 from convinsights.verify._values import arranged
 
-__all__ = ["Answer", "Candidate", "Failure", "Trial", "as_numbers", "compare"]
-
-
-@dataclass(frozen=True, eq=False)
-class Failure:
-    """One wrong result.
-
-    `call` is the case as a call, `arrays` what it was given by name, `result` what of it is wrong
-    (y, dx, …), `index` the worst element with what was `got`, `expected` and `allowed` as
-    difference (None where no values can be compared), `message` all of that in words, `diagnosis`
-    the slip that explains it, or None.
-    """
-
-    kind: str
-    call: str
-    result: str
-    message: str
-    size: int
-    index: tuple[int, ...] | None = None
-    got: float | None = None
-    expected: float | None = None
-    allowed: float | None = None
-    diagnosis: str | None = None
-    arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass
-class Answer:
-    """What a candidate made of one call: its results by name, and what it did besides.
-
-    `handed` are the very arrays it was given, `copies` what the results were when they came,
-    `error` what it raised, by the function's name, `declined` the function that was not
-    implemented, `modified` which arguments were changed.
-    """
-
-    handed: dict[str, Any]
-    results: dict[str, Any] = field(default_factory=dict)
-    copies: dict[str, Any] = field(default_factory=dict)
-    error: dict[str, str] = field(default_factory=dict)
-    declined: str | None = None
-    modified: list[tuple[str, str]] = field(default_factory=list)
-
-    def keep(self, results: dict[str, Any]) -> None:
-        """Note results as they come."""
-        self.results |= results
-        for name, value in results.items():
-            array = as_numbers(value)
-            self.copies[name] = value if array is None else array.copy()
-
-
-@dataclass
-class Trial:
-    """A case as it went.
-
-    `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
-    values, `declined` what was not implemented, `worst` the largest error in units of the allowed.
-    Of its `outputs`, one forgotten product would be `seen` in so many; it is `vain` if no result
-    has values that are larger than what they may be off by.
-    """
-
-    case: Case
-    allowed: Outcome = field(default_factory=dict)
-    got: dict[str, Array | None] = field(default_factory=dict)
-    wrong: set[str] = field(default_factory=set)
-    failures: list[Failure] = field(default_factory=list)
-    declined: str | None = None
-    worst: float = 0.0
-    outputs: int = 0
-    seen: int = 0
-    vain: bool = False
-
-    def right(self, name: str) -> bool:
-        """Tell whether a result came, and with the right values."""
-        return name in self.got and name not in self.wrong
-
-    def forget(self, result: str) -> None:
-        """Take back what was said of a result's values, which are not the same at every call."""
-        self.wrong.discard(result)
-        self.got.pop(result, None)
-        self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
-
-    def fail(self, result: str, message: str, *, values: bool = True, **fields: Any) -> None:
-        """Note a failure, one of values unless the diagnosis is known."""
-        if values:
-            self.wrong.add(result)
-            if "index" not in fields:  # nothing to compare
-                self.worst = np.inf
-        case = self.case
-        arrays = dict(zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True))
-        failure = Failure(case.kind, str(case), result, message, case.size, **fields, arrays=arrays)
-        self.failures.append(failure)
+__all__ = ["Candidate"]
 
 
 @dataclass(frozen=True)
@@ -276,20 +186,6 @@ def compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
     elif array.dtype.type is not precision.result.carrier.type:
         message = f"{name}: got dtype {array.dtype}, expected {precision.result.carrier}"
         trial.fail(name, message, values=False, diagnosis="dtype_changed")
-
-
-def as_numbers(value: Any) -> Array | None:
-    """Return an array of real numbers, or None for anything else.
-
-    Arrays of other libraries count if they convert themselves.
-    """
-    if not hasattr(value, "__array__"):
-        return None
-    try:
-        array = np.asarray(value)
-    except Exception:
-        return None
-    return array if array.dtype.kind in "biuf" else None
 
 
 def described(value: Any) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 
 from convinsights._concepts import defaults
 from convinsights.verify._bounds import rounded
-from convinsights.verify._candidate import Answer, Candidate
+from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import check_module
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
+from convinsights.verify._trials import Answer
 
 __all__ = ["absent", "explain", "uncalled"]
 

@@ -1,31 +1,24 @@
-"""What may be said of features: clauses, conditions made of a few, and those that fit all cases."""
+"""What may be said of features: clauses, and conditions made of a few."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from itertools import combinations
-from operator import or_
-from typing import Any, NamedTuple, TypeAlias
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from convinsights._arguments import Array
-from convinsights.verify._words import EFFECTIVE, Feature, cost_of, in_words, is_derived, is_setting
+from convinsights.verify._words import EFFECTIVE, Feature, in_words
 
-__all__ = ["Clause", "Condition", "Retry", "Table"]
+__all__ = ["OPERATORS", "Clause", "Condition"]
 
-# retry(feature, value): whether the smallest failing case still fails with that feature set so;
-# None where it cannot be.
-Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
-
-# How many clauses are combined.
-CANDIDATES = 64
-# With how many values of passing cases a clause is tried again that has no threshold.
-REFUTING = 4
-# In how many cases that pass a plain condition may hold, for those to be tried with other numbers,
-# and of how many conditions.
-EXCEPTIONS, NEAR = 8, 4
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda value, limit: value >= limit,
+    "<=": lambda value, limit: value <= limit,
+    "==": lambda value, other: value == other,
+    "!=": lambda value, other: value != other,
+    "multiple": lambda value, m: value % m == 0,
+    "no multiple": lambda value, m: value % m != 0,
+    "power": lambda value, m: value > 0 and not value & (value - 1),
+    "no power": lambda value, m: bool(value & (value - 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -68,232 +61,3 @@ class Condition(NamedTuple):
         if words and either:
             either = f"({either})"
         return " and ".join([*words, either] if either else words)
-
-
-class Table:
-    # The features of all cases, and which of them failed.
-    def __init__(self, rows: Sequence[dict[str, Feature]], wrong: Array) -> None:
-        self.wrong = wrong
-        self.names = list(dict.fromkeys(name for row in rows for name in row))
-        self.columns = {name: [row.get(name) for row in rows] for name in self.names}
-        self.numbers = {name: _numbers(column) for name, column in self.columns.items()}
-        self.clauses: dict[tuple[str, str, Feature], Clause] = {}
-        different = sum(len({*map(repr, self.columns[name])}) - 1 for name in self.names)
-        self.count = 2 * max(different, 1)
-        needed = (clause for clause in self._needed() if clause.holds[wrong].all())
-        self.needed = sorted(needed, key=lambda clause: clause.cost)[: 4 * CANDIDATES]
-
-    def bits(self, condition: Condition) -> float:
-        """Return log2 of how many conditions of so many clauses there are."""
-        clauses = len(condition.whole) + len(condition.parts)
-        return clauses * math.log2(self.count) - math.lgamma(clauses + 1) / math.log(2)
-
-    def cost(self, condition: Condition) -> float:
-        """Return how far-fetched a condition is: its length, and its clauses' own."""
-        far = sum(2 for clause in condition.parts if not is_setting(clause.feature))
-        return far + sum(clause.cost + 1 for clause in (*condition.whole, *condition.parts))
-
-    def conjunctions(self) -> Iterator[Condition]:
-        """Yield those of fewest clauses, three at most, that hold in the failing cases alone."""
-        kept = [clause for clause in self.needed if not clause.holds.all()]
-        passing = np.array([c.holds[~self.wrong] for c in kept]).reshape(
-            len(kept), int((~self.wrong).sum())
-        )
-        numbers = passing.astype(np.float32)
-        found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~passing.any(axis=1))]
-        if all(kept[i].operator == "no power" for (i,) in found):  # 3, 5 and 7 may just be odd
-            pairs = np.argwhere(np.triu(numbers @ numbers.T == 0, 1))
-            found += [(int(i), int(j)) for i, j in pairs]
-        if not found:
-            numbers = numbers[:CANDIDATES]
-            for i, j in combinations(range(len(numbers)), 2):
-                alone = (numbers[j + 1 :] @ (numbers[i] * numbers[j])) == 0
-                found += [(i, j, int(k)) for k in np.flatnonzero(alone) + j + 1]
-        conditions = [Condition(tuple(sorted((kept[i] for i in f), key=self.place))) for f in found]
-        yield from sorted(conditions, key=self.cost)
-
-    def exceptions(self) -> list[int]:
-        """Return the passing cases in which a plain condition of the failing ones holds too."""
-        kept = [clause for clause in self.needed if not clause.holds.all()][:CANDIDATES]
-        found = []
-        for some in (*((c,) for c in kept), *combinations(kept, 2)):
-            holds = np.logical_and.reduce([clause.holds for clause in some])
-            others = np.flatnonzero(holds & ~self.wrong)
-            if 0 < len(others) <= min(EXCEPTIONS, self.wrong.sum() / 3):
-                found.append((self.cost(Condition(some)) + len(others) / 4, others.tolist()))
-        nearest = sorted(found, key=lambda one: one[0])[:NEAR]
-        return list(dict.fromkeys(i for _, others in nearest for i in others))
-
-    def place(self, clause: Clause) -> int:
-        """Return where a clause stands in a sentence."""
-        return self.names.index(clause.feature)
-
-    def alternatives(self) -> Iterator[Condition]:
-        """Yield A and (B or C or D), each part with failing cases of its own.
-
-        A holds in every failing case; B, C and D hold in no passing one where A does.
-        """
-        for whole in ((), *((clause,) for clause in self.needed[: CANDIDATES // 4])):
-            inside = whole[0].holds if whole else np.ones(len(self.wrong), bool)
-            for parts in self._parts(inside):
-                yield Condition(whole, tuple(sorted(parts, key=self.place)))
-
-    def _parts(self, inside: Array) -> Iterator[tuple[Clause, ...]]:
-        # The fewest clauses of which one at least holds in each failing case, and none in another.
-        passing = inside & ~self.wrong
-        clauses = [c for c in self._enough(passing) if not (c.holds & passing).any()]
-        clauses = sorted(clauses, key=lambda c: self.cost(Condition((), (c,))))[: CANDIDATES // 4]
-        covers = [
-            int("".join("01"[x] for x in c.holds[self.wrong].astype(int)), 2) for c in clauses
-        ]
-        every = (1 << int(self.wrong.sum())) - 1
-        for count in (2, 3, 4):
-            several = [
-                indices
-                for indices in combinations(range(len(clauses)), count)
-                if reduce(or_, (covers[i] for i in indices)) == every
-            ]
-            if count > 2:  # of more, many fit by chance
-                several = [s for s in several if all(is_setting(clauses[i].feature) for i in s)]
-            if several:
-                yield from (tuple(clauses[i] for i in indices) for indices in several)
-                return
-
-    def _different(self, name: str) -> list[Feature]:
-        return sorted({value for value in self.columns[name] if value is not None}, key=repr)
-
-    def _clause(self, name: str, operator: str, value: Feature) -> Clause:
-        # Made once: it is looked at beside many others.
-        key = name, operator, value
-        if key not in self.clauses:
-            holds = [v is not None and OPERATORS[operator](v, value) for v in self.columns[name]]
-            cost = cost_of(name, operator, value)
-            self.clauses[key] = Clause(name, operator, value, np.array(holds), cost)
-        return self.clauses[key]
-
-    def _needed(self) -> Iterator[Clause]:
-        # What holds in every failing case.
-        for name in self.names:
-            values = [v for v, bad in zip(self.columns[name], self.wrong, strict=True) if bad]
-            failing: list[Any] = [value for value in values if value is not None]
-            if len(failing) < len(values):
-                continue
-            if self.numbers[name] is not None:
-                yield self._clause(name, ">=", min(failing))
-                yield self._clause(name, "<=", max(failing))
-                for m in MODULI:
-                    yield self._clause(name, "multiple", m)
-                    yield self._clause(name, "no multiple", m)
-                yield self._clause(name, "power", 2)
-                yield self._clause(name, "no power", 2)
-            if len(set(failing)) == 1 and not is_derived(name):
-                yield self._clause(name, "==", failing[0])
-            for value in self._different(name):
-                if isinstance(value, str) and name != "values":
-                    yield self._clause(name, "!=", value)
-
-    def _enough(self, passing: Array) -> Iterator[Clause]:
-        # What may hold in failing cases and in none of those that are passing.
-        for name in self.names:
-            numbers = self.numbers[name]
-            if numbers is None:
-                for value in self._different(name):
-                    yield self._clause(name, "==", value)
-                continue
-            known = numbers[passing & ~np.isnan(numbers)]
-            failing = numbers[self.wrong]
-            above = failing[failing > known.max(initial=-np.inf)]
-            below = failing[failing < known.min(initial=np.inf)]
-            if len(above):
-                yield self._clause(name, ">=", int(above.min()))
-            if len(below):
-                yield self._clause(name, "<=", int(below.max()))
-            for m in MODULI:
-                yield self._clause(name, "no multiple", m)
-
-    def sharpened(
-        self, clause: Clause, others: Sequence[Clause], retry: Retry | None
-    ) -> Clause | None:
-        """Return the clause with its exact or else its roundest threshold; None if it is refuted.
-
-        A threshold lies between the values of the failing cases and of the passing ones in which
-        the other clauses hold.
-        """
-        near = np.all([~self.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
-        column = [v for v, there in zip(self.columns[clause.feature], near, strict=True) if there]
-        values: list[Any] = [v for v in column if v is not None]
-        if retry is not None and clause.operator in ("no power", "no multiple"):
-            same = [clause, *(other for other in others if other.feature == clause.feature)]
-            for v in set(NO_POWERS).difference(self.columns[clause.feature]):
-                foretold = all(OPERATORS[c.operator](v, c.value) for c in same)
-                if retry(clause.feature, v) is (not foretold):
-                    return None
-        if not values:
-            return clause
-        if clause.operator not in ("<=", ">="):
-            some = list(dict.fromkeys(values))[:REFUTING]
-            refuted = retry is not None and any(retry(clause.feature, v) for v in some)
-            return None if refuted else clause
-        up = clause.operator == ">="
-        passes = int(max(values) if up else min(values))
-        fails = int(clause.value)  # type: ignore[arg-type]
-        if retry is None:
-            exact = _roundest(clause.feature, passes, fails) if up else fails
-            return self._clause(clause.feature, clause.operator, exact)
-        answer = retry(clause.feature, passes)
-        if answer:
-            return None
-        while answer is not None and abs(fails - passes) > 1:
-            middle = (fails + passes) // 2
-            answer = retry(clause.feature, middle)
-            if answer:
-                fails = middle
-            elif answer is not None:
-                passes = middle
-        exact = fails
-        if answer is None and up:
-            exact = _roundest(clause.feature, passes, fails)
-        return self._clause(clause.feature, clause.operator, exact)
-
-    def further(self, clause: Clause) -> list[Feature]:
-        """Return values for which the clause holds too, that no failing case has had."""
-        if clause.operator not in (">=", "<="):
-            return []
-        value = int(clause.value)  # type: ignore[arg-type]
-        sign = 1 if clause.operator == ">=" else -1
-        seen = {v for v, bad in zip(self.columns[clause.feature], self.wrong, strict=True) if bad}
-        further: list[Feature] = [value + sign, value + 2 * sign, value + 5 * sign]
-        return [v for v in further if v not in seen][:2]
-
-
-def _numbers(column: Sequence[Feature | None]) -> Array | None:
-    # NaN where a case has no such feature; None for words.
-    if any(isinstance(value, (str, tuple)) for value in column):
-        return None
-    return np.array([np.nan if value is None else value for value in column], float)
-
-
-MODULI = (2, 4, 8, 16, 32)
-# Even numbers that are no powers of 2: most sizes are odd or multiples of 4.
-NO_POWERS = (6, 12)
-
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": lambda value, limit: value >= limit,
-    "<=": lambda value, limit: value <= limit,
-    "==": lambda value, other: value == other,
-    "!=": lambda value, other: value != other,
-    "multiple": lambda value, m: value % m == 0,
-    "no multiple": lambda value, m: value % m != 0,
-    "power": lambda value, m: value > 0 and not value & (value - 1),
-    "no power": lambda value, m: bool(value & (value - 1)),
-}
-
-
-def _roundest(feature: str, passes: int, fails: int) -> int:
-    # The threshold t, passes < t <= fails: a power of 2, or else just above one, or what failed.
-    power = 1 << (fails.bit_length() - 1)
-    if feature.endswith("size") and passes <= power < fails:
-        return power + 1
-    if passes < power:
-        return power
-    return power + 1 if passes == power and power > 1 else fails

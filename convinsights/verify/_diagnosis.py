@@ -13,12 +13,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from convinsights.verify._agreement import agree, is_right
-from convinsights.verify._candidate import Trial
 from convinsights.verify._cases import Case, Outcome
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
 from convinsights.verify._remarks import remarks
 from convinsights.verify._shifts import shifts
 from convinsights.verify._slips_values import clamped
+from convinsights.verify._trials import Trial
 
 __all__ = ["Diagnosis", "Result", "diagnose"]
 

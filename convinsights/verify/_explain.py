@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Candidate, Trial
+from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._plan import Plan
 from convinsights.verify._power import says_something
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
+from convinsights.verify._trials import Trial
 from convinsights.verify._when import Retry, condition
 from convinsights.verify._where import region
 

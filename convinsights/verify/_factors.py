@@ -7,7 +7,7 @@ every other factor.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import product
 from types import ModuleType
@@ -26,8 +26,9 @@ from convinsights import (
 )
 from convinsights._arguments import shown
 from convinsights._concepts import defaults, name_of
-from convinsights._geometry import effective_size, resolve
 from convinsights.verify._covering import Covering, Factor, Row, Rule
+from convinsights.verify._padding import BY_NAME, fits
+from convinsights.verify._paths import Path, paths_of
 from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "check_module",
     "covering",
     "rows",
-    "zeros",
 ]
 
 LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
@@ -60,90 +60,10 @@ LAYOUTS = (
     "odd address",
     "broadcast",
 )
-# Ends the kinds of padding that are handed over as a name.
-BY_NAME = " by name"
 # Most zeros on a side that full padding is tried with.
 FULL = 9
 # Multiply-adds of a case, about, and with `thorough`.
 BUDGET = 1e6
-
-
-class Path(NamedTuple):
-    """A geometry that kernels have a fast way for. None leaves a setting free."""
-
-    name: str
-    kernel: Callable[[int, int], bool] = lambda k, axis: True
-    strides: int | None = None
-    dilation_rate: int | None = None
-    padding: str | None = None
-    whole: bool = False  # the kernel is as large as the image
-    multiplier: int | None = None
-    output: str | None = None
-
-
-def _paths(module: ModuleType, rank: int) -> Iterator[Path]:
-    times = "×".join
-    yield Path("any")
-    if module is unary:
-        return
-
-    def square(k: int) -> Callable[[int, int], bool]:
-        return lambda size, axis: size == k
-
-    threes, ones = times(["3"] * rank), times(["1"] * rank)
-    twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
-    yield Path(ones, square(1))
-    yield Path(threes, square(3))
-    yield Path(f"{threes}, strides 1", square(3), 1, 1)
-    yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
-    yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
-    yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")
-    if rank > 1:
-        yield Path(times(["1"] * (rank - 1) + ["k"]), lambda k, a: (k == 1) == (a < rank - 1))
-        yield Path(times(["k"] + ["1"] * (rank - 1)), lambda k, a: (k == 1) == (a > 0))
-    if module is transposed:
-        yield Path(f"{fours}, strides 2, padding 1", square(4), 2, 1, "1")
-        yield Path(
-            f"{threes}, strides 2, padding 1, output_padding 1", square(3), 2, 1, "1", output="most"
-        )
-    else:
-        yield Path(f"{sevens}, strides 2, padding 3", square(7), 2, 1, "3")
-        yield Path("as large as the image", strides=1, dilation_rate=1, padding="valid", whole=True)
-    if module in (depthwise, depthwise_separable):
-        yield Path(f"{threes}, padding 1, multiplier 1", square(3), 1, 1, "1", multiplier=1)
-
-
-def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
-    """Return the zeros of one axis, (before, after), of a kind of padding."""
-    kind = kind.removesuffix(BY_NAME)
-    (effective,) = effective_size((kernel,), (rate,))
-    if kind == "same":
-        ((before, after),) = resolve("same", (size,), (effective,), (stride,))
-        return before, after
-    return {
-        "valid": (0, 0),
-        "1": (1, 1),
-        "3": (3, 3),
-        "per axis": ((2, 2), (1, 1), (0, 0))[axis],
-        "before": ((1, 0), (2, 0), (1, 0))[axis],
-        "after": ((0, 2), (0, 1), (0, 1))[axis],
-        "uneven": ((0, 1), (2, 1), (1, 0))[axis],
-        "full": (effective - 1, effective - 1),
-        "causal": (effective - 1, 0),
-    }[kind]
-
-
-def fits(
-    module: ModuleType, kind: str, axis: int, size: int, kernel: int, stride: int, rate: int
-) -> bool:
-    """Tell whether a window fits the padded image of one axis."""
-    effective = (kernel - 1) * rate + 1
-    if module is transposed:
-        if kind.startswith("same"):
-            return True
-        before, after = zeros(kind, axis, size, kernel, stride, rate)
-        return (size - 1) * stride + effective - before - after >= 1
-    return size + sum(zeros(kind, axis, size, kernel, stride, rate)) >= effective
 
 
 def check_module(module: object) -> None:
@@ -199,7 +119,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
     module, rank, varied = space.module, space.rank, space.varied
     settings, axes = defaults(module), range(rank)
     counts = MORE_COUNTS if space.thorough else COUNTS
-    paths = {path.name: path for path in _paths(module, rank)}
+    paths = {path.name: path for path in paths_of(module, rank)}
 
     def varying(name: str, levels: tuple[Any, ...]) -> tuple[Any, ...]:
         return levels if name in varied else (settings.get(name, levels[0]),)

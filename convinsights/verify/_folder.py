@@ -21,7 +21,6 @@ from convinsights import batchnorm
 from convinsights._arguments import Array, check_flag, shown
 from convinsights._concepts import name_of
 from convinsights.verify._asked import checked_plan
-from convinsights.verify._candidate import Answer
 from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
@@ -31,6 +30,7 @@ from convinsights.verify._nonfinite import Spoilt, judged, spoilt
 from convinsights.verify._plan import OTHERS, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
+from convinsights.verify._trials import Answer
 
 __all__ = ["FORMATS", "judge", "write_cases"]
 

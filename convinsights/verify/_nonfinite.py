@@ -17,9 +17,9 @@ import numpy as np
 
 from convinsights import transposed
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Answer, Trial
 from convinsights.verify._cases import Case, apply
 from convinsights.verify._precision import NORMALIZATIONS
+from convinsights.verify._trials import Answer, Trial
 
 __all__ = ["Spoilt", "judged", "spoilt"]
 

@@ -7,10 +7,12 @@ from itertools import chain
 from types import ModuleType
 from typing import Any
 
-from convinsights.verify._cases import Case, case_of, extra_rows, given_cases
+from convinsights.verify._cases import Case
 from convinsights.verify._covering import Row
 from convinsights.verify._factors import Space, covering, rows
-from convinsights.verify._precision import Precision
+from convinsights.verify._given import given_cases
+from convinsights.verify._made import case_of
+from convinsights.verify._precision import NORMALIZATIONS, Precision
 
 __all__ = ["FORMS", "OTHERS", "Plan", "telling"]
 
@@ -75,9 +77,20 @@ class Plan:
         return {factor.name: factor.levels[0] for factor in covering(self.space(rank)).factors}
 
     def extra(self, rank: int) -> Iterator[Row]:
-        """Yield what no level of a factor is."""
-        levels = self.precision.values
-        return map(dict, extra_rows(self.module, rank, self.plain(rank), levels, self.thorough))
+        """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
+        plain = self.plain(rank)
+        yield {**plain, "batch": 0, "training": False}
+        inputs = "channels" if self.module in NORMALIZATIONS else "in_channels"
+        for bits in (15, 16, 17) if self.thorough else (15,):
+            side = math.ceil((2**bits / 16) ** (1 / rank)) + 1
+            sizes = {f"size[{a}]": side for a in range(rank)}
+            yield {**plain, **sizes, inputs: 9, "out_channels": 9, "values": "integers"}
+            yield {**plain, "batch": 2**bits // (9 * 3**rank) + 5, inputs: 11, "out_channels": 10}
+        if inputs == "in_channels":
+            taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
+            for values in self.precision.values:
+                yield {**plain, inputs: -(-2304 // taps), "out_channels": 2, "values": values}
+            yield {**plain, inputs: 64, "out_channels": -(-(2**15) // (64 * taps)) + 1}
 
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
         """Return the levels of every factor, the simplest first."""

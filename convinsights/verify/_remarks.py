@@ -13,11 +13,11 @@ import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Trial
 from convinsights.verify._cases import Case, apply
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips_normalization import Parts
 from convinsights.verify._slips_values import rounded
+from convinsights.verify._trials import Trial
 
 __all__ = ["remarks"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from convinsights.verify._candidate import Failure, Trial
 from convinsights.verify._meanings import meaning
+from convinsights.verify._trials import Failure, Trial
 
 __all__ = ["Report", "Row", "table"]
 

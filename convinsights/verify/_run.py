@@ -16,11 +16,12 @@ import numpy as np
 
 from convinsights._arguments import check_flag
 from convinsights.verify._asked import checked_plan
-from convinsights.verify._candidate import Candidate, Trial
-from convinsights.verify._cases import Case, case_of
+from convinsights.verify._candidate import Candidate
+from convinsights.verify._cases import Case
 from convinsights.verify._covering import Row
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import check_module
+from convinsights.verify._made import case_of
 from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
 from convinsights.verify._precision import Precision
@@ -32,6 +33,7 @@ from convinsights.verify._state import (
     stale_arguments,
     stale_settings,
 )
+from convinsights.verify._trials import Trial
 
 __all__ = ["verify"]
 

@@ -8,9 +8,9 @@ import numpy as np
 from convinsights import im2col, transposed
 from convinsights._arguments import Array
 from convinsights.verify._agreement import agree, is_right
-from convinsights.verify._candidate import Trial
 from convinsights.verify._cases import Case, Outcome, apply
 from convinsights.verify._precision import NORMALIZATIONS
+from convinsights.verify._trials import Trial
 
 __all__ = ["shifts"]
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convinsights import transposed
-from convinsights.verify._candidate import Candidate, Trial
-from convinsights.verify._cases import Case, case_of
+from convinsights.verify._candidate import Candidate
+from convinsights.verify._cases import Case
 from convinsights.verify._covering import Row
 from convinsights.verify._features import axis_names, features, tells
+from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
+from convinsights.verify._trials import Trial
 
 __all__ = ["Shrinker"]
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._candidate import Answer, Candidate, Trial, as_numbers, same_bits
+from convinsights.verify._candidate import Candidate, same_bits
 from convinsights.verify._cases import Case
+from convinsights.verify._trials import Answer, Trial, as_numbers
 
 __all__ = ["Memory", "remembered", "shapes", "stale", "stale_arguments", "stale_settings"]
 

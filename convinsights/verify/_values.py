@@ -6,16 +6,42 @@ lost to rounding. "Extremes" of the integer types make sums as large as int32 ho
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from convinsights._arguments import Array, DType
+from convinsights.verify._precision import Precision
 
-__all__ = ["arranged", "extremes", "integers"]
+__all__ = ["Draw", "Seed", "arranged"]
+
+Seed: TypeAlias = Sequence[int]
 
 # Elements that a slice leaves out at the end of an axis.
 MARGIN = 3
+
+
+class Draw:
+    """The numbers of one case, array by array."""
+
+    def __init__(
+        self, seed: Seed, values: str, precision: Precision, terms: int = 1, factors: int = 2
+    ) -> None:
+        self.rng, self.values, self.precision = np.random.default_rng(seed), values, precision
+        self.terms, self.factors = terms, factors
+        self.integers = values in ("integers", "extremes")
+
+    def __call__(self, shape: tuple[int, ...], first: bool = False) -> Array:
+        """Draw an array; of integers' ends it matters whether it is the `first`."""
+        if self.values == "extremes":
+            carrier, factors = self.precision.stored.carrier, self.factors
+            return extremes(self.rng, shape, carrier, self.terms, factors, first)
+        if self.values == "integers":
+            most = self.precision.exact_integers
+            signed = self.precision.stored.carrier.kind != "u"
+            return integers(self.rng, shape, self.terms, most, signed)
+        return self.precision.held(self.rng.normal(size=shape))
 
 
 def integers(

@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from convinsights.verify._cases import Case
-from convinsights.verify._clauses import Condition, Retry, Table
+from convinsights.verify._clauses import Condition
 from convinsights.verify._features import features, tells, void
-from convinsights.verify._words import (
-    EFFECTIVE,
-)
+from convinsights.verify._table import Table
+from convinsights.verify._thresholds import Retry, further, sharpened
+from convinsights.verify._words import EFFECTIVE
 
 __all__ = ["Retry", "condition", "features"]
 
@@ -83,12 +83,12 @@ def _ways(n: int, f: int) -> float:
     return (math.lgamma(n + 1) - math.lgamma(f + 1) - math.lgamma(n - f + 1)) / math.log(2)
 
 
-def _confirmed(found: Condition, table: "Table", retry: Retry | None) -> Condition | None:
+def _confirmed(found: Condition, table: Table, retry: Retry | None) -> Condition | None:
     # Every clause with the threshold that further cases confirm; None if they refute one.
     said = []
     for clause in found.whole:
         others = [other for other in found.whole if other is not clause]
-        exact = table.sharpened(clause, others, retry)
+        exact = sharpened(table, clause, others, retry)
         if exact is None:
             return None
         said.append(exact)
@@ -96,7 +96,7 @@ def _confirmed(found: Condition, table: "Table", retry: Retry | None) -> Conditi
 
 
 def _after_trying(
-    found: Sequence[Condition], table: "Table", bits: float, retry: Retry
+    found: Sequence[Condition], table: Table, bits: float, retry: Retry
 ) -> str | None:
     # Too few failed to believe it, unless further cases fail that it foretells: each new one that
     # fails is worth log2(n / f).
@@ -105,7 +105,7 @@ def _after_trying(
         exact = None if one.parts else _confirmed(one, table, retry)
         if exact is None:
             continue
-        answers = [retry(c.feature, value) for c in exact.whole for value in table.further(c)]
+        answers = [retry(c.feature, value) for c in exact.whole for value in further(table, c)]
         gained = worth * sum(answer is True for answer in answers)
         if False not in answers and bits + gained >= table.bits(exact) + MARGIN:
             return str(exact)

@@ -1,0 +1,74 @@
+"""The cases of geometries that the author gives: shapes and hyperparameters."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convinsights import depthwise_separable, im2col, transposed
+from convinsights._arguments import per_axis, shape_of
+from convinsights._concepts import defaults, name_of
+from convinsights.verify._cases import Case
+from convinsights.verify._made import drawn_convolution, drawn_normalization
+from convinsights.verify._precision import NORMALIZATIONS, Precision
+
+__all__ = ["given_cases"]
+
+
+def given_cases(
+    module: ModuleType, number: int, given: Mapping[str, Any], precision: Precision, seed: int
+) -> Iterator[Case]:
+    """Make the cases of a geometry that the author gives: shapes and hyperparameters."""
+    kind, settings = f"cases[{number}]", dict(given)
+    of_arrays = module.Gradients._fields[1:-1] if module not in NORMALIZATIONS else ()
+    names = ["x_shape", *(f"{name}_shape" for name in of_arrays)]
+    if module is depthwise_separable and "kernel_shape" in settings:
+        settings[names[1]] = settings.pop("kernel_shape")
+    unknown = settings.keys() - {*names, *defaults(module)}
+    missing = [name for name in names if name not in settings]
+    if unknown or missing:
+        raise ValueError(
+            f"it must have {', '.join(names)} and hyperparameters of {name_of(module)}, "
+            f"got {', '.join(map(str, given))}"
+        )
+    x_shape, *kernels = (shape_of(n, settings.pop(n), minimum=0) for n in names)
+    for index, values in enumerate(precision.values):
+        row = {"layout": "C", "values": values, "bias": True, "gamma": True, "beta": True}
+        numbers = 1994, seed, number, index
+        if module in NORMALIZATIONS:
+            groups = settings.get("groups", 1)
+            row |= {"batch": x_shape[0], "channels": x_shape[-1] // groups, "groups": groups}
+            row |= {f"size[{a}]": n for a, n in enumerate(x_shape[1:-1])}
+            row["epsilon"] = settings.get("epsilon", 1e-3)
+            case = drawn_normalization(module, len(x_shape) - 2, row, precision, numbers)
+        else:
+            canonical = _canonical(module, x_shape, kernels, defaults(module) | settings)
+            case = drawn_convolution(
+                module, kind, x_shape, kernels, canonical, row, precision, numbers
+            )
+        yield replace(case, kind=kind, row=None)
+
+
+def _canonical(
+    module: ModuleType,
+    x_shape: tuple[int, ...],
+    kernels: Sequence[tuple[int, ...]],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    # One entry per axis, padding in zeros, the output's size by its padding.
+    y_shape = module.output_shape(x_shape, *kernels, **settings)
+    rank = len(x_shape) - 2
+    for name in ("strides", "dilation_rate"):
+        if name in settings:
+            settings[name] = per_axis(name, settings[name], rank)
+    if "padding" in settings:
+        image = y_shape if module is transposed else x_shape
+        laid = {name: settings[name] for name in ("strides", "padding", "dilation_rate")}
+        settings["padding"] = im2col.resolve_padding(image[1:-1], kernels[0][:-2], **laid)
+    if module is transposed:
+        settings |= {"output_size": None, "output_padding": (0,) * rank}
+        least = module.output_shape(x_shape, *kernels, **settings)
+        settings["output_padding"] = tuple(np.subtract(y_shape, least)[1:-1].tolist())
+    return settings

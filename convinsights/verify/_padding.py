@@ -1,0 +1,44 @@
+"""The kinds of padding in zeros, axis by axis, and whether a window fits what they make of it."""
+
+from types import ModuleType
+
+from convinsights import transposed
+from convinsights._geometry import effective_size, resolve
+
+__all__ = ["BY_NAME", "fits", "zeros"]
+
+# Ends the kinds of padding that are handed over as a name.
+BY_NAME = " by name"
+
+
+def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
+    """Return the zeros of one axis, (before, after), of a kind of padding."""
+    kind = kind.removesuffix(BY_NAME)
+    (effective,) = effective_size((kernel,), (rate,))
+    if kind == "same":
+        ((before, after),) = resolve("same", (size,), (effective,), (stride,))
+        return before, after
+    return {
+        "valid": (0, 0),
+        "1": (1, 1),
+        "3": (3, 3),
+        "per axis": ((2, 2), (1, 1), (0, 0))[axis],
+        "before": ((1, 0), (2, 0), (1, 0))[axis],
+        "after": ((0, 2), (0, 1), (0, 1))[axis],
+        "uneven": ((0, 1), (2, 1), (1, 0))[axis],
+        "full": (effective - 1, effective - 1),
+        "causal": (effective - 1, 0),
+    }[kind]
+
+
+def fits(
+    module: ModuleType, kind: str, axis: int, size: int, kernel: int, stride: int, rate: int
+) -> bool:
+    """Tell whether a window fits the padded image of one axis."""
+    effective = (kernel - 1) * rate + 1
+    if module is transposed:
+        if kind.startswith("same"):
+            return True
+        before, after = zeros(kind, axis, size, kernel, stride, rate)
+        return (size - 1) * stride + effective - before - after >= 1
+    return size + sum(zeros(kind, axis, size, kernel, stride, rate)) >= effective

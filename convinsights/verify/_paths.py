@@ -1,0 +1,55 @@
+"""The geometries that kernels have fast ways for: 1×1, 3×3 at strides of 1 and 2, 1×k, others."""
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+from convinsights import depthwise, depthwise_separable, transposed, unary
+
+__all__ = ["Path", "paths_of"]
+
+
+class Path(NamedTuple):
+    """A geometry that kernels have a fast way for. None leaves a setting free."""
+
+    name: str
+    kernel: Callable[[int, int], bool] = lambda k, axis: True
+    strides: int | None = None
+    dilation_rate: int | None = None
+    padding: str | None = None
+    whole: bool = False  # the kernel is as large as the image
+    multiplier: int | None = None
+    output: str | None = None
+
+
+def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
+    """Yield the geometries that kernels of a module have fast ways for; "any" is none of them."""
+    times = "×".join
+    yield Path("any")
+    if module is unary:
+        return
+
+    def square(k: int) -> Callable[[int, int], bool]:
+        return lambda size, axis: size == k
+
+    threes, ones = times(["3"] * rank), times(["1"] * rank)
+    twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
+    yield Path(ones, square(1))
+    yield Path(threes, square(3))
+    yield Path(f"{threes}, strides 1", square(3), 1, 1)
+    yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
+    yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
+    yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")
+    if rank > 1:
+        yield Path(times(["1"] * (rank - 1) + ["k"]), lambda k, a: (k == 1) == (a < rank - 1))
+        yield Path(times(["k"] + ["1"] * (rank - 1)), lambda k, a: (k == 1) == (a > 0))
+    if module is transposed:
+        yield Path(f"{fours}, strides 2, padding 1", square(4), 2, 1, "1")
+        yield Path(
+            f"{threes}, strides 2, padding 1, output_padding 1", square(3), 2, 1, "1", output="most"
+        )
+    else:
+        yield Path(f"{sevens}, strides 2, padding 3", square(7), 2, 1, "3")
+        yield Path("as large as the image", strides=1, dilation_rate=1, padding="valid", whole=True)
+    if module in (depthwise, depthwise_separable):
+        yield Path(f"{threes}, padding 1, multiplier 1", square(3), 1, 1, "1", multiplier=1)
