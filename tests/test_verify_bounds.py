@@ -16,7 +16,8 @@ from convinsights import (
 )
 from convinsights._concepts import defaults
 from convinsights.verify import _bounds as bounds
-from convinsights.verify._cases import Case, apply
+from convinsights.verify._calls import Call
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import Precision
 from convinsights.verify._terms import peaks, roundings
 
@@ -100,7 +101,7 @@ def test_the_bound_of_two_steps_counts_the_roundings_of_both():
 def every_bound(module, arrays, dy, **settings):
     """The rigorous bounds of y and of all gradients in float32, in units of 2^-24."""
     precision = Precision.of(module, np.float32, probabilistic=False)
-    found = bounds.bounds(module, arrays, settings, precision, dy)
+    found = bounds.bounds(Call(module, arrays, settings, dy), precision)
     return {name: bound.ravel() * 2**24 for name, bound in found.items()}
 
 
@@ -163,14 +164,14 @@ def test_the_bounds_of_batch_normalization_by_what_is_given_by_hand():
 def case_of(module, arrays, integers, dy=None, **settings):
     settings = dict(module.forward.__kwdefaults__ or {}) | settings
     dy = module.forward(*arrays, **settings)[0] if dy is None else dy
-    return Case(module, "", tuple(arrays), settings, dy, integers)
+    return Case(module, tuple(arrays), settings, dy, "", integers)
 
 
 def test_a_verdict_allows_the_bound_of_the_truth_too_and_sums_of_integers_nothing():
     precision = Precision.of(conv, np.float32)
     real = rng.normal(size=(2, 5, 3)), rng.normal(size=(3, 3, 2)), None
     case = case_of(conv, real, integers=False)
-    bound = bounds.bounds(conv, real, case.settings, precision)["y"]
+    bound = bounds.bounds(Call(conv, tuple(real), case.settings, None), precision)["y"]
     allowed = bounds.allowances(case, precision, gradients=False)["y"]
     np.testing.assert_allclose(allowed, bound * (1 + 2.0**-29), rtol=1e-12)
     whole = [np.rint(3 * a) for a in real[:2]]
@@ -301,13 +302,14 @@ def test_products_are_counted_as_the_operation_on_ones_counts_them(module, shape
     settings = defaults(module) | settings
     ones = [None if shape is None else np.ones(shape) for shape in shapes]
     dy = np.ones(module.forward(*ones, **settings)[0].shape)
-    counts = roundings(module, ones, settings)
+    call = Call(module, tuple(ones), settings, dy)
+    counts = roundings(call)
     if module is not depthwise_separable:
-        found = apply(module, ones, settings, dy)
+        found = call.outcome()
     else:  # the roundings of the first step, and as many as the second has terms
         x, spatial, pointwise, bias = ones
         middle = depthwise.forward(x, spatial, **settings)[0]
-        first = apply(depthwise, [x, spatial, None], settings, np.ones(middle.shape))
+        first = Call(depthwise, (x, spatial, None), settings, np.ones(middle.shape)).outcome()
         channels, filters = pointwise.shape[-2:]
         pixels = dy.size / filters
         found = {
@@ -326,14 +328,14 @@ def test_no_sum_of_magnitudes_exceeds_its_peak(module, shapes, settings):
     settings = defaults(module) | settings
     arrays = [None if shape is None else rng.normal(size=shape) for shape in shapes]
     dy = rng.normal(size=module.forward(*arrays, **settings)[0].shape)
-    magnitudes = apply(module, [a if a is None else abs(a) for a in arrays], settings, abs(dy))
-    most = peaks(module, arrays, settings, dy)
+    call = Call(module, tuple(arrays), settings, dy)
+    magnitudes, most = call.each(np.abs).outcome(), peaks(call)
     assert most.keys() >= magnitudes.keys()
     for name, magnitude in magnitudes.items():
         assert magnitude.max(initial=0) <= most[name] * (1 + 1e-12)
         if dy.size:  # and it is one that is reached, or nearly
             assert most[name] < 25 * magnitude.max()
-    assert peaks(module, arrays, settings, None) == {"y": most["y"]}
+    assert peaks(Call(module, call.arrays, settings, None)) == {"y": most["y"]}
 
 
 # ---- kernels that are right in what they claim, and the same with one tap forgotten
@@ -374,7 +376,7 @@ def layer_cases(module, precision):
             else:
                 arrays = [precision.stored.rounded(draw.normal(size=s)) for s in shapes]
                 arrays = [a.astype(float) for a in arrays]
-            yield Case(module, "", tuple(arrays[:3]), settings, arrays[3], integers)
+            yield Case(module, tuple(arrays[:3]), settings, arrays[3], "", integers)
 
 
 def results(kernel, case, precision):

@@ -300,7 +300,7 @@ def sliced(strides):
     dy = np.ones(conv.output_shape(*map(np.shape, arrays), strides=strides))
     floats = (a.astype(float) for a in arrays)
     return Case(
-        conv, "sliced", (*floats, None), settings, dy, True, "slice of channels", "integers"
+        conv, (*floats, None), settings, dy, "sliced", True, "slice of channels", "integers"
     )
 
 
@@ -317,7 +317,7 @@ def same(size, taps, strides=(1, 1)):
     settings = defaults(transposed) | {"strides": strides, "padding": "same"}
     arrays = np.ones((1, *size, 1)), np.ones((*taps, 1, 1))
     dy = np.ones(transposed.output_shape(*map(np.shape, arrays), strides=strides, padding="same"))
-    return Case(transposed, "same", (*arrays, None), settings, dy, True, values="integers")
+    return Case(transposed, (*arrays, None), settings, dy, "same", True, values="integers")
 
 
 def symmetric(x, kernel, bias, **hyper):
@@ -360,7 +360,7 @@ def bytes_case(low, high, dtype=np.int8):
         "groups": 1,
     }
     arrays = x.astype(float), kernel.astype(float), np.array([1.0, -2, 3, 4])
-    return Case(conv, "bytes", arrays, settings, np.ones((2, 6, 5, 4)), True, values="integers")
+    return Case(conv, arrays, settings, np.ones((2, 6, 5, 4)), "bytes", True, values="integers")
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -399,9 +399,9 @@ def test_bytes_that_are_read_as_signed():
         return conv.forward(*arrays, **hyper)[0].astype(np.int32)
 
     own = [bytes_case(0, 255)]
-    own = [Case(c.module, c.kind, (c.x, c.arrays[1], None), c.settings, c.dy, True) for c in own]
+    own = [Case(c.module, (c.x, c.arrays[1], None), c.settings, c.dy, c.kind, True) for c in own]
     own += [
-        Case(c.module, c.kind, (c.x, c.arrays[1] % 9, None), c.settings, c.dy, True) for c in own
+        Case(c.module, (c.x, c.arrays[1] % 9, None), c.settings, c.dy, c.kind, True) for c in own
     ]
     assert told(conv, forward, dtype=np.uint8, count=0, own=own[1:]).name == "wrapped (8 bits)"
 
@@ -500,7 +500,7 @@ def training(broken):
 def test_of_values_that_are_all_alike_a_slip_that_divides_by_their_variance_says_nothing():
     epsilon = {"epsilon": 1e-3}
     flat, single = (
-        Case(batchnorm, "flat", (x, None, None, None), epsilon, np.ones(x.shape), False)
+        Case(batchnorm, (x, None, None, None), epsilon, np.ones(x.shape), "flat", False)
         for x in (np.ones((2, 3, 4)), np.arange(4.0).reshape(1, 1, 4))
     )
     for name in ("unbiased_variance", "epsilon_outside_root"):
@@ -515,7 +515,7 @@ def test_of_values_that_are_all_alike_a_slip_that_divides_by_their_variance_says
 def test_of_no_images_a_slip_of_their_number_makes_nothing():
     arrays = np.ones((0, 4, 4, 1)), np.ones((3, 3, 1, 1)), np.ones(1)
     settings = {"strides": (1, 1), "padding": "valid", "dilation_rate": (1, 1), "groups": 1}
-    empty = Case(conv, "empty", arrays, settings, np.ones((0, 2, 2, 1)), True)
+    empty = Case(conv, arrays, settings, np.ones((0, 2, 2, 1)), "empty", True)
     for slip in hypotheses(conv):
         if slip.name in ("gradient_averaged", "bias_gradient_missing_batch"):
             assert not any(result.any() for result in slip.outcome(empty).values())

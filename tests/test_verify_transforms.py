@@ -4,6 +4,7 @@ from right_kernels import MATRICES
 
 from convinsights import conv, depthwise_separable, normalization, transposed, verify
 from convinsights.verify import _bounds as bounds
+from convinsights.verify._calls import Call
 from convinsights.verify._cases import Case
 from convinsights.verify._power import average_products, says_something, seen
 from convinsights.verify._precision import Precision
@@ -14,7 +15,7 @@ U = 2.0**-24
 
 def case_of(module, arrays, dy, *, integers=False, **settings):
     usual = dict(module.forward.__kwdefaults__ or {})
-    return Case(module, "", tuple(arrays), usual | settings, dy, integers)
+    return Case(module, tuple(arrays), usual | settings, dy, "", integers)
 
 
 @pytest.mark.parametrize("m", [2, 4])
@@ -45,7 +46,7 @@ def test_the_bound_of_winograd_by_hand():
     x, kernel = np.zeros((1, 9, 1)), np.zeros((3, 1, 1))
     x[0, 4], kernel[1] = 2, -3
     settings = {"strides": (1,), "padding": ((1, 1),), "dilation_rate": (1,), "groups": 1}
-    found = lost(conv, (x, kernel, None), settings, claimed("winograd"), x)
+    found = lost(Call(conv, (x, kernel, None), settings, x), claimed("winograd"))
     most = SPREAD[:, 1].max() * 6
     n = PASSES + 1 + 1
     assert found["y"] == pytest.approx(most * n * U / (1 - n * U))
@@ -53,7 +54,7 @@ def test_the_bound_of_winograd_by_hand():
     both = SPREAD.sum(axis=0).max() * 4
     assert found["dkernel"] == pytest.approx(both * (PASSES + 5) * U, rel=1e-5)  # 5 tiles of two
     half = claimed("winograd", operands=np.float16)
-    coarse = lost(conv, (x, kernel, None), settings, half, None)
+    coarse = lost(Call(conv, (x, kernel, None), settings, None), half)
     assert coarse == {"y": pytest.approx(most * 2 * 2.0**-11, rel=2e-3)}
 
 
@@ -63,7 +64,7 @@ def test_the_bound_of_fourier_transforms_by_hand():
     x[0, 2] = 2
     settings = {"strides": (1,), "padding": ((0, 0),), "dilation_rate": (1,), "groups": 1}
     dy = np.full((1, 5, 1), 2.0)
-    found = lost(conv, (x, kernel, None), settings, claimed("fft"), dy)
+    found = lost(Call(conv, (x, kernel, None), settings, dy), claimed("fft"))
     off = 4 * (1 + 4 * np.sqrt(2))
     assert found["y"] == pytest.approx(10 * ((2 + np.sqrt(3)) * off + 3) * U, rel=1e-5)
     assert found["dx"] == pytest.approx(
@@ -73,7 +74,7 @@ def test_the_bound_of_fourier_transforms_by_hand():
         2 * np.sqrt(20) * ((2 + np.sqrt(5)) * off + 3) * U, rel=1e-5
     )
     hopeless = Precision.of(conv, np.float16, algorithm="fft", accumulate=verify.FLOAT8_E5M2)
-    assert lost(conv, (x, kernel, None), settings, hopeless, None)["y"] == np.inf
+    assert lost(Call(conv, (x, kernel, None), settings, None), hopeless)["y"] == np.inf
 
 
 def test_a_transform_adds_to_the_bound_of_the_direct_sum():
@@ -122,16 +123,18 @@ def test_normalization_of_every_channel_of_one_image_is_that_of_the_batch():
     gamma, beta = draw.normal(size=(2, 3))
     single = Precision.of(normalization, np.float32, probabilistic=False)
     of_group = bounds.bounds(
-        normalization, (x, gamma, beta), {"groups": 3, "epsilon": 1e-3}, single, dy
+        Call(normalization, (x, gamma, beta), {"groups": 3, "epsilon": 1e-3}, dy), single
     )
     of_batch = bounds.bounds(
-        bounds.batchnorm, (x, gamma, beta, None), {"epsilon": 1e-3}, single, dy
+        Call(bounds.batchnorm, (x, gamma, beta, None), {"epsilon": 1e-3}, dy), single
     )
     assert of_group.keys() == of_batch.keys() == {"y", "dx", "dgamma", "dbeta"}
     for name, bound in of_group.items():  # but for the products with gamma, rounded one by one
         assert (bound >= of_batch[name]).all()
         np.testing.assert_allclose(bound, of_batch[name], rtol=0.1)
-    bare = bounds.bounds(normalization, (x, None, None), {"groups": 1, "epsilon": 1e-3}, single, dy)
+    bare = bounds.bounds(
+        Call(normalization, (x, None, None), {"groups": 1, "epsilon": 1e-3}, dy), single
+    )
     assert bare.keys() == {"y", "dx"}
 
 

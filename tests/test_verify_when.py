@@ -59,7 +59,7 @@ def drawn(module, count=160, rank=2, seed=0):
             layout = one("C", "C", "C", "Fortran", "slice of channels")
             values = "integers" if whole else "normal"
             cases.append(
-                Case(module, "drawn", arrays, settings, np.ones(y_shape), whole, layout, values)
+                Case(module, arrays, settings, np.ones(y_shape), "drawn", whole, layout, values)
             )
     return cases
 
@@ -192,7 +192,7 @@ def test_nothing_is_said_of_failures_by_chance(count):
 
 def test_empty_cases_show_nothing():
     case = CASES[conv][0]
-    empty = Case(conv, "empty", (case.x[:0], *case.arrays[1:]), case.settings, case.dy[:0], True)
+    empty = Case(conv, (case.x[:0], *case.arrays[1:]), case.settings, case.dy[:0], "empty", True)
     assert condition([*CASES[conv], *[empty] * 40], [True] * 160 + [False] * 40) is None
 
 

@@ -1,18 +1,24 @@
-"""Whether a result is what a slip would give, within what rounding allows."""
+"""Whether a result is the right one, or what a slip would give, within what rounding allows."""
 
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._trials import Trial
 
-__all__ = ["agree", "is_right"]
+__all__ = ["agree", "beyond"]
+
+
+def beyond(values: Array, truth: Array, allowed: Array) -> Array:
+    """Tell which elements are further from the truth than allowed, or not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        wrong: Array = (np.abs(values - truth) > allowed) | ~np.isfinite(values)
+    return wrong
 
 
 def agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
     """Tell whether two results are equal but for rounding.
 
-    The bound was derived for the truth; elsewhere take its largest, and some for large values.
-    Elements that may be anything agree.
+    The bound was derived for the truth; elsewhere take its largest, and some units of the largest
+    value. Elements that may be anything agree.
     """
     if got.shape != expected.shape:
         return False
@@ -23,11 +29,3 @@ def agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
     tolerance = 2 * most + 4 * unit * np.abs(expected).max(initial=0)
     with np.errstate(invalid="ignore"):
         return bool((np.abs(got - expected) <= tolerance).all())
-
-
-def is_right(trial: Trial, name: str, expected: Array) -> bool:
-    """Tell whether a slip gives the truth: what it leaves right does not explain what is wrong."""
-    truth = trial.case.truth[name]
-    return expected.shape == truth.shape and bool(
-        (np.abs(expected - truth) <= trial.allowed[name]).all()
-    )

@@ -13,7 +13,6 @@ also says what it cannot see: an error of less than itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +21,8 @@ import numpy as np
 from convinsights import batchnorm
 from convinsights._arguments import Array, as_array, check_flag
 from convinsights._concepts import defaults
-from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._factors import check_module
 from convinsights.verify._formats import Kind, Numbers
 from convinsights.verify._normalized import normalized
@@ -124,7 +124,7 @@ def error_bound(
         rest = [None if a is None else a[where] for a in others] if by_channel else others
         images = x[..., where] if by_channel else x[where]
         images = rounded(names[0], images, precision.stored)
-        return bounds(module, [images, *rest], settings, precision)["y"]
+        return bounds(Call(module, (images, *rest), settings, None), precision)["y"]
 
     # A bound takes several arrays of the size of x: so one part after the other, images or, where
     # they see each other, channels.
@@ -142,18 +142,10 @@ def error_bound(
     return result
 
 
-def bounds(
-    module: ModuleType,
-    arrays: Sequence[Any],
-    settings: dict[str, Any],
-    precision: Precision,
-    dy: Array | None = None,
-) -> Outcome:
+def bounds(call: Call, precision: Precision) -> Outcome:
     """Return by how much a correct y, and with dy the gradients, may be off."""
-    result = _unrounded(module, arrays, settings, precision, dy)
-    truth: Outcome = {}
-    if precision.rounding:
-        truth = apply(module, arrays, settings, dy)
+    truth = call.outcome() if precision.rounding else {}
+    result = _unrounded(call, precision)
     return {name: precision.final(bound, truth.get(name)) for name, bound in result.items()}
 
 
@@ -164,37 +156,29 @@ def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
     much as the unit roundoff does. Where the truth is not finite, or more than the format holds, it
     is infinite: nothing can be said of values.
     """
-    arguments = case.module, case.arrays, case.settings
-    dy, truth = case.dy if gradients else None, case.truth
-    sums = case.module not in NORMALIZATIONS
+    call = case if gradients else Call(case.module, case.arrays, case.settings, None)
+    truth, sums = case.truth, case.module not in NORMALIZATIONS
     integers = case.integers and sums and precision.algorithm == "direct"
     if integers or precision.stored.integers:
-        most = peak(*arguments, precision, dy)
+        most = peak(call, precision)
         zeros = {name: np.zeros(truth[name].shape) for name in (truth if gradients else ["y"])}
         if most <= precision.result.exact:
             return zeros
         if most < np.inf or precision.stored.integers:
             return {name: precision.final(zero, truth[name]) for name, zero in zeros.items()}
     both = 1 + 2.0**-53 / precision.unit
-    own = _unrounded(*arguments, precision, dy, integers)
+    own = _unrounded(call, precision, integers)
     return {name: precision.final(both * bound, truth[name]) for name, bound in own.items()}
 
 
-def _unrounded(
-    module: ModuleType,
-    arrays: Sequence[Any],
-    settings: dict[str, Any],
-    precision: Precision,
-    dy: Array | None,
-    integers: bool = False,
-) -> Outcome:
+def _unrounded(call: Call, precision: Precision, integers: bool = False) -> Outcome:
     # Before the result is stored
     with np.errstate(invalid="ignore", over="ignore"):
-        if module in NORMALIZATIONS:
-            return normalized(module, arrays, settings, precision, dy)
-        result = of_sums(module, arrays, settings, precision, dy, integers)
+        if call.module in NORMALIZATIONS:
+            return normalized(call, precision)
+        result = of_sums(call, precision, integers)
         if precision.algorithm != "direct":
-            more = lost(module, arrays, settings, precision, dy)
+            more = lost(call, precision)
             for name, bound in result.items():
                 bound += more.get(name, 0.0)
         return result

@@ -54,8 +54,7 @@ class Candidate:
     def ask(self, case: Case, handed: dict[str, Any] | None = None) -> Answer:
         """Call the candidate, with arrays of its own unless they are handed over."""
         if handed is None:
-            arrays = dict(zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True))
-            handed = {name: self._handed(a, case.layout) for name, a in arrays.items()}
+            handed = {name: self._handed(a, case.layout) for name, a in case.given.items()}
         answer = Answer(handed)
         y = self._call(answer, case, "forward", self.forward, case.names)
         if not (answer.declined or answer.error):
@@ -165,19 +164,19 @@ def compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
     if got.shape != expected.shape:
         trial.fail(name, f"{name}: got shape {got.shape}, expected {expected.shape}")
         return
+    wrong = trial.off(name, got)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         error = np.abs(got - expected)
         ratio = np.where(error == 0, 0, error / allowed)
     ratio[~np.isfinite(got)] = np.inf
-    worst = float(ratio.max(initial=0))
-    trial.worst = max(trial.worst, worst)
-    if worst > 1:
-        index = tuple(int(i) for i in np.unravel_index(ratio.argmax(), ratio.shape))
-        count = int((ratio > 1).sum())
+    trial.worst = max(trial.worst, float(ratio.max(initial=0)))
+    if wrong.any():
+        worst = np.where(wrong, ratio, 0).argmax()
+        index = tuple(int(i) for i in np.unravel_index(worst, ratio.shape))
         trial.fail(
             name,
             f"{name}{list(index)}: got {got[index]:.9g}, expected {expected[index]:.9g}, "
-            f"allowed {allowed[index]:.2g} ({count} of {got.size} elements wrong)",
+            f"allowed {allowed[index]:.2g} ({int(wrong.sum())} of {got.size} elements wrong)",
             index=index,
             got=float(got[index]),
             expected=float(expected[index]),

@@ -101,10 +101,10 @@ def explain(
     whole = all((a == np.rint(a)).all() for a in (*given, cotangent) if isinstance(a, np.ndarray))
     case = Case(
         module,
-        f"{given[0].ndim - 2}-D captured",
         tuple(given),
         settings,
         cotangent,
+        f"{given[0].ndim - 2}-D captured",
         integers=whole,
         values="captured",
     )

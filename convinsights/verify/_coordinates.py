@@ -8,7 +8,7 @@ import numpy as np
 
 from convinsights import depthwise, depthwise_separable, im2col, transposed
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, resolved
+from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
 from convinsights.verify._precision import NORMALIZATIONS
 
@@ -125,7 +125,7 @@ def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple
     size = (1, *image[1:-1], 1)
     geometry: dict[str, Any] = {
         "strides": strides,
-        "padding": resolved(case),
+        "padding": case.padding,
         "dilation_rate": case.axes("dilation_rate"),
     }
     if case.module is transposed and name == "y":
@@ -145,7 +145,7 @@ def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple
             ]
             behind = np.any(np.broadcast_arrays(*ends), 0)
             yield ADDED, Coordinate(behind & reached, 2)
-    if not any(map(sum, resolved(case))):
+    if not any(map(sum, case.padding)):
         return
     outside = 1 - im2col.im2col(np.ones(size), taps, **geometry)
     touching = outside.any(axis=1, keepdims=True)

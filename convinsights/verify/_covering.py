@@ -19,16 +19,17 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from convinsights._arguments import Array
 
-__all__ = ["Covering", "Factor", "Row", "Rule"]
+__all__ = ["Covering", "Factor", "Levels", "Rule"]
 
-Row = dict[str, Any]
-Combination = tuple[tuple[str, Any], ...]
+# A row: one level of each factor.
+Levels: TypeAlias = Mapping[str, Any]
+Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
 # Orders of the factors that are tried for a row before rules are believed to leave no way.
 ORDERS = 200
@@ -78,7 +79,7 @@ class Covering:
                     found[self._named(which, levels)] = why
         return found
 
-    def rows(self, strength: int, rng: np.random.Generator) -> list[Row]:
+    def rows(self, strength: int, rng: np.random.Generator) -> list[Levels]:
         """Return rows in which every possible combination of `strength` factors meets."""
         missing = self._all(strength)
         rows = []
@@ -189,7 +190,7 @@ class Covering:
         factors = [self.factors[i] for i in which]
         return tuple((f.name, f.levels[level]) for f, level in zip(factors, levels, strict=True))
 
-    def _row(self, row: Mapping[int, int]) -> Row:
+    def _row(self, row: Mapping[int, int]) -> Levels:
         return {f.name: f.levels[row[i]] for i, f in enumerate(self.factors)}
 
 

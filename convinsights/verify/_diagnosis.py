@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from convinsights.verify._agreement import agree, is_right
-from convinsights.verify._cases import Case, Outcome
+from convinsights.verify._agreement import agree
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
 from convinsights.verify._remarks import remarks
 from convinsights.verify._shifts import shifts
@@ -209,7 +210,7 @@ class _Theory:
             return name not in trial.wrong
         if got is None or not agree(got, expected, allowed[name], self.unit):
             return False
-        return not (name in trial.wrong and is_right(trial, name, expected))
+        return not (name in trial.wrong and trial.allows(name, expected))
 
 
 def _limits(trials: Sequence[Trial], wrong: Sequence[Result]) -> Iterator[Hypothesis]:
@@ -217,12 +218,12 @@ def _limits(trials: Sequence[Trial], wrong: Sequence[Result]) -> Iterator[Hypoth
     ends: dict[bool, set[float]] = {False: set(), True: set()}
     for index, name in wrong:
         trial = trials[index]
-        got, truth = trial.got[name], trial.case.truth.get(name)
-        if name != "y" or got is None or truth is None or got.shape != truth.shape:
+        got = trial.came(name)
+        if name != "y" or got is None:
             continue
-        off = np.abs(got - truth) > trial.allowed[name]
+        off, below = trial.off(name, got), got < trial.case.truth[name]
         for above in (False, True):
-            ends[above] |= set(got[off & ((got < truth) == above)].tolist()[:64])
+            ends[above] |= set(got[off & (below == above)].tolist()[:64])
     if max(map(len, ends.values())) == 1:
         low, high = (next(iter(ends[above]), infinite) for above, infinite in ENDS)
         if low < high:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
@@ -115,9 +113,7 @@ def _spread(trials: Sequence[Trial]) -> list[Trial]:
 def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:
     found = []
     for name in sorted(trial.wrong):
-        got, truth = trial.got.get(name), trial.case.truth.get(name)
-        if got is not None and truth is not None and got.shape == truth.shape:
-            with np.errstate(invalid="ignore"):
-                right = np.abs(got - truth) <= trial.allowed[name]
-            found.append((trial.case, name, ~right))
+        got = trial.came(name)
+        if got is not None:
+            found.append((trial.case, name, trial.off(name, got)))
     return found

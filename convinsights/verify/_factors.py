@@ -26,7 +26,7 @@ from convinsights import (
 )
 from convinsights._arguments import shown
 from convinsights._concepts import defaults, name_of
-from convinsights.verify._covering import Covering, Factor, Row, Rule
+from convinsights.verify._covering import Covering, Factor, Levels, Rule
 from convinsights.verify._padding import BY_NAME, fits
 from convinsights.verify._paths import Path, paths_of
 from convinsights.verify._precision import NORMALIZATIONS
@@ -106,7 +106,7 @@ def covering(space: Space) -> Covering:
 
 
 @lru_cache(maxsize=64)
-def rows(space: Space, strength: int) -> tuple[Row, ...]:
+def rows(space: Space, strength: int) -> tuple[Levels, ...]:
     """Return the rows of a covering array, the same ones every time."""
     return tuple(covering(space).rows(strength, np.random.default_rng(2004)))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
-from convinsights.verify._cases import Case, resolved
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._words import EFFECTIVE, Feature
 
@@ -54,7 +54,7 @@ def _of_normalization(case: Case) -> dict[str, Feature]:
 
 
 def _given(case: Case, names: tuple[str, ...]) -> dict[str, Feature]:
-    arrays = dict(zip(case.names, case.arrays, strict=True))
+    arrays = case.given
     return {
         name: "not given" if arrays[name] is None else "given" for name in names if name in arrays
     }
@@ -104,7 +104,7 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     if "padding" in case.settings:
         found |= _compared("kernel_size", taps, "size", case.x.shape[1:-1])
         if case.module is not transposed:
-            found |= _compared("padding", tuple(map(max, resolved(case))), "kernel_size", taps)
+            found |= _compared("padding", tuple(map(max, case.padding)), "kernel_size", taps)
     found |= _given(case, ("bias",))
     outputs = (f"output {name}" for name in axis_names(case.rank))
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
@@ -153,7 +153,7 @@ def tells(case: Case) -> bool:
             case.arrays[1].shape,
             case.axes("strides"),
             case.axes("dilation_rate"),
-            resolved(case),
+            case.padding,
             strict=False,
         )
     )
@@ -182,7 +182,7 @@ def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
 
 
 def _of_padding(case: Case) -> dict[str, Feature]:
-    said, pairs = case.settings["padding"], resolved(case)
+    said, pairs = case.settings["padding"], case.padding
     largest = tuple(map(max, pairs))
     found: dict[str, Feature] = {"padding": max(largest)} | _per_axis("padding", largest)
     if case.module is not transposed:

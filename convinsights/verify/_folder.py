@@ -195,7 +195,7 @@ def _written(
 def _flat(case: Case) -> dict[str, Any]:
     # Statistics are two arrays.
     flat: dict[str, Any] = {}
-    for name, array in zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True):
+    for name, array in case.given.items():
         if name == "statistics":
             mean, variance = (None, None) if array is None else array
             flat |= {"mean": mean, "variance": variance}
@@ -230,10 +230,10 @@ def _read_case(root: Path, module: ModuleType, entry: dict[str, Any]) -> Case:
         raise ValueError(f"{INDEX} must name files of {', '.join(names)} and dy in {entry['name']}")
     return Case(
         module,
-        entry["kind"],
         tuple(arrays[name] for name in names),
         entry["hyperparameters"],
         arrays["dy"],
+        entry["kind"],
         bool(entry["integers"]),
         values=str(entry["values"]),
     )

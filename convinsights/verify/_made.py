@@ -15,7 +15,8 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, transposed, unary
 from convinsights._concepts import defaults
-from convinsights.verify._cases import Case, Row
+from convinsights.verify._cases import Case
+from convinsights.verify._covering import Levels
 from convinsights.verify._padding import BY_NAME, zeros
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._values import Draw, Seed
@@ -23,7 +24,7 @@ from convinsights.verify._values import Draw, Seed
 __all__ = ["case_of", "drawn_convolution", "drawn_normalization", "most_terms"]
 
 
-def case_of(module: ModuleType, rank: int, row: Row, precision: Precision, seed: int) -> Case:
+def case_of(module: ModuleType, rank: int, row: Levels, precision: Precision, seed: int) -> Case:
     """Make the case of a row; a ValueError where its levels do not go together."""
     # Not the stream of default_rng(seed), which the candidate's own arrays may come from.
     numbers = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
@@ -34,7 +35,9 @@ def case_of(module: ModuleType, rank: int, row: Row, precision: Precision, seed:
 # -- convolutions ---------------------------------------------------------------------------------
 
 
-def _convolution(module: ModuleType, rank: int, row: Row, precision: Precision, seed: Seed) -> Case:
+def _convolution(
+    module: ModuleType, rank: int, row: Levels, precision: Precision, seed: Seed
+) -> Case:
     axes = range(rank)
     size = tuple(row[f"size[{a}]"] for a in axes)
     kernel_size = tuple(row.get(f"kernel_size[{a}]", 1) for a in axes)
@@ -63,7 +66,7 @@ def drawn_convolution(
     x_shape: tuple[int, ...],
     kernels: Sequence[tuple[int, ...]],
     settings: dict[str, Any],
-    row: Row,
+    row: Levels,
     precision: Precision,
     seed: Seed,
 ) -> Case:
@@ -77,7 +80,7 @@ def drawn_convolution(
     arrays = (x, *map(draw, kernels), draw(y_shape[-1:]) if row["bias"] else None)
     settings, dy = _spelled(settings, row.get("form", "tuple")), draw(y_shape)
     numbers = draw.integers, row["layout"], row["values"], row
-    return Case(module, kind, arrays, settings, dy, *numbers)
+    return Case(module, arrays, settings, dy, kind, *numbers)
 
 
 def most_terms(
@@ -93,7 +96,7 @@ def most_terms(
 
 
 def _settings(
-    module: ModuleType, rank: int, row: Row, size: tuple[int, ...], kernel_size: tuple[int, ...]
+    module: ModuleType, rank: int, row: Levels, size: tuple[int, ...], kernel_size: tuple[int, ...]
 ) -> dict[str, Any]:
     axes, settings = range(rank), defaults(module)
     strides = tuple(row[f"strides[{a}]"] for a in axes)
@@ -142,7 +145,7 @@ def _short(value: Any) -> Any:
     return value[0] if len(set(map(str, value))) == 1 and isinstance(value[0], int) else value
 
 
-def _kind(row: Row, rank: int) -> str:
+def _kind(row: Levels, rank: int) -> str:
     # A line of the table: a path of its own, or which settings are on.
     if row.get("path", "any") != "any":
         return str(row["path"])
@@ -160,7 +163,7 @@ def _kind(row: Row, rank: int) -> str:
 
 
 def drawn_normalization(
-    module: ModuleType, rank: int, row: Row, precision: Precision, seed: Seed
+    module: ModuleType, rank: int, row: Levels, precision: Precision, seed: Seed
 ) -> Case:
     """Draw the arrays of a normalization."""
     groups, training = row.get("groups", 1), row.get("training", True)
@@ -189,10 +192,10 @@ def drawn_normalization(
         kind = f"{groups} groups" if groups > 1 else "1 group"
     return Case(
         module,
-        f"{rank}-D {kind}, {row['values']}",
         tuple(arrays),
         settings,
         draw(shape),
+        f"{rank}-D {kind}, {row['values']}",
         draw.integers,
         row["layout"],
         row["values"],

@@ -17,7 +17,8 @@ import numpy as np
 
 from convinsights import transposed
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, apply
+from convinsights.verify._calls import Call
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._trials import Answer, Trial
 
@@ -106,7 +107,7 @@ def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> No
 
 def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
     # Which elements of each result must not be finite, and which need not be.
-    truth = apply(case.module, case.arrays, case.settings, case.dy)
+    truth = case.truth
     if case.module in NORMALIZATIONS:
         reached = {name: ~np.isfinite(result) for name, result in truth.items()}
         return reached, reached
@@ -118,7 +119,7 @@ def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]
     alone = np.zeros_like(arrays[place])
     alone[~np.isfinite([*case.arrays, case.dy][place])] = 1
     arrays[place] = alone
-    counted = apply(case.module, arrays[:-1], case.settings, arrays[-1])
+    counted = Call(case.module, tuple(arrays[:-1]), case.settings, arrays[-1]).outcome()
     must, may = {}, {}
     for result, count in counted.items():
         if not _depends(result, names[place]):

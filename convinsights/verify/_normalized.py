@@ -15,15 +15,13 @@ Higham, "Accuracy and Stability of Numerical Algorithms", 2002, sections 1.9 and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array
-from convinsights.verify._cases import Outcome
+from convinsights.verify._calls import Call, Outcome
 from convinsights.verify._precision import Precision
 
 __all__ = ["normalized"]
@@ -34,15 +32,10 @@ ALIKE = 4.0
 OF_GROUP, OF_CHANNEL = (1, 3), (0, 1)
 
 
-def normalized(
-    module: ModuleType,
-    arrays: Sequence[Any],
-    settings: dict[str, Any],
-    precision: Precision,
-    dy: Array | None,
-) -> Outcome:
+def normalized(call: Call, precision: Precision) -> Outcome:
     """Return the bounds of y and, with dy, of the gradients, each before it is stored."""
-    x, gamma, beta, *given = arrays
+    module, settings, dy = call.module, call.settings, call.dy
+    x, gamma, beta, *given = call.arrays
     statistics: Any = given[0] if given else None
     count, channels = math.prod(x.shape[:-1]), x.shape[-1]
     groups, images = settings.get("groups", channels), 1 if module is batchnorm else len(x)
@@ -81,7 +74,7 @@ def normalized(
     off_normal = inverse * (off_d + (d + off_d) * off_root)
     off_y = (1 + 4 * u) * scale * off_normal + 4 * u * (scale * normal + shift)
     if dy is None:
-        return {"y": off_y.reshape(arrays[0].shape)}
+        return {"y": off_y.reshape(call.x.shape)}
 
     # Of a group whose channels have each its gamma, the products with it are rounded too.
     dy, more = np.abs(dy).reshape(shape), int(module is not batchnorm)
@@ -100,7 +93,7 @@ def normalized(
     off_gamma = growth(count + 2) * ((dy * normal).sum(axis=OF_CHANNEL) + off_terms) + off_terms
     off_beta = growth(count) * dy.sum(axis=OF_CHANNEL)
     bounds = {"y": off_y, "dx": off_dx}
-    result = {name: bound.reshape(arrays[0].shape) for name, bound in bounds.items()}
+    result = {name: bound.reshape(call.x.shape) for name, bound in bounds.items()}
     if gamma is not None:
         result["dgamma"] = off_gamma.ravel()
     if beta is not None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from convinsights.verify._cases import Case
-from convinsights.verify._covering import Row
+from convinsights.verify._covering import Levels
 from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._given import given_cases
 from convinsights.verify._made import case_of
@@ -49,7 +49,7 @@ class Plan:
         for rank in self.ranks:
             yield from self.of_rows(rank, chain(self.rows(rank), self.extra(rank)))
 
-    def of_rows(self, rank: int, some: Iterator[Row] | Sequence[Row]) -> Iterator[Case]:
+    def of_rows(self, rank: int, some: Iterator[Levels] | Sequence[Levels]) -> Iterator[Case]:
         """Yield the cases of these rows, small ones first."""
         for row in sorted(some, key=weight):
             yield case_of(self.module, rank, row, self.precision, self.seed)
@@ -68,15 +68,15 @@ class Plan:
             left,
         )
 
-    def rows(self, rank: int, kept: Mapping[str, tuple[Any, ...]] | None = None) -> list[Row]:
+    def rows(self, rank: int, kept: Mapping[str, tuple[Any, ...]] | None = None) -> list[Levels]:
         """Return rows in which all pairs of levels meet, and all triples if `thorough`."""
         return list(rows(self.space(rank, kept), 3 if self.thorough else 2))
 
-    def plain(self, rank: int) -> Row:
+    def plain(self, rank: int) -> Levels:
         """Return the simplest level of every factor."""
         return {factor.name: factor.levels[0] for factor in covering(self.space(rank)).factors}
 
-    def extra(self, rank: int) -> Iterator[Row]:
+    def extra(self, rank: int) -> Iterator[Levels]:
         """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
         plain = self.plain(rank)
         yield {**plain, "batch": 0, "training": False}
@@ -108,7 +108,7 @@ def telling(cases: Iterable[Case]) -> Iterator[Case]:
             yield case
 
 
-def weight(row: Row) -> float:
+def weight(row: Levels) -> float:
     """Return about how many multiply-adds a row takes; what has no images comes last."""
     counts = (value for name, value in row.items() if type(value) is int and "strides" not in name)
     return math.prod(counts) or math.inf

@@ -22,7 +22,7 @@ __all__ = ["average_products", "says_something", "seen"]
 
 def average_products(case: Case) -> dict[str, float]:
     """Return how large one average product is in every result."""
-    kept: dict[str, float] = case.__dict__.setdefault("products", {})  # as its truth is
+    kept: dict[str, float] = case.kept.setdefault("products", {})
     if not kept:
         kept |= _products(case)
     return kept

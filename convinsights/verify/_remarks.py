@@ -13,7 +13,7 @@ import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, apply
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips_normalization import Parts
 from convinsights.verify._slips_values import rounded
@@ -57,10 +57,8 @@ class _Remark(ABC):
         """Tell whether a result that came in its shape is as the remark says."""
         index, name = result
         trial = self.trials[index]
-        got = trial.got[name]
-        if got is None or got.shape != trial.case.truth[name].shape:
-            return False
-        return self.holds(trial, name, got)
+        got = trial.came(name)
+        return False if got is None else self.holds(trial, name, got)
 
     @abstractmethod
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
@@ -112,7 +110,7 @@ class _BatchMixed(_Remark):
             return False
         if not all(self.examine(case.image(n)).right(name) for n in range(len(case.x))):
             return False
-        off = _off(trial, name, got).reshape(len(got), -1)
+        off = trial.off(name, got).reshape(len(got), -1)
         n = int(off.any(axis=1).argmax())
         sign = np.where(np.arange(len(got)) == n, 1.0, -1.0).reshape(-1, *[1] * (got.ndim - 1))
         others = replace(case, arrays=(sign * case.x, *case.arrays[1:]), dy=sign * case.dy)
@@ -125,7 +123,7 @@ class _Unwritten(_Remark):
     name = "unwritten"
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
-        off = _off(trial, name, got)
+        off = trial.off(name, got)
         left, largest = got[off], np.abs(trial.case.truth[name]).max(initial=1)
         with np.errstate(invalid="ignore"):
             garbage = ~(np.abs(left) <= 1e6 * largest)
@@ -135,20 +133,12 @@ class _Unwritten(_Remark):
     def in_part(self) -> bool:
         """Whether some of what was to be written is right."""
         marks = [
-            _off(trial, name, got)
+            trial.off(name, got)
             for trial in self.trials
             for name in trial.wrong
-            if (got := trial.got.get(name)) is not None
-            and got.shape == trial.case.truth[name].shape
+            if (got := trial.came(name)) is not None
         ]
         return sum(int(off.sum()) for off in marks) < PART * sum(off.size for off in marks)
-
-
-def _off(trial: Trial, name: str, got: Array) -> Array:
-    # Which elements are wrong.
-    with np.errstate(invalid="ignore"):
-        off: Array = ~(np.abs(got - trial.case.truth[name]) <= trial.allowed[name])
-    return off
 
 
 class _Saturated(_Remark):
@@ -157,9 +147,8 @@ class _Saturated(_Remark):
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         case, most = trial.case, 2.0**15
-        off = _off(trial, name, got)
-        absolute = [None if a is None else np.abs(a) for a in (*case.arrays, case.dy)]
-        sums = apply(case.module, absolute[:-1], case.settings, absolute[-1])[name]
+        off = trial.off(name, got)
+        sums = case.each(np.abs).outcome()[name]
         whole = bool((got == np.round(got)).all())
         return whole and bool((sums[off] >= most).all() and (np.abs(got[off]) <= most).all())
 
@@ -209,9 +198,8 @@ class _FewBits(_Remark):
         seen = []
         for trial in self.trials:
             for name in sorted(trial.wrong):
-                got = trial.got.get(name)
-                truth = trial.case.truth.get(name)
-                if got is not None and truth is not None and got.shape == truth.shape:
+                got = trial.came(name)
+                if got is not None:
                     bits = _bits(trial, name, got)
                     if bits is None:
                         return None
@@ -233,8 +221,7 @@ def _bits(trial: Trial, name: str, got: Array) -> float | None:
     case = trial.case
     if case.integers or not np.isfinite(got).all():
         return None
-    squares = [None if a is None else a**2 for a in (*case.arrays, case.dy)]
-    size = apply(case.module, squares[:-1], case.settings, squares[-1])[name].sum()
+    size = case.each(np.square).outcome()[name].sum()
     error = ((got - case.truth[name]) ** 2).sum()
     return float(np.log2(size / error) / 2) if size > 0 and error > 0 else None
 

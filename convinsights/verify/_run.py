@@ -18,7 +18,7 @@ from convinsights._arguments import check_flag
 from convinsights.verify._asked import checked_plan
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
-from convinsights.verify._covering import Row
+from convinsights.verify._covering import Levels
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import check_module
 from convinsights.verify._made import case_of
@@ -223,10 +223,10 @@ class _Run:
             rank, [row for row in self.plan.rows(rank, kept) if row not in tried]
         )
 
-    def _likely(self, rank: int) -> list[Row]:
+    def _likely(self, rank: int) -> list[Levels]:
         # One way of every path, in widths that kernels ask for.
         rows, plain = self.plan.rows(rank), self.plan.plain(rank)
-        found = []
+        found: list[Levels] = []
         bases = {row["path"]: row for row in rows if "path" in row}
         for base in bases.values():
             simple = {**base, "groups": plain.get("groups"), "layout": "C", "bias": True}

@@ -7,9 +7,11 @@ import numpy as np
 
 from convinsights import im2col, transposed
 from convinsights._arguments import Array
-from convinsights.verify._agreement import agree, is_right
-from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._agreement import agree
+from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
+from convinsights.verify._slips import with_arrays
 from convinsights.verify._trials import Trial
 
 __all__ = ["shifts"]
@@ -46,9 +48,9 @@ class _Shifted:
         """Tell whether a result is the right one displaced."""
         index, name = result
         trial = self.trials[index]
-        case, got = trial.case, trial.got[name]
+        case, got = trial.case, trial.came(name)
         offset = self.offset[: case.rank]
-        if got is None or got.shape != case.truth[name].shape or not any(offset):
+        if got is None or not any(offset):
             return False
         if name == ("dx" if self.way == "gradient" else "y"):
             if self.way == "windows" and case.module is not transposed:
@@ -60,7 +62,7 @@ class _Shifted:
                 return None
         else:
             expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
-            if is_right(trial, name, expected):
+            if trial.allows(name, expected):
                 return False if name in trial.wrong else None
         return agree(got[known], expected[known], trial.allowed[name], self.unit)
 
@@ -69,11 +71,10 @@ class _Shifted:
         if self.way == "gradient":
             return case.truth
         if self.way == "windows":
-            moved = _displaced(case.x, offset), *case.arrays[1:]
-            outcome = apply(case.module, moved, case.settings, case.dy)
+            outcome = with_arrays(case, _displaced(case.x, offset), *case.arrays[1:])
             return outcome | {"dx": _displaced(outcome["dx"], back)}
         dy = np.roll(case.dy, back, axes) if self.way == "rolled" else _displaced(case.dy, back)
-        return apply(case.module, case.arrays, case.settings, dy)
+        return with_arrays(case, *case.arrays, dy=dy)
 
 
 def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
@@ -88,7 +89,7 @@ def _displaced(image: Array, offset: tuple[int, ...]) -> Array:
 def _of_displaced_image(case: Case, offset: tuple[int, ...]) -> tuple[Array, Array]:
     # With the outputs whose windows lie inside the displaced image.
     x, *others = case.arrays
-    y = apply(case.module, (_displaced(x, offset), *others), case.settings)["y"]
+    y = Call(case.module, (_displaced(x, offset), *others), case.settings, None).outcome()["y"]
     names = ("strides", "padding", "dilation_rate")
     windows = im2col.im2col(
         _displaced(np.ones((*x.shape[:-1], 1)), offset),

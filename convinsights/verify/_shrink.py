@@ -8,7 +8,7 @@ from typing import Any
 from convinsights import transposed
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
-from convinsights.verify._covering import Row
+from convinsights.verify._covering import Levels
 from convinsights.verify._features import axis_names, features, tells
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
@@ -81,7 +81,7 @@ class Shrinker:
         )
         return any(trial is not None and bool(trial.wrong & results) for trial in tried)
 
-    def _fails(self, row: Row, trial: Trial, feature: tuple[str, Any]) -> bool | None:
+    def _fails(self, row: Levels, trial: Trial, feature: tuple[str, Any]) -> bool | None:
         # With some of the numbers; None if the case tells nothing, or has no such feature.
         for more in range(AGAIN + 1):
             values = self.plan.precision.values[more % 2] if more else row["values"]
@@ -94,7 +94,7 @@ class Shrinker:
                 return None
         return False
 
-    def tried(self, row: Row, rank: int, more: int = 0) -> Trial | None:
+    def tried(self, row: Levels, rank: int, more: int = 0) -> Trial | None:
         """Try a row; None where its levels do not go together or the candidate declines."""
         late = time.process_time() > self.start + SECONDS or time.monotonic() > self.begun + WAIT
         if late or self.calls >= CALLS:
@@ -116,7 +116,7 @@ def _alike(found: Trial, trial: Trial) -> bool:
     return {f.diagnosis for f in found.failures} == {f.diagnosis for f in trial.failures}
 
 
-def _changes(rank: int, row: Row, feature: str, value: Any) -> Row | None:
+def _changes(rank: int, row: Levels, feature: str, value: Any) -> Levels | None:
     # The levels that give a case this feature.
     groups, axes = row.get("groups", 1), axis_names(rank)
     if feature in row and feature not in ("in_channels", "out_channels", "channels", "padding"):
@@ -136,7 +136,7 @@ def _changes(rank: int, row: Row, feature: str, value: Any) -> Row | None:
     return None
 
 
-def _resized(rank: int, row: Row, feature: str, value: Any, case: Case) -> Row | None:
+def _resized(rank: int, row: Levels, feature: str, value: Any, case: Case) -> Levels | None:
     # The size of an axis that gives an output of so many pixels; the channels that give so many
     # products, or the images that give so many values.
     if not feature.startswith("output ") and feature != "terms":

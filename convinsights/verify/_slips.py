@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from convinsights import transposed
 from convinsights._arguments import Array
 from convinsights._geometry import effective_size
-from convinsights.verify._cases import Case, Outcome, apply, resolved
+from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._cases import Case
 
 __all__ = ["FITS", "Fit", "Hypothesis", "changed", "with_arrays"]
 
@@ -36,12 +37,12 @@ def changed(case: Case, *, fit: Fit = "own", **settings: Any) -> Outcome:
         if case.module is transposed or "padding" not in others:
             return {}
         others["padding"] = _behind(case, others)
-    # Kept with the case, as its truth is: several slips come down to the same settings.
-    kept: dict[str, Outcome | None] = case.__dict__.setdefault("others", {})
+    # Several slips come down to the same settings.
+    kept: dict[str, Outcome | None] = case.kept.setdefault("others", {})
     call = f"{fit != 'own'} {others}"
     if call not in kept:
         kept[call] = None
-        kept[call] = apply(case.module, case.arrays, others, case.dy, fit=fit != "own")
+        kept[call] = Call(case.module, case.arrays, others, case.dy).outcome(fit=fit != "own")
     outcome = kept[call]
     if outcome is None:
         raise ValueError("no such call")
@@ -50,7 +51,7 @@ def changed(case: Case, *, fit: Fit = "own", **settings: Any) -> Outcome:
 
 def _behind(case: Case, settings: dict[str, Any]) -> tuple[tuple[int, int], ...]:
     # As many zeros behind the image as its windows reach for.
-    other = Case(case.module, "", case.arrays, settings, case.dy, case.integers)
+    other = Call(case.module, case.arrays, settings, case.dy)
     steps, rates = other.axes("strides"), other.axes("dilation_rate")
     reach = [
         (n - 1) * s + ke
@@ -63,12 +64,10 @@ def _behind(case: Case, settings: dict[str, Any]) -> tuple[tuple[int, int], ...]
     ]
     return tuple(
         (before, max(after, far - size - before))
-        for (before, after), far, size in zip(
-            resolved(other), reach, case.x.shape[1:-1], strict=True
-        )
+        for (before, after), far, size in zip(other.padding, reach, case.x.shape[1:-1], strict=True)
     )
 
 
 def with_arrays(case: Case, *arrays: Any, dy: Array | None = None) -> Outcome:
     """Return the outcome of other arrays under the case's hyperparameters."""
-    return apply(case.module, arrays, case.settings, case.dy if dy is None else dy)
+    return Call(case.module, arrays, case.settings, case.dy if dy is None else dy).outcome()

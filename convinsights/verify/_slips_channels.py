@@ -10,7 +10,8 @@ import numpy as np
 from convinsights import depthwise, depthwise_separable, unary
 from convinsights._arguments import Array
 from convinsights._concepts import defaults
-from convinsights.verify._cases import Case, Outcome, resized
+from convinsights.verify._calls import Outcome, resized
+from convinsights.verify._cases import Case
 from convinsights.verify._slips import Hypothesis, with_arrays
 
 __all__ = ["of_channels", "of_kernel"]

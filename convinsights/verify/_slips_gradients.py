@@ -16,7 +16,8 @@ from convinsights import (
     transposed,
     unary,
 )
-from convinsights.verify._cases import Case, Outcome, resolved
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 from convinsights.verify._slips_normalization import Parts
@@ -138,7 +139,7 @@ def _overlaps_overwritten(case: Case, by_tap: bool, last_filter: bool) -> Outcom
         np.arange(1, image.size + 1).reshape(image.shape),
         tuple(taps),
         strides=case.settings["strides"],
-        padding=resolved(case),
+        padding=case.padding,
         dilation_rate=case.settings["dilation_rate"],
     )
     places = pixels.astype(np.intp).reshape(columns.shape)

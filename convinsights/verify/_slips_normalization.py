@@ -14,7 +14,8 @@ from convinsights import (
     normalization,
 )
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, Outcome, apply
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._slips import Hypothesis, changed, with_arrays
 
 __all__ = ["Parts", "of_normalization"]
@@ -153,7 +154,7 @@ def _groups_interleaved(case: Case, read: bool, written: bool) -> Outcome:
     same = np.arange(x.shape[-1])
     of_x, of_y = order if read else same, order if written else same
     moved = (None if v is None else v[of_y] for v in vectors)
-    outcome = apply(case.module, (x[..., of_x], *moved), case.settings, case.dy[..., of_y])
+    outcome = with_arrays(case, x[..., of_x], *moved, dy=case.dy[..., of_y])
     return {
         name: value[..., np.argsort(of_x if name == "dx" else of_y)]
         for name, value in outcome.items()

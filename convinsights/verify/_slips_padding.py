@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from convinsights import im2col, transposed
 from convinsights._geometry import effective_size
-from convinsights.verify._cases import Case, Outcome, resolved
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._slips import FITS, Fit, Hypothesis, changed
 
 __all__ = ["Pairs", "first", "last", "of_other_sizes", "of_padding", "size_by_whole_rates"]
@@ -36,7 +37,7 @@ def of_padding() -> Iterator[Hypothesis]:
 
 
 def _padded(case: Case, pairs: Pairs, fit: Fit = "own") -> Outcome:
-    if pairs == resolved(case):
+    if pairs == case.padding:
         return case.truth
     if case.module is not transposed:
         return changed(case, padding=pairs, fit=fit)
@@ -55,23 +56,23 @@ def _padding_symmetric(case: Case, rule: Callable[[int, int, int], int]) -> Outc
 def _padding_before(case: Case) -> Outcome:
     if case.settings["padding"] != "same":
         return case.truth
-    return _padded(case, tuple((after, before) for before, after in resolved(case)))
+    return _padded(case, tuple((after, before) for before, after in case.padding))
 
 
 def _padding_reversed(case: Case) -> Outcome:
-    return _padded(case, tuple((after, before) for before, after in resolved(case)))
+    return _padded(case, tuple((after, before) for before, after in case.padding))
 
 
 def _padding_by_sides(case: Case) -> Outcome:
     # All zeros before and then all behind, taken for pairs.
     if isinstance(case.settings["padding"], str):
         return case.truth
-    flat = [zeros for pair in resolved(case) for zeros in pair]
+    flat = [zeros for pair in case.padding for zeros in pair]
     return _padded(case, tuple(zip(flat[: case.rank], flat[case.rank :], strict=True)))
 
 
 def _padding_ignored(case: Case, fit: Fit) -> Outcome:
-    if not any(map(sum, resolved(case))):
+    if not any(map(sum, case.padding)):
         return case.truth
     return changed(case, padding="valid", fit=fit)
 
@@ -83,7 +84,7 @@ def size_by_whole_rates(case: Case) -> Outcome:
     if case.module is transposed or max(rates) == 1:
         return case.truth
     geometry = zip(
-        case.x.shape[1:-1], resolved(case), taps, rates, case.axes("strides"), strict=False
+        case.x.shape[1:-1], case.padding, taps, rates, case.axes("strides"), strict=False
     )
     sizes = [(n + sum(pair) - k * d) // s + 1 for n, pair, k, d, s in geometry]
     if min(sizes) < 1:
@@ -93,7 +94,7 @@ def size_by_whole_rates(case: Case) -> Outcome:
 
 def _padding_always_1(case: Case, fit: Fit) -> Outcome:
     ones = ((1, 1),) * case.rank
-    return case.truth if resolved(case) == ones else changed(case, padding=ones, fit=fit)
+    return case.truth if case.padding == ones else changed(case, padding=ones, fit=fit)
 
 
 def of_other_sizes() -> Iterator[Hypothesis]:

@@ -19,7 +19,8 @@ from convinsights import (
     unary,
 )
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, Outcome, resolved
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._slips import Hypothesis, with_arrays
 
 __all__ = ["clamped", "of_values", "rounded"]
@@ -130,7 +131,7 @@ def _pairs_saturated(case: Case) -> Outcome:
     groups, (inputs, filters) = case.settings["groups"], kernel.shape[-2:]
     names = ("strides", "dilation_rate")
     columns = im2col.im2col(
-        x, kernel.shape[:-2], padding=resolved(case), **{n: case.settings[n] for n in names}
+        x, kernel.shape[:-2], padding=case.padding, **{n: case.settings[n] for n in names}
     )
     if columns.size * filters > PRODUCTS:
         return {}

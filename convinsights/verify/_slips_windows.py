@@ -16,7 +16,8 @@ import numpy as np
 from convinsights import transposed
 from convinsights._arguments import Array
 from convinsights._concepts import defaults
-from convinsights.verify._cases import Case, Outcome, apply, resolved
+from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._slips import FITS, Fit, Hypothesis, changed
 from convinsights.verify._slips_padding import (
     Pairs,
@@ -50,7 +51,7 @@ def of_windows(module: ModuleType) -> Iterator[Hypothesis]:
 def _wrapped(case: Case, along: bool, across: bool) -> Outcome:
     # Beyond the end of a row the next one is read; `along`: of all axes, not of the last alone,
     # `across`: of other images too. Zeros are read beyond the memory.
-    pairs = resolved(case)
+    pairs = case.padding
     if case.module is transposed or not any(map(sum, pairs)) or not case.x.size:
         return case.truth
     images, *size, channels = case.x.shape
@@ -68,7 +69,7 @@ def _wrapped(case: Case, along: bool, across: bool) -> Outcome:
     read = case.x.reshape(-1, channels)[np.where(known, numbers, 0)]
     x: Array = read * known[..., np.newaxis]
     settings = case.settings | {"padding": "valid"}
-    return {"y": apply(case.module, (x, *case.arrays[1:]), settings)["y"]}
+    return {"y": Call(case.module, (x, *case.arrays[1:]), settings, None).outcome()["y"]}
 
 
 # -- steps ---------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def _of_steps(settings: dict[str, Any]) -> Iterator[Hypothesis]:
 
 def _resolved_first(case: Case, before: bool) -> dict[str, Any]:
     # The padding in zeros by the right strides and rates, if the slip came after that.
-    return {"padding": resolved(case)} if before and case.settings.get("padding") == "same" else {}
+    return {"padding": case.padding} if before and case.settings.get("padding") == "same" else {}
 
 
 def _stepped(case: Case, name: str, step: Callable[[int], int], before: bool, fit: Fit) -> Outcome:
@@ -195,11 +196,11 @@ def _of_axes(
             if value is not None:
                 settings[name] = axes(tuple(np.broadcast_to(value, case.rank).tolist()))
         elif not isinstance(padding, str):
-            settings[name] = pad(resolved(case))
+            settings[name] = pad(case.padding)
     same = {
         name: tuple(np.broadcast_to(case.settings[name], case.rank).tolist()) == value
         if name != "padding"
-        else resolved(case) == value
+        else case.padding == value
         for name, value in settings.items()
     }
     if all(same.values()):

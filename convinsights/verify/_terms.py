@@ -24,18 +24,18 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from convinsights import depthwise, depthwise_separable, transposed, unary
-from convinsights._arguments import Array, per_axis
+from convinsights._arguments import Array
 from convinsights._geometry import Geometry
-from convinsights.verify._cases import Outcome
+from convinsights.verify._calls import Call, Outcome
 
-__all__ = ["Layer", "largest", "peaks", "roundings"]
+__all__ = ["Products", "largest", "peaks", "roundings"]
 
 
 T = TypeVar("T")
 
 
-class Layer(NamedTuple):
-    """A convolution as its products see it: the module, the kernel, the groups, the windows."""
+class Products(NamedTuple):
+    """What a convolution's products are made by: the kernel, its groups, the windows."""
 
     module: ModuleType
     kernel: Array
@@ -43,18 +43,19 @@ class Layer(NamedTuple):
     geometry: Geometry
 
     @classmethod
-    def of(cls, module: ModuleType, x: Array, kernel: Array, settings: dict[str, Any]) -> Layer:
+    def of(cls, call: Call) -> Products:
         """Lay the windows; of depthwise_separable, those of its first step."""
-        size, rank = x.shape[1:-1], x.ndim - 2
+        module, settings, kernel, rank = call.module, call.settings, call.arrays[1], call.rank
+        size = call.x.shape[1:-1]
         if module is transposed:
-            size = module.output_shape(x.shape, kernel.shape, **settings)[1:-1]
+            size = module.output_shape(call.x.shape, kernel.shape, **settings)[1:-1]
         elif module is depthwise_separable:
             module = depthwise
         taps = (1,) * rank if module is unary else kernel.shape[:-2]
         geometry = Geometry.of(
             size,
             taps,
-            per_axis("strides", settings["strides"], rank),
+            call.axes("strides"),
             settings.get("padding", "valid"),
             settings.get("dilation_rate", 1),
         )
@@ -91,7 +92,7 @@ class Layer(NamedTuple):
         pair = of_columns, of_rows
         return pair[::-1] if self.module is transposed else pair
 
-    def products(self, images: int) -> Outcome:
+    def counts(self, images: int) -> Outcome:
         """Return how many products are summed in y, dx, dkernel and dbias, to be broadcast."""
         window, pixel, tap = map(_outer, zip(*map(_axis_counts, *self._axes()), strict=True))
         *_, rows, columns = self.kernel.shape
@@ -114,16 +115,16 @@ class Layer(NamedTuple):
         return g.input_size, g.kernel_size, g.strides, g.dilation_rate, before, g.output_size
 
 
-def roundings(module: ModuleType, arrays: Sequence[Any], settings: dict[str, Any]) -> Outcome:
+def roundings(call: Call) -> Outcome:
     """Return how often a product is rounded on its way into each result.
 
     As often as there are products in the sum, for each is rounded, and all additions but one. Of
     two steps every product takes the roundings of both.
     """
-    x, kernel, *others, bias = arrays
-    counts = Layer.of(module, x, kernel, settings).products(len(x))
-    if module is depthwise_separable:
-        channels, filters = others[0].shape[-2:]
+    *_, bias = call.arrays
+    counts = Products.of(call).counts(len(call.x))
+    if call.module is depthwise_separable:
+        channels, filters = call.arrays[2].shape[-2:]
         first = counts["y"]
         counts = {
             "y": first + channels,
@@ -168,20 +169,13 @@ def largest(array: Array) -> float:
     return most if most < math.inf else math.inf
 
 
-def peaks(
-    module: ModuleType,
-    arrays: Sequence[Any],
-    settings: dict[str, Any],
-    dy: Array | None,
-    enough: float = 0.0,
-) -> dict[str, float]:
+def peaks(call: Call, enough: float = 0.0) -> dict[str, float]:
     """Return what no sum of magnitudes exceeds, result by result, without forming any.
 
     Less than `enough` will do: how much less is of no interest then.
     """
-    x, kernel, *others, bias = arrays
-    layer = Layer.of(module, x, kernel, settings)
-    of_y, of_dx = layer.over(np.abs(kernel))
+    (x, kernel, *others, bias), dy = call.arrays, call.dy
+    of_y, of_dx = Products.of(call).over(np.abs(kernel))
     result, between = {"y": of_y * largest(x)}, 1.0
     if others:
         pointwise = np.abs(others[0]).reshape(others[0].shape[-2:])

@@ -33,15 +33,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from convinsights import depthwise, depthwise_separable, transposed
 from convinsights._arguments import Array
+from convinsights.verify._calls import Call
 from convinsights.verify._precision import Precision
-from convinsights.verify._terms import Layer
+from convinsights.verify._terms import Products
 
 __all__ = ["SPREAD", "lost"]
 
@@ -77,23 +77,16 @@ def _spread() -> Array:
 SPREAD = _spread()
 
 
-def lost(
-    module: ModuleType,
-    arrays: Sequence[Any],
-    settings: dict[str, Any],
-    precision: Precision,
-    dy: Array | None,
-) -> dict[str, float]:
+def lost(call: Call, precision: Precision) -> dict[str, float]:
     """Return what the transform that `precision` names may add to the error of each result."""
     bound = _winograd if precision.algorithm == "winograd" else _fft
-    x, kernel = arrays[:2]
-    layer = Layer.of(module, x, kernel, settings)
-    if module is not depthwise_separable:
-        return bound(layer, x, dy, precision)
+    products, x, dy = Products.of(call), call.x, call.dy
+    if call.module is not depthwise_separable:
+        return bound(products, x, dy, precision)
     # The first step goes through the transform, its error through the second.
-    pointwise = np.abs(arrays[2]).reshape(arrays[2].shape[-2:])
+    pointwise = np.abs(call.arrays[2]).reshape(call.arrays[2].shape[-2:])
     between = None if dy is None else np.abs(dy) @ pointwise.T
-    first = bound(layer, x, between, precision)
+    first = bound(products, x, between, precision)
     result = {"y": first["y"] * float(pointwise.sum(axis=0).max())}
     if dy is not None:
         sums = np.abs(dy).reshape(-1, dy.shape[-1]).sum(axis=0)
@@ -102,21 +95,23 @@ def lost(
     return result
 
 
-def _winograd(layer: Layer, x: Array, dy: Array | None, precision: Precision) -> dict[str, float]:
-    axes = [axis for axis, taps in enumerate(layer.geometry.kernel_size) if taps == 3]
+def _winograd(
+    products: Products, x: Array, dy: Array | None, precision: Precision
+) -> dict[str, float]:
+    axes = [axis for axis, taps in enumerate(products.geometry.kernel_size) if taps == 3]
     if not axes:
         return dict.fromkeys(("y", "dx", "dkernel"), 0.0)
-    passes, (inputs, outputs) = PASSES * len(axes), layer.channels
-    of_y, of_dx = (_wide(taps, axes) for taps in layer.tap_norms())
+    passes, (inputs, outputs) = PASSES * len(axes), products.channels
+    of_y, of_dx = (_wide(taps, axes) for taps in products.tap_norms())
     pair = _on_windows, _on_pixels
-    forth, back = pair[::-1] if layer.module is transposed else pair
-    largest = forth(layer, axes, _norms(x, layer.groups), of_y)
+    forth, back = pair[::-1] if products.module is transposed else pair
+    largest = forth(products, axes, _norms(x, products.groups), of_y)
     result = {"y": precision.multiplied(passes + inputs + 1) * largest}
     if dy is not None:
-        largest = back(layer, axes, _norms(dy, layer.groups), of_dx)
+        largest = back(products, axes, _norms(dy, products.groups), of_dx)
         result["dx"] = precision.multiplied(passes + outputs) * largest
         # Every tile of two outputs or more is a term.
-        tiles = len(x) * math.prod(-(-size // 2) for size in layer.geometry.output_size)
+        tiles = len(x) * math.prod(-(-size // 2) for size in products.geometry.output_size)
         weight = float(SPREAD.sum(axis=0).max()) ** len(axes)
         norms = _channel_norm(x) * _channel_norm(dy)
         result["dkernel"] = precision.multiplied(passes + tiles) * weight * norms
@@ -130,25 +125,25 @@ def _wide(taps: Array, axes: Sequence[int]) -> Array:
     return taps[..., np.newaxis]
 
 
-def _laid(layer: Layer, axes: Sequence[int]) -> dict[str, Any]:
-    g = layer.geometry
+def _laid(products: Products, axes: Sequence[int]) -> dict[str, Any]:
+    g = products.geometry
     more = [2 * rate * (axis in axes) for axis, rate in enumerate(g.dilation_rate)]
     padding = [(a + wide, b + wide) for (a, b), wide in zip(g.padding, more, strict=True)]
     return {"strides": g.strides, "padding": padding, "dilation_rate": g.dilation_rate}
 
 
-def _on_windows(layer: Layer, axes: Sequence[int], image: Array, taps: Array) -> float:
-    return float(depthwise.forward(image, taps, **_laid(layer, axes))[0].max(initial=0))
+def _on_windows(products: Products, axes: Sequence[int], image: Array, taps: Array) -> float:
+    return float(depthwise.forward(image, taps, **_laid(products, axes))[0].max(initial=0))
 
 
-def _on_pixels(layer: Layer, axes: Sequence[int], windows: Array, taps: Array) -> float:
-    image = np.zeros((len(windows), *layer.geometry.input_size, layer.groups))
-    cache = depthwise.forward(image, taps, **_laid(layer, axes))[1]
+def _on_pixels(products: Products, axes: Sequence[int], windows: Array, taps: Array) -> float:
+    image = np.zeros((len(windows), *products.geometry.input_size, products.groups))
+    cache = depthwise.forward(image, taps, **_laid(products, axes))[1]
     return float(depthwise.backward(windows, cache).x.max(initial=0))
 
 
-def _fft(layer: Layer, x: Array, dy: Array | None, precision: Precision) -> dict[str, float]:
-    g, (inputs, outputs), u = layer.geometry, layer.channels, precision.unit
+def _fft(products: Products, x: Array, dy: Array | None, precision: Precision) -> dict[str, float]:
+    g, (inputs, outputs), u = products.geometry, products.channels, precision.unit
     # A whole convolution, along every axis up to the next power of 2
     spans = ((k - 1) * d + 1 for k, d in zip(g.kernel_size, g.dilation_rate, strict=True))
     sizes = (size + span for size, span in zip(g.padded_size, spans, strict=True))
@@ -160,11 +155,11 @@ def _fft(layer: Layer, x: Array, dy: Array | None, precision: Precision) -> dict
         # Of what is transformed, multiplied, summed over `terms` and transformed back
         return norms * ((2 + math.sqrt(shorter)) * off + float(precision.multiplied(terms + 2)))
 
-    norms, taps = layer.over(np.square(layer.kernel)), math.prod(g.kernel_size)
-    result = {"y": of(math.sqrt(norms[0]) * _image_norm(x, layer.groups), taps, inputs)}
+    norms, taps = products.over(np.square(products.kernel)), math.prod(g.kernel_size)
+    result = {"y": of(math.sqrt(norms[0]) * _image_norm(x, products.groups), taps, inputs)}
     if dy is not None:
         both, windows = _channel_norm(x) * _channel_norm(dy), math.prod(g.output_size)
-        result["dx"] = of(math.sqrt(norms[1]) * _image_norm(dy, layer.groups), taps, outputs)
+        result["dx"] = of(math.sqrt(norms[1]) * _image_norm(dy, products.groups), taps, outputs)
         result["dkernel"] = of(both, windows, len(x))
     return result
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._cases import Case, Outcome
+from convinsights.verify._agreement import beyond
+from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 
 __all__ = ["Answer", "Failure", "Trial", "as_numbers"]
 
@@ -84,6 +86,20 @@ class Trial:
         """Tell whether a result came, and with the right values."""
         return name in self.got and name not in self.wrong
 
+    def came(self, name: str) -> Array | None:
+        """Return a result that came in its shape, None for any other."""
+        got, truth = self.got.get(name), self.case.truth.get(name)
+        return None if got is None or truth is None or got.shape != truth.shape else got
+
+    def off(self, name: str, values: Array) -> Array:
+        """Tell which elements of these values of a result would be wrong."""
+        return beyond(values, self.case.truth[name], self.allowed[name])
+
+    def allows(self, name: str, values: Array) -> bool:
+        """Tell whether a result of these values would be right."""
+        same = values.shape == self.case.truth[name].shape
+        return same and not self.off(name, values).any()
+
     def forget(self, result: str) -> None:
         """Take back what was said of a result's values, which are not the same at every call."""
         self.wrong.discard(result)
@@ -97,8 +113,8 @@ class Trial:
             if "index" not in fields:  # nothing to compare
                 self.worst = np.inf
         case = self.case
-        arrays = dict(zip((*case.names, "dy"), (*case.arrays, case.dy), strict=True))
-        failure = Failure(case.kind, str(case), result, message, case.size, **fields, arrays=arrays)
+        shown = case.kind, str(case), result, message, case.size
+        failure = Failure(*shown, **fields, arrays=case.given)
         self.failures.append(failure)
 
 
