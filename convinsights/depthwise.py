@@ -23,30 +23,23 @@ import math
 
 import numpy as np
 
-from convinsights import _products
+from convinsights import conv
 from convinsights._arguments import (
     Array,
-    DType,
     FloatType,
     Ints,
     Pad,
     as_array,
-    as_vector,
     channels_first,
     check_cache,
-    check_dy,
     check_pixels,
-    compute_dtype,
     described,
     remembered,
-    result_dtype,
     shape_of,
     spatial_rank,
     to_integer,
 )
 from convinsights._caches import cache_class
-from convinsights._geometry import Geometry
-from convinsights._passes import channel_sum
 from convinsights._weights import count, he_normal, spatial_size
 from convinsights.conv import SHAPES, Gradients, Plan
 
@@ -68,13 +61,10 @@ def __dir__() -> list[str]:
 
 @cache_class
 class Cache:
-    """What backward reads: the inputs themselves, and where the windows lay."""
+    """The cache of the convolution that it is, and the shape in which the kernel was given."""
 
-    x: Array
-    kernel: Array
-    has_bias: bool
-    geometry: Geometry
-    dtype: DType
+    conv: conv.Cache
+    kernel_shape: tuple[int, ...]
 
 
 def forward(
@@ -104,17 +94,14 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C * depth_multiplier)
-        Output channel c * depth_multiplier + m is that of kernel[..., c, m]; in the result type of
-        the floating arrays (float64 if there are none).
+        Output channel c * depth_multiplier + m is that of kernel[..., c, m].
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the kernel does not fit its padded image.
 
     Examples
     --------
@@ -129,12 +116,17 @@ def forward(
             [ 2., 60.]]])
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
-    geometry, groups, shape, _ = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
-    bias = as_vector("bias", bias, math.prod(kernel.shape[-2:]))
-    dtype = result_dtype(x, kernel, bias)
-    compute = compute_dtype(dtype)
-    y = _products.correlate(x, kernel.reshape(shape), bias, geometry, groups, compute)
-    return y.astype(dtype, copy=False), Cache(x, kernel, bias is not None, geometry, dtype)
+    _, groups, shape, _ = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
+    y, cache = conv.forward(
+        x,
+        kernel.reshape(shape),
+        bias,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        groups=groups,
+    )
+    return y, Cache(cache, kernel.shape)
 
 
 def backward(dy: Array, cache: Cache) -> Gradients:
@@ -145,12 +137,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C * depth_multiplier)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, kernel, bias)
-        In the dtype of the output; bias is None where there was none.
 
     Examples
     --------
@@ -163,13 +154,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
             [20.]]])
     """
     cache = check_cache(cache, Cache, "depthwise")
-    x, kernel, geometry = cache.x, cache.kernel, cache.geometry
-    dy = check_dy(dy, (len(x), *geometry.output_size, math.prod(kernel.shape[-2:])))
-    grouped, compute = kernel.reshape(_grouped(kernel.shape)), compute_dtype(cache.dtype)
-    dx, dkernel = _products.both_gradients(x, dy, grouped, geometry, x.shape[-1], compute)
-    dbias = channel_sum(dy, compute) if cache.has_bias else None
-    dkernel = dkernel.reshape(kernel.shape)
-    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
+    gradients = conv.backward(dy, cache.conv)
+    return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
 
 
 def output_shape(
@@ -200,9 +186,9 @@ def output_shape(
 def parameter_count(
     kernel_size: Ints, in_channels: int, *, depth_multiplier: int = 1, use_bias: bool = False
 ) -> int:
-    """Count the weights for in_channels C and depth_multiplier M, and with use_bias the biases.
+    """Count the weights for in_channels C and a depth_multiplier, and with use_bias the biases.
 
-        prod(kernel_size) * C * M (+ C * M)
+        prod(kernel_size) * C * depth_multiplier (+ C * depth_multiplier)
 
     Examples
     --------
@@ -210,7 +196,7 @@ def parameter_count(
     >>> depthwise.parameter_count((3, 3), 64)
     576
     """
-    shape = kernel_shape(kernel_size, in_channels, depth_multiplier)
+    shape = weight_shape(kernel_size, in_channels, depth_multiplier)
     return count(shape, math.prod(shape[-2:]), use_bias)
 
 
@@ -232,10 +218,10 @@ def multiply_adds(
     >>> depthwise.multiply_adds((1, 56, 56, 64), (3, 3, 64, 1), padding="same")
     1806336
     """
-    shape = output_shape(
-        input_shape, kernel_shape, strides=strides, padding=padding, dilation_rate=dilation_rate
-    )
-    return math.prod(shape) * math.prod(shape_of("kernel_shape", kernel_shape)[:-2])
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    planned = plan(shape, kernel, strides, padding, dilation_rate, SHAPES)
+    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
 
 
 def initialize(
@@ -257,7 +243,7 @@ def initialize(
     >>> depthwise.initialize(np.random.default_rng(0), (3, 3), 64).shape
     (3, 3, 64, 1)
     """
-    shape = kernel_shape(kernel_size, in_channels, depth_multiplier)
+    shape = weight_shape(kernel_size, in_channels, depth_multiplier)
     return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
 
 
@@ -270,7 +256,7 @@ def plan(
     dilation_rate: Ints,
     names: tuple[str, str] = ("x", "kernel"),
 ) -> Plan:
-    """Check that an image and its kernels go together, and lay the windows."""
+    """Check that an image and its kernels go together, and find the convolution that it is."""
     rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C, depth_multiplier)")
     check_pixels(names[0], x_shape, rank)
     if kernel_shape[-2] != x_shape[-1]:
@@ -279,20 +265,12 @@ def plan(
             f"{described(names[0], x_shape)}, got {kernel_shape}"
             f"{channels_first(x_shape, kernel_shape[-2])}"
         )
-    grouped = _grouped(kernel_shape)
-    beside = x_shape[0], grouped[-1]
-    geometry = Geometry.of(
-        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
-    )
-    return Plan(geometry, x_shape[-1], grouped, (x_shape[0], *geometry.output_size, grouped[-1]))
+    # (*kernel_size, C, M) -> (*kernel_size, 1, C M), the same numbers in the same order
+    shape = *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])
+    return conv.plan(x_shape, shape, strides, padding, dilation_rate, x_shape[-1], names)
 
 
-def kernel_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
+def weight_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:
     """Return (*kernel_size, C, depth_multiplier)."""
     channels = to_integer("in_channels", in_channels)
     return *spatial_size(kernel_size), channels, to_integer("depth_multiplier", depth_multiplier)
-
-
-def _grouped(kernel_shape: tuple[int, ...]) -> tuple[int, ...]:
-    # (*kernel_size, C, M) -> (*kernel_size, 1, C M): that of a convolution with C groups
-    return *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])
