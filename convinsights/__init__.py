@@ -1,6 +1,6 @@
 """Building blocks of convolutional networks in NumPy, to read, to check against and to import.
 
-Every module is one concept. That of a layer has `y, cache = forward(x, …)`, and then `gradients =
+Every module is one concept. A layer's has `y, cache = forward(x, …)`, and then `gradients =
 backward(dy, cache)`; im2col, receptive_field, layouts, parameters and the tools draw, translate,
 verify have functions of their own. What holds in all modules is said here, and nowhere again:
 
@@ -8,29 +8,29 @@ verify have functions of their own. What holds in all modules is said here, and 
   many as the kernel has. Formulas show two, with image n, the output's pixel (i, j), the kernel's
   tap (u, v), and the channels c (in) and o (out). Strides s and dilation rates d are in pixels;
   there are `before` zeros in front of an axis and `after` behind it.
-* **Sizes.** What belongs to the spatial axes is an int, for all of them, or a sequence of one per
-  axis. Where no array tells how many axes there are (`parameter_count`, `initialize`), a
-  kernel_size that is an int is one axis.
+* **Sizes.** What has one value per spatial axis (strides, kernel_size, …) is an int, for all axes,
+  or a sequence, one per axis. Where no array tells how many axes there are (`parameter_count`,
+  `initialize`), a kernel_size that is an int is one axis.
 * **Padding.** "valid": no zeros. "same", as in TensorFlow: as many as ceil(size / stride) windows
   need, the odd one behind. "causal", for one axis: (kernel_size - 1) * dilation_rate in front. An
   int: so many on every side. One entry per axis: each an int or a pair (before, after).
-* **Types.** Results have the result type of the floating arrays among the arguments. Integers take
-  it (a uint8 image under a float32 kernel gives float32), and count as float64 where there is no
-  floating array; those that the type cannot hold exactly are rounded, as NumPy's `astype` does.
+* **Types.** Results have the type that NumPy's promotion gives the floating arrays among the
+  arguments, float64 if there are none. Integers have no say (a uint8 image under a float32 kernel
+  gives float32); those that the type cannot hold exactly are rounded, as by NumPy's `astype`.
   Moving statistics never widen a result; `update` keeps their own type. float16 is computed in
   float32 and rounded once, at the end. Gradients have the dtype of the output.
-* **Too large.** A result beyond its type is infinite. Whether a float16 result that overflows is a
-  warning, an error or nothing is what NumPy's `np.errstate` says where you call, as for NumPy's own
-  operations; sums in float32 and float64 may overflow without a word.
+* **Too large.** A result beyond its type is infinite. `np.errstate` at the call decides, as for
+  NumPy's own operations, whether a float16 result that overflows warns, raises or does nothing;
+  sums in float32 and float64 may overflow without a word.
 * **Gradients** are named after the arrays that `forward` takes, and have their shapes; what was not
-  given has None. An empty batch gives an empty output, and weights gradients of 0; batch
+  given has None. An empty batch gives an empty output and zero gradients of the weights; batch
   normalization in training, which has no mean then, refuses it.
 * **No side effects.** Arguments are never modified, results share no memory with them, calls are
   thread-safe. A cache refers to the arguments of its `forward`: leave them as they are until
   `backward`, which may be called again (no ReLU in place, no step of the kernels in between).
 * **Memory.** Beyond inputs and results at most two copies of the larger image, its padding
   included, and 32 MiB, however many taps the kernel has; two copies of the kernel too where its
-  type is not that of the result, or its memory no contiguous array. A float16 image counts as the
+  type is not that of the result, or where it is not contiguous. A float16 image counts as the
   float32 one that is computed with; depthwise_separable and residual keep the images between their
   steps, max pooling a byte or two per window; statistics in the cache of a normalization count as
   results. Under Linux, up to 62 MiB of what is freed stay with the process, for the next call.
@@ -39,8 +39,8 @@ verify have functions of their own. What holds in all modules is said here, and 
   broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,
   `multiply_adds`) refuses what `forward` refuses.
 * **Counts.** `parameter_count` counts weights, and with use_bias a bias per output channel.
-  `multiply_adds` counts a multiplication with its addition per tap, input channel and output
-  element, zeros of the padding too, and no biases (Howard et al., section 3.1).
+  `multiply_adds` counts a multiplication and its addition as one, those with the padding's zeros
+  too, and no biases (Howard et al., section 3.1).
 * **Initial values.** `initialize` draws kernels He-normal: with a variance of 2 over the number of
   inputs that an output sums, activations keep their size through a ReLU (He et al., section 2.2).
   rng is a numpy.random.Generator, dtype float16, float32 or float64 (unless told otherwise); a call

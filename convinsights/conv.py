@@ -125,16 +125,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the kernel does not fit its padded image, or groups do not divide the channels.
 
     Examples
     --------
@@ -165,12 +162,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C_out)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, kernel, bias)
-        In the dtype of the output; bias is None where there was none.
 
     Examples
     --------
@@ -187,7 +183,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_dy(dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
-    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy
+    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy, dbias = sum of dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
@@ -293,10 +289,10 @@ def matrix(
     dilation_rate: Ints = 1,
     groups: int = 1,
 ) -> Array:
-    """Write the convolution of one image as the matrix M of a dense layer.
+    """Write the convolution of one image as the matrix A of a dense layer.
 
-    Every row of M holds the kernel at the pixels of one window and zeros elsewhere, so that
-    `M @ x.ravel() == forward(x[None], kernel, …)[0].ravel()`. It is for looking at: it is as large
+    Every row of A holds the kernel at the pixels of one window and zeros elsewhere, so that
+    `A @ x.ravel() == forward(x[None], kernel, …)[0].ravel()`. It is for looking at: it is as large
     as all inputs times all outputs, (prod(output_size) * C_out, prod(spatial) * C_in).
 
     Parameters
@@ -325,21 +321,20 @@ def matrix(
     geometry, groups, *_ = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, names)
     inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
     # The columns of an image of pixel numbers say where every entry of a window was read from.
-    # Number 0 is the padding: an input of its own, dropped at the end.
     numbers = np.arange(1.0, inputs + 1).reshape(shape)
     columns = im2col(
         numbers, geometry.kernel_size, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
-    # With P = prod(output_size), T = prod(kernel_size), and c, o channels of a group:
-    column = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])  # (P, T, g, c)
+    # With P = prod(output_size), T = prod(kernel_size), and c, o channels of a group. Number 0 is
+    # the padding: an input of its own, dropped at the end.
+    read = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])  # (P, T, g, c)
     pixel, group = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(groups).reshape(-1, 1)
     taps = kernel.reshape(-1, kernel.shape[-2], groups, kernel.shape[-1] // groups).swapaxes(1, 2)
     dense = np.zeros((outputs, groups, taps.shape[-1], inputs + 1), result_dtype(kernel))
-    dense[pixel, group, :, column] = taps  # (T, g, c, o), for every pixel
+    # NumPy puts the indexed axes first, (P, T, g, c, o); the taps are the same for every pixel.
+    dense[pixel, group, :, read] = taps
     return dense[..., 1:].reshape(-1, inputs)
 
-
-# -- shared by the concepts that are convolutions ------------------------------------------------
 
 KERNEL = "(*kernel_size, C_in // groups, C_out)"
 SHAPES = ("input_shape", "kernel_shape")

@@ -42,7 +42,6 @@ from convinsights._arguments import (
     as_array,
     as_vector,
     check_cache,
-    check_dy,
     check_size,
     compute_dtype,
     described,
@@ -88,7 +87,6 @@ class Cache:
 
     depthwise: depthwise.Cache
     unary: unary.Cache
-    output_shape: tuple[int, ...]
     dtype: DType
 
 
@@ -122,16 +120,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs and holds the image between the two steps.
+        For `backward`; holds the image between the two steps.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
-    TypeError
-        If an argument is of the wrong type.
+        Also if a kernel does not fit its padded image, or the kernels each other.
 
     Examples
     --------
@@ -155,7 +150,7 @@ def forward(
         x, spatial, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
     y, second = unary.forward(z, pointwise, bias)
-    return y.astype(dtype, copy=False), Cache(first, second, y.shape, dtype)
+    return y.astype(dtype, copy=False), Cache(first, second, dtype)
 
 
 def backward(dy: Array, cache: Cache) -> Gradients:
@@ -166,12 +161,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C_out)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, depthwise_kernel, pointwise_kernel, bias)
-        In the dtype of the output; bias is None where there was none.
 
     Examples
     --------
@@ -184,7 +178,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     ([[[3.0, 10.0], [0.0, 0.0]]], [3.0, 50.0])
     """
     cache = check_cache(cache, Cache, "depthwise_separable")
-    dy = check_dy(dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
+    dy = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
+    # dz = dy Pᵀ, dP = zᵀ dy; then dx and dD from dz
     dz, dpointwise, dbias = unary.backward(dy, cache.unary)
     dx, dspatial, _ = depthwise.backward(dz, cache.depthwise)
     return Gradients(*converted(cache.dtype, dx, dspatial, dpointwise, dbias))
@@ -231,9 +226,7 @@ def parameter_count(
 ) -> int:
     """Count the weights for in_channels C_in and filters C_out, and with use_bias the biases.
 
-        prod(kernel_size) * C_in * M + C_in * M * C_out (+ C_out)
-
-    with M = depth_multiplier.
+        C_in * depth_multiplier * (prod(kernel_size) + C_out) (+ C_out)
 
     Examples
     --------
@@ -241,10 +234,9 @@ def parameter_count(
     >>> depthwise_separable.parameter_count((3, 3), 64, 128), conv.parameter_count((3, 3), 64, 128)
     (8768, 73728)
     """
-    spatial = depthwise.parameter_count(kernel_size, in_channels, depth_multiplier=depth_multiplier)
-    # That has checked both.
-    between = int(in_channels) * int(depth_multiplier)
-    return spatial + unary.parameter_count(between, filters, use_bias=use_bias)
+    spatial = depthwise.weight_shape(kernel_size, in_channels, depth_multiplier)
+    between = math.prod(spatial[-2:])
+    return math.prod(spatial) + unary.parameter_count(between, filters, use_bias=use_bias)
 
 
 def multiply_adds(
@@ -267,8 +259,9 @@ def multiply_adds(
     14651392
     """
     shapes = _shapes(input_shape, depthwise_kernel_shape, pointwise_kernel_shape)
-    (z, y), taps = plan(*shapes, strides, padding, dilation_rate, SHAPES), shapes[1][:-2]
-    return math.prod(z.output_shape) * (math.prod(taps) + y.output_shape[-1])
+    first, second = plan(*shapes, strides, padding, dilation_rate, SHAPES)
+    taps, filters = shapes[1][:-2], second.output_shape[-1]
+    return math.prod(first.output_shape) * (math.prod(taps) + filters)
 
 
 def initialize(
@@ -282,10 +275,10 @@ def initialize(
 ) -> tuple[Array, Array]:
     """Draw both kernels from rng, in the dtype, each for its own number of summed inputs.
 
-        (*kernel_size, in_channels, M)             of variance 2 / prod(kernel_size)
-        (1, …, 1, in_channels * M, filters)        of variance 2 / (in_channels * M)
-
-    with M = depth_multiplier.
+        (*kernel_size, in_channels, depth_multiplier)
+            of variance 2 / prod(kernel_size)
+        (1, …, 1, in_channels * depth_multiplier, filters)
+            of variance 2 / (in_channels * depth_multiplier)
 
     Examples
     --------
@@ -295,10 +288,10 @@ def initialize(
     >>> [kernel.shape for kernel in depthwise_separable.initialize(rng, (3, 3), 64, 128)]
     [(3, 3, 64, 1), (1, 1, 64, 128)]
     """
-    spatial = depthwise.kernel_shape(kernel_size, in_channels, depth_multiplier)
+    spatial = depthwise.weight_shape(kernel_size, in_channels, depth_multiplier)
     between, ones = math.prod(spatial[-2:]), (1,) * (len(spatial) - 2)
     pointwise = *ones, between, to_integer("filters", filters)
-    check_size("kernel", pointwise)
+    check_size("kernel", pointwise)  # before the first is drawn: what is refused draws nothing
     return (
         he_normal(rng, spatial, math.prod(spatial[:-2]), dtype),
         he_normal(rng, pointwise, between, dtype),
@@ -336,8 +329,8 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
 
     For every input channel c the matrix K[…, c, :], prod(kernel_size) × C_out, is cut off after its
     depth_multiplier largest singular values: no matrix of that rank is nearer. The squared distance
-    left is the sum of the squares of the discarded ones. The pair is exact where the kernel is
-    separable, and always where depth_multiplier >= min(prod(kernel_size), C_out).
+    left is the sum of the squares of the discarded ones. Up to rounding the pair is exact where no
+    matrix has a larger rank, so always where depth_multiplier >= min(prod(kernel_size), C_out).
 
     Parameters
     ----------
@@ -364,7 +357,7 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     [[3.0, 0.0], [0.0, 4.0]]
     """
     kernel = as_array("kernel", kernel)
-    rank = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in, C_out)")
+    axes = spatial_rank("kernel", kernel.shape, "(*kernel_size, C_in, C_out)")
     multiplier = to_integer("depth_multiplier", depth_multiplier)
     if not np.isfinite(kernel).all():
         raise ValueError("kernel must be finite, got NaN or infinity in it")
@@ -377,7 +370,7 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
         matrices.astype(compute_dtype(dtype), copy=False), full_matrices=False
     )
     kept = min(multiplier, sizes.shape[-1])
-    # Each factor takes the root of the singular value; what goes beyond the rank stays 0.
+    # Each factor takes the root of the singular value; what goes beyond those kept stays 0.
     root = np.sqrt(sizes[:, :kept])
     spatial = np.zeros((math.prod(kernel_size), channels, multiplier), dtype)
     spatial[..., :kept] = (left[..., :kept] * root[:, np.newaxis]).swapaxes(0, 1)
@@ -385,7 +378,7 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     pointwise[:, :kept] = right[:, :kept] * root[..., np.newaxis]
     return (
         spatial.reshape(*kernel_size, channels, multiplier),
-        pointwise.reshape(*(1,) * rank, channels * multiplier, filters),
+        pointwise.reshape(*(1,) * axes, channels * multiplier, filters),
     )
 
 
@@ -409,9 +402,7 @@ def plan(
     names: tuple[str, str, str] = ("x", "depthwise_kernel", "pointwise_kernel"),
 ) -> tuple[conv.Plan, conv.Plan]:
     """Check that an image and both kernels go together, and lay the windows of the two steps."""
-    first = depthwise.plan(
-        x_shape, depthwise_shape, strides, padding, dilation_rate, (names[0], names[1])
-    )
+    first = depthwise.plan(x_shape, depthwise_shape, strides, padding, dilation_rate, names[:2])
     _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))
     return first, unary.plan(first.output_shape, pointwise_shape, 1)
 

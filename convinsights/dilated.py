@@ -5,11 +5,10 @@ A dilated convolution leaves dilation_rate - 1 pixels out between neighbouring t
     y[n, i, j, o] = sum over u, v, c of
                     x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, o] + bias[o]
 
-The kernel of k taps spans ke = (k - 1) d + 1 pixels. It is the convolution with the kernel
-inflated by d - 1 zeros between its taps (`inflate`), without the zeros; the windows of im2col have
-holes, and that is all that differs from `conv`, in its gradients too. Here the *kernel* is
-inflated, in a transposed convolution the *input*. With strides of 1 and "same" padding the image
-keeps its size while the receptive field grows.
+The kernel of k taps spans ke = (k - 1) d + 1 pixels. `inflate` writes the d - 1 zeros between its
+taps out, and `conv` with that kernel gives the same. Here they are left out, in the gradients too:
+the windows of im2col have holes. (A transposed convolution inflates the *input*.) With strides of 1
+and "same" padding the image keeps its size while the receptive field grows.
 
 References
 ----------
@@ -87,16 +86,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a size is wrong, or the kernel does not fit its padded input.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the kernel does not fit its padded image, or groups do not divide the channels.
 
     Examples
     --------
@@ -128,12 +124,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C_out)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, kernel, bias)
-        In the dtype of the output; bias is None where there was none.
 
     Examples
     --------
@@ -249,7 +244,7 @@ def initialize(
 
 
 def effective_kernel_size(kernel_size: Ints, dilation_rate: Ints) -> int | tuple[int, ...]:
-    """Tell how many pixels a dilated kernel spans, one int where kernel_size is one, else per axis.
+    """Tell how many pixels a dilated kernel spans: an int of an int, a tuple of a sequence.
 
         ke = (kernel_size - 1) * dilation_rate + 1
 

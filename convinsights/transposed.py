@@ -1,7 +1,7 @@
-"""Run a convolution backwards: from its outputs to the inputs that they could come from.
+"""Run a convolution backwards: from an image of its output's size to one of its input's.
 
-As a matrix (`conv.matrix`) a convolution is u -> M u; with strides it makes the image smaller. The
-transposed convolution is x -> Mᵀ x with the same kernel: every input pixel stamps the kernel, times
+As a matrix (`conv.matrix`) a convolution is z -> A z; with strides it makes the image smaller. The
+transposed convolution is x -> Aᵀ x with the same kernel: every input pixel stamps the kernel, times
 its value, onto a larger image, and where stamps overlap they add up:
 
     y[n, i s + u d - before, j s + v d - before, o] +=
@@ -13,15 +13,16 @@ places:
     y       = col2im(x kernelᵀ) + bias
     dx      = im2col(dy) kernel
     dkernel = im2col(dy)ᵀ x
+    dbias   = sum of dy over all pixels
 
 It is equally a convolution with strides of 1 of the inflated input (`inflate`) with the flipped
 kernel: this is the stride "smaller than one". It gives back the shape that a convolution took away,
-not the values: Mᵀ is no inverse of M.
+not the values: Aᵀ is no inverse of A.
 
 References
 ----------
 Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010.
-Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: Mᵀ, section
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: Aᵀ, section
 4.1; `inflate`, section 4.5; sizes, section 4.6.
 """
 
@@ -104,13 +105,14 @@ def forward(
 ) -> tuple[Array, Cache]:
     """Stamp the kernel onto a larger image, once for every input pixel.
 
-    The convolution folds several sizes onto that of this input, L … L + stride - 1, where
+    A convolution with strides takes images of several sizes to one of the same size. So here the
+    output may have any size from least to least + stride - 1, where
 
-        L = (size - 1) * stride + ke - (before + after)
-        L = (size - 1) * stride + 1                          for "same"
+        least = (size - 1) * stride + ke - (before + after)
+        least = (size - 1) * stride + 1                          for "same"
 
-    with the effective kernel ke = (kernel_size - 1) * dilation_rate + 1. `output_padding` adds to L
-    (and no zeros to the image); `output_size` names the sum.
+    with the effective kernel ke = (kernel_size - 1) * dilation_rate + 1. `output_padding` is added
+    to the least size (no zeros are); `output_size` gives the sum instead.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def forward(
     strides, dilation_rate : int or one per spatial axis
         Pixels between neighbouring stamps, and between neighbouring taps (1: adjacent).
     padding : "valid", "same", int, or one int or (before, after) pair per spatial axis
-        Zeros around the image of the convolution, so pixels cut off here.
+        The zeros that the convolution puts around its image; here so many pixels are cut off.
     output_padding : int or one per spatial axis, optional
         0 … stride - 1; 0 by default, and stride - 1 for "same", so that the size is size * stride.
     output_size : int or one per spatial axis, optional
@@ -134,16 +136,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a size is wrong, or the output's size is out of its range.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the output's size is out of its range, or groups do not divide the channels.
 
     Examples
     --------
@@ -178,12 +177,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C_out)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, kernel, bias)
-        In the dtype of the output; bias is None where there was none.
 
     Examples
     --------
@@ -198,10 +196,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_dy(dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
-    # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x
-    with np.errstate(invalid="ignore"):  # see below
+    # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x. In place of the pixels that were cut off the
+    # columns of dy hold zeros. Times inf or nan they give nan, where nothing should count: then
+    # once more, over the pixels that there are.
+    with np.errstate(invalid="ignore"):
         dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
-    # What the padding cut off is no zero but nothing: nothing that inf or nan could meet.
     if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):
         dx, dkernel = _products.both_from_pixels(dy, kernel, x, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
@@ -221,9 +220,9 @@ def output_shape(
 ) -> tuple[int, ...]:
     """Tell what `forward` makes of an input_shape and a kernel_shape: (N, *output_size, C_out).
 
-        output_size = L + output_padding
+        output_size = least + output_padding
 
-    with the L of `forward`.
+    with the least size of `forward`.
 
     Examples
     --------
@@ -350,10 +349,8 @@ def plan(
             f"{channels_first(x_shape, kernel_shape[-1])}"
         )
     groups = check_groups(groups, C_in=x_shape[-1])
-    steps, rates = (
-        per_axis("strides", strides, rank),
-        per_axis("dilation_rate", dilation_rate, rank),
-    )
+    steps = per_axis("strides", strides, rank)
+    rates = per_axis("dilation_rate", dilation_rate, rank)
     least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
     size = _chosen_size(least, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
@@ -426,5 +423,6 @@ def _chosen_size(
 def _kernel_shape(
     kernel_size: Ints, in_channels: int, filters: int, groups: int
 ) -> tuple[int, ...]:
+    # By conv's, the other way round, so that messages name the right argument
     *size, inputs, outputs = conv_kernel_shape(kernel_size, in_channels, filters, groups)
     return *size, outputs // int(groups), inputs * int(groups)

@@ -5,13 +5,14 @@ space, only over channels, by the same matrix everywhere:
 
     y[n, i, j, o] = sum over c of x[n, i s, j s, c] kernel[c, o] + bias[o]
 
-im2col is here a mere reshape: the pixels themselves are the rows, and with the kernel as a matrix W
+im2col is here a mere reshape: with the pixels that are read as rows, and the kernel as a matrix,
 
-    y = x W + bias        dx = dy Wᵀ        dW = xᵀ dy
+    y = x kernel + bias        dx = dy kernelᵀ        dkernel = xᵀ dy        dbias = sum of dy
 
 So it changes the number of channels, C_in to C_out, and (with strides of 1) keeps the spatial
 sizes; it commutes with every shuffle of the pixels; and two of them in a row, without activation
-between, are one: W1 W2. With a stride s, most pixels are never read, and their gradient is 0.
+between, are one, by the product of their matrices. With strides the pixels between are never read,
+and their gradient is 0.
 
 References
 ----------
@@ -84,16 +85,13 @@ def forward(
     Returns
     -------
     y : array (N, *ceil(spatial / strides), C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, or a stride is less than 1.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the kernel does not have as many rows as x has channels.
 
     Examples
     --------
@@ -109,7 +107,7 @@ def forward(
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
     shape = _conv_shape(x.shape, kernel.shape)
-    # y = x W + bias, as the convolution whose columns are the pixels themselves
+    # y = x kernel + bias, as the convolution whose columns are the pixels themselves
     y, cache = conv.forward(x, kernel.reshape(shape), bias, strides=strides)
     return y, Cache(cache, kernel.shape)
 
@@ -122,13 +120,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *ceil(spatial / strides), C_out)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, kernel, bias)
-        In the dtype of the output, that of the kernel in the shape in which it was given; bias is
-        None where there was none.
+        That of the kernel in the shape in which it was given.
 
     Examples
     --------
@@ -140,7 +137,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
             [10., 50.]]])
     """
     cache = check_cache(cache, Cache, "unary")
-    # dx = dy Wᵀ, dW = xᵀ dy
+    # dx = dy kernelᵀ, dkernel = xᵀ dy
     gradients = conv.backward(dy, cache.conv)
     return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
 
@@ -191,8 +188,10 @@ def multiply_adds(
     >>> unary.multiply_adds((1, 28, 28, 256), (256, 64))
     12845056
     """
-    shape = output_shape(input_shape, kernel_shape, strides=strides)
-    return math.prod(shape) * shape_of("kernel_shape", kernel_shape)[-2]
+    shape = shape_of("input_shape", input_shape, minimum=0)
+    kernel = shape_of("kernel_shape", kernel_shape)
+    planned = plan(shape, kernel, strides, conv.SHAPES)
+    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
 
 
 def initialize(
@@ -235,7 +234,7 @@ def _conv_shape(
 ) -> tuple[int, ...]:
     check_pixels(names[0], x_shape)
     matrix, beside = (x_shape[-1], "C_out"), described(names[0], x_shape)
-    hint = channels_first(x_shape, sum(kernel_shape[-2:-1]))  # C_in, or 0 where there is none
+    hint = channels_first(x_shape, kernel_shape[-2] if len(kernel_shape) > 1 else 0)
     return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, beside, hint)
 
 
@@ -247,9 +246,9 @@ def behind_ones(
     beside: str,
     hint: str = "",
 ) -> tuple[int, ...]:
-    """Return the shape (1, …, 1, C_in, C_out) for conv of a kernel given so or as a matrix.
+    """Return (1, …, 1, C_in, C_out), conv's shape, of a kernel given so or as a plain matrix.
 
-    The matrix must be of the shape given, or with "C_out" in it have any number of columns.
+    matrix: the (C_in, C_out) that it must have; "C_out" stands for any number.
     """
     (inputs, outputs), ones = matrix, (1,) * rank
     fits = shape[-2:-1] == (inputs,) and shape[:-2] in ((), ones) and shape[-1] > 0

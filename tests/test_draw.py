@@ -557,7 +557,7 @@ def test_matrix_shows_the_numbers_of_the_kernel():
     picture = draw.matrix(kernel, (4, 1))
     numbers = [text for text in words(picture) if text in ("1.5", "0", "−2")]
     assert numbers == ["1.5", "0", "−2"] * 2 + ["1.5", "0", "1.5", "−2", "0", "−2"] + ["0"]
-    assert "row 1 gathers 3 inputs; column 1 of Mᵀ scatters to them" in words(picture)
+    assert "row 1 gathers 3 inputs; column 1 of Aᵀ scatters to them" in words(picture)
     assert "tap 2" in words(picture)
     shifts = moves(style_of(ET.fromstring(str(picture))), "w", 2)
     assert [x for x, _ in shifts] == [0, 0]

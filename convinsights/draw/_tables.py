@@ -155,9 +155,9 @@ def matrix(
     left = (WIDTH - size * (inputs + rows * both) - GAP * both) // 2
     first = Grid(left, 38 + (height - rows * size) // 2, size, size)
     second = Grid(left + inputs * size + GAP, 38 + (height - inputs * size) // 2, size, size)
-    _weights(canvas, first, dense, weights, "M", "w", (0, size))
+    _weights(canvas, first, dense, weights, "A", "w", (0, size))
     if both:
-        _weights(canvas, second, dense.T, weights.T, "Mᵀ", "t", (size, 0))
+        _weights(canvas, second, dense.T, weights.T, "Aᵀ", "t", (size, 0))
     y = 66.0 + height
     shown = [_row(row, entries, both) for row, entries in enumerate(weights)]
     canvas.text(WIDTH / 2, y, shown[rows // 2], "g")
@@ -214,7 +214,7 @@ def _weights(
 
 def _row(row: int, entries: Array, both: bool) -> str:
     gathered = f"row {row} gathers {np.count_nonzero(entries)} inputs"
-    return gathered + f"; column {row} of Mᵀ scatters to them" * both
+    return gathered + f"; column {row} of Aᵀ scatters to them" * both
 
 
 def _hues(kernel: Array) -> list[tuple[str, str]]:
