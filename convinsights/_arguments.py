@@ -12,7 +12,7 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
@@ -64,7 +64,7 @@ Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PLAIN = (int, str, type(None))
+PLAIN = {int, str, type(None)}
 # Entries that a sequence may have.
 MOST = 10**9
 
@@ -132,13 +132,16 @@ def result_dtype(*arrays: Array | None) -> DType:
     Integers and bools take it, so that a uint8 image leaves a float32 network in float32. They are
     float64 where there is no floating array.
     """
-    types = [a.dtype.type for a in arrays if a is not None and a.dtype.type in FLOATS]
-    return np.result_type(*types) if types else np.dtype(np.float64)
+    types = {a.dtype.type for a in arrays if a is not None}
+    for kind in reversed(FLOATS):  # the widest first: what NumPy promotes the others to
+        if kind in types:
+            return np.dtype(kind)
+    return np.dtype(np.float64)
 
 
 def compute_dtype(dtype: DType) -> DType:
     """Return the dtype to compute in: float16 is only ever stored, and computed as float32."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if dtype.type is np.float16 else dtype
 
 
 def as_float(dtype: FloatType) -> DType:
@@ -380,14 +383,18 @@ def remembered(plan: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(plan)
     def planned(*arguments: P.args, **named: P.kwargs) -> T:
-        plain = not named and all(map(_is_plain, arguments))
+        plain = not named and _are_plain(arguments)
         return known(*arguments) if plain else plan(*arguments, **named)
 
     return planned
 
 
-def _is_plain(value: object, levels: int = 3) -> bool:
-    # None, an int, a string, or a tuple of such or of such tuples
-    if type(value) is not tuple:
-        return type(value) in PLAIN
-    return levels > 0 and all(map(_is_plain, value, (levels - 1,) * len(value)))
+def _are_plain(values: Iterable[object], levels: int = 3) -> bool:
+    # Each is None, an int, a string, or a tuple of such or of such tuples
+    for value in values:
+        if type(value) is tuple:
+            if not levels or not _are_plain(value, levels - 1):
+                return False
+        elif type(value) not in PLAIN:
+            return False
+    return True

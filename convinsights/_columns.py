@@ -8,9 +8,7 @@ Groups come first: what a group's images hold lies together, as do its columns (
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
-from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -197,16 +195,17 @@ class Workspace:
     def __init__(self, size: int, count: int, one_core: bool, dtype: DType) -> None:
         turns = 1 if one_core else TURNS
         fitting = turns * _costs.WORKSPACE // max(1, size * dtype.itemsize)
-        self.places = self._places(size, max(1, min(count, turns, fitting)), dtype)
-
-    @staticmethod
-    def _places(size: int, count: int, dtype: DType) -> Iterator[Array]:
-        # Made when first used
-        yield from cycle([np.empty(size, dtype) for _ in range(count)])
+        self.size, self.dtype = size, dtype
+        self.count = max(1, min(count, turns, fitting))
+        self.places: list[Array] = []  # made when first used, the latest last
 
     def columns(self, shape: tuple[int, ...], across: bool) -> Array:
         """Return room for windows (groups, *windows, *entries); across: stored entry by entry."""
-        room = next(self.places)[: math.prod(shape)]
+        if len(self.places) < self.count:
+            self.places.append(np.empty(self.size, self.dtype))
+        else:
+            self.places.append(self.places.pop(0))
+        room = self.places[-1][: math.prod(shape)]
         if not across:
             return room.reshape(shape)
         axes = len(shape) // 2
@@ -253,9 +252,8 @@ def _rows(pixels: Array, groups: int) -> Array:
 
 def _as_matrix(columns: Array) -> Array:
     """Show columns (groups, *windows, *entries) as (groups, windows, K)."""
-    axes = columns.ndim // 2
-    count = math.prod(columns.shape[1 : axes + 1])
-    return columns.reshape(len(columns), count, math.prod(columns.shape[axes + 1 :]))
+    entries = columns.shape[columns.ndim // 2 + 1 :]
+    return columns.reshape(len(columns), -1, math.prod(entries))
 
 
 def _by_group(kernel: Array, groups: int) -> Array:

@@ -178,7 +178,7 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
     (rate 12 on 28×28 pixels: half) or the image is small beside the kernel. Every box is a
     convolution of its own, and copies its part of the kernel.
     """
-    if not any(map(any, geometry.padding)):
+    if not geometry.is_padded:
         return False
     ranges, taps = geometry.ranges, math.prod(geometry.kernel_size)
     live = math.prod(

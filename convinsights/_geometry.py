@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convinsights._arguments import (
     Ints,
@@ -105,8 +105,19 @@ class Geometry:
         return tuple([before + size + after for size, (before, after) in pairs])
 
     @cached_property
-    def interior(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where the input lies in the padded input, and which part of it does.
+    def steps(self) -> tuple[int, ...]:
+        """Pixels from one window to the next along every axis, then from one tap to the next.
+
+        An axis of one window or one tap is never stepped along. There they may be so many that what
+        is computed with them overflows: 1 does as well.
+        """
+        sizes = *self.output_size, *self.kernel_size
+        steps = zip(sizes, (*self.strides, *self.dilation_rate), strict=True)
+        return tuple([step if size > 1 else 1 for size, step in steps])
+
+    @cached_property
+    def interior(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Where the input lies in the padded input, and which part of it does: (…, *spatial, C).
 
         All of it does, unless a padding is negative and cuts pixels off (see `phases`, `part`).
         """
@@ -116,15 +127,18 @@ class Geometry:
             last = max(first, size + min(0, after))
             target.append(slice(first + before, last + before))
             kept.append(slice(first, last))
-        return tuple(target), tuple(kept)
+        return (..., *target, slice(None)), (..., *kept, slice(None))
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether there are zeros around the input (or pixels that are cut off)."""
+        return any(map(any, self.padding))
 
     @cached_property
     def is_identity(self) -> bool:
         """Whether the windows are the pixels."""
         return (
-            math.prod(self.kernel_size) == 1
-            and math.prod(self.strides) == 1
-            and not any(map(any, self.padding))
+            math.prod(self.kernel_size) == 1 and math.prod(self.strides) == 1 and not self.is_padded
         )
 
     @cached_property

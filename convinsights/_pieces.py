@@ -20,13 +20,11 @@ def product(a: Array, b: Array, out: Array) -> Array:
     (groups, count, inner), columns = a.shape, b.shape[-1]
     piece = _costs.piece(inner, columns)
     whole = count - count % piece if piece else 0
-    if whole:
-        pieces = groups, whole // piece, piece
-        of_a, of_out = (
-            a[:, :whole].reshape(*pieces, inner),
-            out[:, :whole].reshape(*pieces, columns),
-        )
-        np.matmul(of_a, b[:, np.newaxis], out=of_out)
+    if not whole:
+        return np.matmul(a, b, out=out)
+    pieces = groups, whole // piece, piece
+    of_a, of_out = a[:, :whole].reshape(*pieces, inner), out[:, :whole].reshape(*pieces, columns)
+    np.matmul(of_a, b[:, np.newaxis], out=of_out)
     if whole < count:
         np.matmul(a[:, whole:], b, out=out[:, whole:])
     return out

@@ -200,7 +200,7 @@ def _spread(slopes: Array, geometry: Geometry, axis: int) -> Array:
 
 def _counts(geometry: Geometry, count_padding: bool, dtype: DType) -> Array:
     # How many pixels every window averages: one number, or (*output_size, 1)
-    if count_padding or not any(map(any, geometry.padding)):
+    if count_padding or not geometry.is_padded:
         return np.array(math.prod(geometry.kernel_size), dtype)
     axes = [last - first + 1 for first, last in _pooling.taps_over_pixels(geometry)]
     return reduce(np.multiply.outer, axes)[..., None].astype(dtype)

@@ -22,9 +22,8 @@ van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016: "causal"
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from itertools import chain
-from typing import Any
 
 import numpy as np
 
@@ -188,24 +187,23 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
 
     x itself, if nothing is to change. planar: stored channel by channel, of the same shape.
     """
-    bare = not any(chain.from_iterable(geometry.padding))
-    if bare and x.flags.c_contiguous and x.dtype == dtype and not planar:
+    if not (geometry.is_padded or planar) and x.flags.c_contiguous and x.dtype == dtype:
         return x
     target, kept = geometry.interior
-    outer = x.shape[: -1 - len(target)]
+    outer = x.shape[: -len(geometry.input_size) - 1]
     if x.size < FEW:
         padded = blank(outer, geometry, x.shape[-1], dtype, planar)
-        padded[_pixels(target)] = x[_pixels(kept)]
+        padded[target] = x[kept]
         return padded
     padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
     # Only the zeros are set to 0, each once: axis by axis, the last first, all that lie before or
     # behind the image along it, but not along an axis behind.
-    around: tuple[slice, ...] = ()  # the image, along the axes behind
-    for inside in reversed(target):
+    around = target[-1:]  # the image, along the axes behind
+    for inside in target[-2:0:-1]:
         for outside in (slice(inside.start), slice(inside.stop, None)):
-            padded[_pixels((outside, *around))] = 0
+            padded[(..., outside, *around)] = 0
         around = (inside, *around)
-    put(padded[_pixels(target)], x[_pixels(kept)])
+    put(padded[target], x[kept])
     return padded
 
 
@@ -248,13 +246,8 @@ def put(target: Array, source: Array) -> None:
 
 def crop(padded: Array, geometry: Geometry) -> Array:
     """Cut the zeros off again: the adjoint of `pad` where that cuts nothing off. It is a view."""
-    image: Array = padded[_pixels(geometry.interior[0])]
+    image: Array = padded[geometry.interior[0]]
     return image
-
-
-def _pixels(box: tuple[slice, ...]) -> tuple[Any, ...]:
-    # These pixels of every image, in all channels
-    return (..., *box, slice(None))
 
 
 def windows(padded: Array, geometry: Geometry) -> Array:
@@ -264,22 +257,10 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     """
     rank = len(geometry.kernel_size)
     *outer, channel = padded.strides
-    axes = outer[-rank:]
-    # An axis of one window or one tap is never stepped along: its step may be any number, and must
-    # not be one that overflows.
-    steps = [
-        stride * (step if size > 1 else 1)
-        for stride, step, size in zip(axes, geometry.strides, geometry.output_size, strict=True)
-    ]
-    taps = [
-        stride * (rate if size > 1 else 1)
-        for stride, rate, size in zip(
-            axes, geometry.dilation_rate, geometry.kernel_size, strict=True
-        )
-    ]
-    several = padded.shape[: -1 - rank]
-    shape = (*several, *geometry.output_size, *geometry.kernel_size, padded.shape[-1])
-    strides = (*outer[:-rank], *steps, *taps, channel)
+    several, axes = outer[:-rank], outer[-rank:]
+    sizes = *geometry.output_size, *geometry.kernel_size
+    shape = (*padded.shape[: len(several)], *sizes, padded.shape[-1])
+    strides = (*several, *map(operator.mul, axes + axes, geometry.steps), channel)
     memory = padded if padded.flags.c_contiguous else np.moveaxis(padded, -1, 0)
     return np.ndarray(shape, padded.dtype, memory, 0, strides)
 
