@@ -17,25 +17,24 @@ from convinsights import (
     normalization,
     transposed,
     unary,
+    verify,
 )
 from convinsights._concepts import defaults
 from convinsights.verify import _candidate
-from convinsights.verify._asked import checked_plan
+from convinsights.verify._asked import asked
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import weight
-from convinsights.verify._precision import Precision
 
 ALLOWANCES, KEPT = _candidate.allowances, {}
 
 
 def plan_of(module, dtype, forward, backward, rank):
-    precision = Precision.of(module, dtype)
-    return checked_plan(module, forward, backward, precision, (rank,), None, (), False, "all", 0)[
-        :2
-    ]
+    changed = {"dtype": dtype, "ranks": (rank,), "forms": "all"}
+    wanted = asked(module, forward, backward, **verify.verify.__kwdefaults__ | changed)
+    return wanted.plan, wanted.candidate
 
 
 @functools.cache

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from wrong_kernels import right
 
-from convinsights import batchnorm, conv, normalization, transposed
+from convinsights import batchnorm, conv, normalization, transposed, verify
 from convinsights._concepts import defaults
 from convinsights.verify import _shrink
-from convinsights.verify._asked import checked_plan
+from convinsights.verify._asked import asked
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
@@ -82,10 +82,7 @@ def test_simpler_levels_come_from_the_simplest_on():
 
 
 def test_trying_ends_when_calls_or_time_are_used_up(monkeypatch):
-    precision = Precision.of(conv, np.float32)
-    plan, candidate, _ = checked_plan(
-        conv, *right(conv), precision, (2,), None, (), False, "canonical", 0
-    )
+    plan, candidate, *_ = asked(conv, *right(conv), **verify.verify.__kwdefaults__)
     shrinker = Shrinker(candidate, plan)
     row = plan.plain(2)
     assert shrinker.tried(row, 2).case.row == row
@@ -101,12 +98,9 @@ def test_trying_ends_when_calls_or_time_are_used_up(monkeypatch):
 
 def test_a_case_of_ones_own_is_not_tried_again():
     """It has no row whose levels could be changed."""
-    precision = Precision.of(conv, np.float32)
-    plan, candidate, _ = checked_plan(
-        conv, *right(conv), precision, (2,), None, (), False, "canonical", 0
-    )
+    plan, candidate, *_ = asked(conv, *right(conv), **verify.verify.__kwdefaults__)
     shrinker = Shrinker(candidate, plan)
-    case = replace(case_of(conv, 2, plan.plain(2), precision, 0), row=None)
+    case = replace(case_of(conv, 2, plan.plain(2), plan.precision, 0), row=None)
     trial = candidate.examine(case)
     assert shrinker.shrunk(trial) is trial
     assert shrinker.retry([trial], "batch", 3) is None

@@ -3,44 +3,65 @@
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from convinsights._arguments import check_flag, shown, to_integer
 from convinsights._concepts import defaults, name_of
 from convinsights.verify._candidate import Candidate
+from convinsights.verify._factors import check_module
 from convinsights.verify._plan import FORMS, Plan
 from convinsights.verify._precision import Precision
 
-__all__ = ["checked_plan"]
+__all__ = ["Asked", "asked"]
 
 # Names of padding that `supports` may list beside hyperparameters.
 NAMES = {"same", "causal", "valid"}
 
 
-def checked_plan(
+class Asked(NamedTuple):
+    """The cases, the candidate that they are put to, and what else was asked for.
+
+    `by_name`: that the candidate takes padding by name, surely. `spoil`: that it is to be given
+    numbers that are not finite.
+    """
+
+    plan: Plan
+    candidate: Candidate
+    by_name: bool
+    spoil: bool
+
+
+def asked(
     module: ModuleType,
     forward: Callable[..., Any],
     backward: Callable[..., Any] | None,
-    precision: Precision,
+    *,
+    dtype: Any,
+    operands: Any,
+    accumulate: Any,
+    algorithm: str,
     ranks: Iterable[int],
     supports: Collection[str] | None,
     cases: Sequence[Mapping[str, Any]],
     thorough: bool,
     forms: str,
+    non_finite: bool,
     seed: int,
-) -> tuple[Plan, Candidate, bool]:
-    """Check the arguments of `verify`; return also whether padding is surely taken by name."""
+) -> Asked:
+    """Check the arguments of `verify`."""
+    check_module(module)
+    precision = Precision.of(module, dtype, operands, accumulate, algorithm)
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function) and (name == "forward" or function is not None):
             raise TypeError(f"{name} must be callable, got {shown(function)}")
     parameters = _parameters(forward)
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters) or not parameters
-    known, listed = set(defaults(module)), set[str]()
-    if supports is None:
+    known = set(defaults(module))
+    listed = None if supports is None else set(_sequence("supports", supports))
+    if listed is None:
         varied = known if anything else named & known
     else:
-        listed = set(_sequence("supports", supports))
         varied = listed - NAMES
         if not varied <= known:
             strange = sorted(map(str, varied - known))
@@ -48,7 +69,8 @@ def checked_plan(
                 f"supports must name hyperparameters of {name_of(module)} "
                 f"({', '.join(sorted(known))}), got {', '.join(strange)}"
             )
-    by_name = True if listed & NAMES or forms == "all" else _takes_names(parameters)
+    surely = bool(listed and listed & NAMES) or forms == "all"
+    by_name = True if surely else _takes_names(parameters)
     sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
     if not sizes:
         raise ValueError("ranks must name one rank at least, got none")
@@ -72,7 +94,7 @@ def checked_plan(
     backwards = {p.name for p in _parameters(backward)}
     passed = {"forward": frozenset(named), "backward": frozenset(backwards)}
     candidate = Candidate(module, forward, backward, precision, plan.varied, passed)
-    return plan, candidate, by_name is True
+    return Asked(plan, candidate, by_name is True, check_flag("non_finite", non_finite))
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from convinsights import batchnorm
-from convinsights._arguments import Array, check_flag, shown
+from convinsights._arguments import Array, shown
 from convinsights._concepts import name_of
-from convinsights.verify._asked import checked_plan
+from convinsights.verify._asked import asked
 from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
-from convinsights.verify._factors import MODULES, check_module
+from convinsights.verify._factors import MODULES
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
 from convinsights.verify._nonfinite import Spoilt, judged, spoilt
 from convinsights.verify._plan import OTHERS, telling
@@ -87,27 +87,38 @@ def write_cases(
     >>> count > 100, report.cases, sum(report.declined.values()) == count
     (True, 0, True)
     """
-    check_module(module)
-    precision = Precision.of(module, dtype, operands, accumulate, algorithm)
-    plan, _, by_name = checked_plan(
-        module, absent, None, precision, ranks, supports, cases, thorough, forms, seed
+    wanted = asked(
+        module,
+        absent,
+        None,
+        dtype=dtype,
+        operands=operands,
+        accumulate=accumulate,
+        algorithm=algorithm,
+        ranks=ranks,
+        supports=supports,
+        cases=cases,
+        thorough=thorough,
+        forms=forms,
+        non_finite=non_finite,
+        seed=seed,
     )
-    plan = replace(plan, names=by_name)
+    plan, precision = replace(wanted.plan, names=wanted.by_name), wanted.plan.precision
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
         raise ValueError(f"folder must be empty, got {root}")
     made = list(plan.cases())
-    some = list(islice(telling(made), OTHERS)) if check_flag("non_finite", non_finite) else []
+    some = list(islice(telling(made), OTHERS)) if wanted.spoil else []
     others = list(spoilt(some, precision.not_finite, gradients=True))
     names = (f"{number:04}" for number in count(1))
     entries = [_written(root, next(names), case, precision, None) for case in made]
     with np.errstate(all="ignore"):  # of what is not finite
         entries += [_written(root, next(names), one.case, precision, one.name) for one in others]
-    asked = {"dtype": dtype, "operands": operands, "accumulate": accumulate}
+    claimed = {"dtype": dtype, "operands": operands, "accumulate": accumulate}
     index = {
         "module": name_of(module),
-        **{name: _spelled(kind) for name, kind in asked.items()},
+        **{name: _spelled(kind) for name, kind in claimed.items()},
         "algorithm": algorithm,
         "cases": entries,
     }

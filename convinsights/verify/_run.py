@@ -14,17 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from convinsights._arguments import check_flag
-from convinsights.verify._asked import checked_plan
+from convinsights.verify._asked import asked
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._explain import explained
-from convinsights.verify._factors import check_module
 from convinsights.verify._made import case_of
 from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
-from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 from convinsights.verify._state import (
     Memory,
@@ -147,20 +144,31 @@ def verify(
     >>> report.passed, report.diagnosis
     (False, 'bias_ignored')
     """
-    check_module(module)
-    precision = Precision.of(module, dtype, operands, accumulate, algorithm)
-    plan, candidate, sure = checked_plan(
-        module, forward, backward, precision, ranks, supports, cases, thorough, forms, seed
+    wanted = asked(
+        module,
+        forward,
+        backward,
+        dtype=dtype,
+        operands=operands,
+        accumulate=accumulate,
+        algorithm=algorithm,
+        ranks=ranks,
+        supports=supports,
+        cases=cases,
+        thorough=thorough,
+        forms=forms,
+        non_finite=non_finite,
+        seed=seed,
     )
-    return _Run(candidate, plan, sure, check_flag("non_finite", non_finite)).report()
+    return _Run(*wanted).report()
 
 
 @dataclass
 class _Run:
     # One candidate on its way through a plan. `sure`: that it takes padding by name, if it is
     # given so.
-    candidate: Candidate
     plan: Plan
+    candidate: Candidate
     sure: bool
     spoil: bool
     trials: list[Trial] = field(default_factory=list)
