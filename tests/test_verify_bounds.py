@@ -167,6 +167,13 @@ def case_of(module, arrays, integers, dy=None, **settings):
     return Case(module, tuple(arrays), settings, dy, "", integers)
 
 
+def test_what_underflows_in_a_normalization_is_off_by_the_smallest_number():
+    x, gamma = np.full((1, 1, 1), 2.0**-14), np.full(1, 2.0**-14)
+    given = batchnorm.Statistics(np.zeros(1), np.ones(1))
+    bound = verify.error_bound(batchnorm, x, gamma, None, given, dtype=np.float16)
+    assert 2.0**-24 <= bound.item() <= 2.0**-21  # y is 2^-28
+
+
 def test_a_verdict_allows_the_bound_of_the_truth_too_and_sums_of_integers_nothing():
     precision = Precision.of(conv, np.float32)
     real = rng.normal(size=(2, 5, 3)), rng.normal(size=(3, 3, 2)), None

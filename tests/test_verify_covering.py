@@ -141,6 +141,7 @@ def test_all_triples_meet_but_those_that_cannot(module, rank):
     have = set().union(*(combinations(row, 3) for row in rows(space, 3)))
     impossible = covering(space).impossible(3)
     left = set(all_combinations(covering(space), 3)) - have - impossible.keys()
-    # No rule alone forbids these; together they do, on a path that fixes kernel and padding.
-    assert all("path" in dict(triple) for triple in left)
+    # No rule alone forbids these; together they do, on a path that fixes kernel and padding, or
+    # of kernels so long that images as large are too large.
+    assert all("path" in dict(t) or [n for _, n in t].count(33) > 1 for t in left)
     assert len(left) < 0.002 * len(have)

@@ -68,7 +68,7 @@ def told(module, forward, backward=None, dtype=np.float32, rank=2, count=45, own
     _, candidate = plan_of(module, dtype, forward, backward, rank)
     trials = [candidate.examine(case) for case in [*cases(module, dtype, rank, count), *own]]
     assert any(trial.wrong for trial in trials)
-    return diagnose(trials, candidate.examine, 1 / candidate.precision.exact_integers)
+    return diagnose(trials, candidate.examine, candidate.precision)
 
 
 def fitted(module, change):
@@ -278,6 +278,17 @@ NAMED = [
     ("low_precision (11 bits)", conv, before(conv, wrong.bits(11))),
     ("low_precision (11 bits)", depthwise, before(depthwise, wrong.bits(11, slice(1, 2)))),
     ("low_precision (11 bits)", conv, wrong.declining_groups(wrong.summed_in_half)),
+    ("low_precision (8 bits)", batchnorm, wrong.normalized(moments=wrong.mean_of_few_bits)),
+    (
+        "low_precision (11 bits)",
+        normalization,
+        wrong.grouped_normalized(root=lambda v, e: 1 / wrong.rounded_to((v + e) ** -0.5, 11)),
+    ),
+    (
+        "dilation_ignored",
+        conv,
+        before(conv, wrong.when(wrong.grouped, wrong.forget("dilation_rate"))),
+    ),
 ]
 
 
@@ -440,11 +451,6 @@ NOT_NAMED = [
     ),
     ("another kernel in a region", conv, after(conv, flipped_in(np.s_[:, 2:]))),
     ("another kernel in some channels", conv, after(conv, flipped_in(np.s_[..., 4:]))),
-    (
-        "groups forget rates",
-        conv,
-        before(conv, wrong.when(wrong.grouped, wrong.forget("dilation_rate"))),
-    ),
     ("edge", conv, before(conv, wrong.padded_by("edge"))),
     ("bias twice", conv, before(conv, wrong.bias_times(lambda h: 2))),
     ("one more", depthwise_separable, after(depthwise_separable, lambda y, a, h: y + 1)),

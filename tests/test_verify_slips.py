@@ -614,6 +614,7 @@ GRADIENT_SLIPS = {
 OTHERS = (
     "axes_swapped",
     "first_axis_for_all",
+    "last_axis_for_all",
     "size_from_other_axis",
     "low_precision",
     "reads_outside",

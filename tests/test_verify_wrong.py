@@ -79,6 +79,12 @@ def test_a_fault_of_large_arrays_is_caught(kernel):
     assert caught(kernel)
 
 
+# Caught, but not explained.
+UNEXPLAINED = (
+    "dx of a strided 1x1 transposed",
+    "moments of three images",
+    "1x1 forgets everything",
+)
 # Of state; thresholds and regions that are pinned take seconds each.
 FIRST = ("plan of the shapes alone",)
 
@@ -88,12 +94,13 @@ FIRST = ("plan of the shapes alone",)
     [
         pytest.param(k, id=k.name, marks=[] if k.name in FIRST else [pytest.mark.thorough])
         for k in WRONG
-        if any(k[3:6])
+        if k.name not in UNEXPLAINED
     ],
 )
 def test_a_fault_is_explained(kernel):
     report = verify.verify(kernel.module, *kernel.make(), **kernel.options)
     told = report.diagnosis, report.when, report.where
+    assert any(told)
     assert [word for word, said in zip(told, kernel[3:6], strict=True) if said] == [
         said for said in kernel[3:6] if said
     ]
@@ -101,14 +108,7 @@ def test_a_fault_is_explained(kernel):
 
 def test_the_readme_says_how_many_cases_and_faults_there_are():
     plan = Plan(conv, (2,), frozenset(defaults(conv)), Precision.of(conv, np.float32))
-    cases, faults, _ = map(int, SAID.groups())
+    cases, faults, explained = map(int, SAID.groups())
     assert round(len(plan.rows(2)) + len(list(plan.extra(2))), -1) == cases
-    assert len(WRONG) == faults
-
-
-@pytest.mark.thorough
-def test_as_many_are_explained_as_the_readme_says_at_least():
-    reports = [verify.verify(k.module, *k.make(), **k.options) for k in WRONG]
-    explained = [any((report.diagnosis, report.when, report.where)) for report in reports]
-    assert all(not report.passed for report in reports)
-    assert sum(explained) >= int(SAID[3])
+    assert (len(WRONG), len(WRONG) - len(UNEXPLAINED)) == (faults, explained)
+    assert set(UNEXPLAINED) <= {kernel.name for kernel in WRONG}

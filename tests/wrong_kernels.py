@@ -605,6 +605,10 @@ def one_pass(x, mean, variance):
     return mean, np.maximum(square, 0).astype(np.float64)
 
 
+def mean_of_few_bits(x, mean, variance):
+    return rounded_to(mean, 8), variance
+
+
 def unbiased(x, mean, variance):
     count = x[..., 0].size
     return mean, variance * count / max(count - 1, 1)

@@ -16,6 +16,7 @@ from convinsights.verify._agreement import agree
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
+from convinsights.verify._precision import Precision
 from convinsights.verify._remarks import remarks
 from convinsights.verify._shifts import shifts
 from convinsights.verify._slips_values import clamped
@@ -51,7 +52,9 @@ class Explanation(Protocol):
         """Tell whether the result is what the slip would give."""
 
 
-def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float) -> Diagnosis:
+def diagnose(
+    trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
+) -> Diagnosis:
     """Name the slip that explains all wrong results and contradicts no right one.
 
     Hypotheses come first that give every result of the candidate; failing that, those that give all
@@ -60,6 +63,7 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
     that holds of all wrong results; last what explains every wrong result, though others are right:
     the slip of one path among several. Small cases are looked at first, and of large ones not all.
     """
+    unit = 1 / precision.exact_integers
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
     results.sort(key=lambda result: trials[result[0]].case.size)
     wrong = [(index, name) for index, name in results if name in trials[index].wrong]
@@ -85,7 +89,7 @@ def diagnose(trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: fl
         if agreeing:
             best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, some))))
             return Diagnosis(best.name, {})
-    noted: list[Explanation] = list(remarks(trials, examine, unit))
+    noted: list[Explanation] = list(remarks(trials, examine, precision))
     for remark in noted:
         if _holds(remark, wrong[:REMARKED]):
             return Diagnosis(remark.name, {})

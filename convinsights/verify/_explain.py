@@ -37,9 +37,8 @@ def explained(
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
     if wrong:
-        unit = 1 / candidate.precision.exact_integers
         valued = [trial for trial in ran if trial.allowed]  # not those of what is not finite
-        name, told = diagnose(valued, candidate.examine, unit)
+        name, told = diagnose(valued, candidate.examine, candidate.precision)
         single = {(id(valued[index]), result): slip for (index, result), slip in told.items()}
     failures = []
     for trial in ran:

@@ -42,6 +42,7 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     shape = images, count // max(1, images), groups, channels // groups
     x = x.reshape(shape)
     own, u, growth = statistics is None, precision.unit, precision.growth
+    tiny = precision.summed.smallest  # what a product or a quotient loses that underflows
     m = max(1, x.shape[1] * x.shape[3])
     scale = 1.0 if gamma is None else np.abs(gamma).reshape(shape[2:])
     shift = 0.0 if beta is None else np.abs(beta).reshape(shape[2:])
@@ -59,20 +60,21 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     alike = np.abs(centre) > ALIKE * np.sqrt(mean(d**2))
     off_mean: Any = 0.0
     if own:
-        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * mean(np.abs(x))
+        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * mean(np.abs(x)) + tiny
     off_d = off_mean + 6 * u * (np.abs(x) + np.abs(centre) + off_mean)
-    off_variance: Any = 0.0
+    off_variance: Any = tiny
     if own:
-        variance, off_squares = mean(d**2), mean((2 * d + off_d) * off_d)
-        off_variance = growth(m + 2) * (variance + off_squares) + off_squares
+        variance, off_squares = mean(d**2), mean((2 * d + off_d) * off_d) + tiny
+        off_variance = growth(m + 2) * (variance + off_squares) + off_squares + 2 * tiny
     raised = variance + settings["epsilon"]
     inverse = 1 / np.sqrt(raised)
     with np.errstate(divide="ignore"):  # an infinite bound where the variance may be lost
         off_root = np.expm1(-np.log1p(-np.minimum(off_variance / raised, 1)) / 2)
     off_root = off_root + 6 * u * (1 + off_root)
     normal = d * inverse
-    off_normal = inverse * (off_d + (d + off_d) * off_root)
+    off_normal = inverse * (off_d + (d + off_d) * off_root) + tiny
     off_y = (1 + 4 * u) * scale * off_normal + 4 * u * (scale * normal + shift)
+    off_y += tiny * (2 + np.abs(x) + np.abs(centre))  # scale inverse may be formed first
     if dy is None:
         return {"y": off_y.reshape(call.x.shape)}
 
@@ -80,16 +82,18 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     dy, more = np.abs(dy).reshape(shape), int(module is not batchnorm)
     weighted = scale * dy
     along_1, along_normal = mean(weighted), mean(weighted * normal)
-    off_1, off_terms = growth(m + more) * along_1, mean(weighted * off_normal)
+    off_1, off_terms = growth(m + more) * along_1 + 2 * tiny, mean(weighted * off_normal)
+    off_terms = off_terms + 3 * tiny
     off_along = growth(m + 2 + more) * (along_normal + off_terms) + off_terms
-    part, off_part = weighted, 0.0 * normal
+    part, off_part = weighted, 2 * tiny + 0.0 * normal
     if own:
         part = part + along_1 + normal * along_normal
-        off_part = off_1 + off_normal * (along_normal + off_along) + normal * off_along
+        off_part = off_part + off_1 + off_normal * (along_normal + off_along) + normal * off_along
     off_scale = off_root + 6 * u * (1 + off_root)
     off_dx = inverse * ((1 + off_scale) * off_part + off_scale * part)
+    off_dx += tiny * (2 + dy + (1 + normal) * dy.max(initial=0))  # here too
 
-    off_terms = (dy * off_normal).sum(axis=OF_CHANNEL)
+    off_terms = (dy * off_normal + tiny).sum(axis=OF_CHANNEL)
     off_gamma = growth(count + 2) * ((dy * normal).sum(axis=OF_CHANNEL) + off_terms) + off_terms
     off_beta = growth(count) * dy.sum(axis=OF_CHANNEL)
     bounds = {"y": off_y, "dx": off_dx}

@@ -14,8 +14,8 @@ import numpy as np
 from convinsights import batchnorm
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._precision import NORMALIZATIONS
-from convinsights.verify._slips_normalization import Parts
+from convinsights.verify._moments import OF_MOMENTS
+from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._slips_values import rounded
 from convinsights.verify._trials import Trial
 
@@ -26,32 +26,33 @@ PART = 0.97
 
 
 def remarks(
-    trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float
+    trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
 ) -> Iterator["_Remark"]:
     """Yield the remarks, the most specific first."""
     module = trials[0].case.module
-    yield _ReadsOutside(trials, examine, unit)
-    yield _LayoutIgnored(trials, examine, unit)
+    yield _ReadsOutside(trials, examine, precision)
+    yield _LayoutIgnored(trials, examine, precision)
     if module in NORMALIZATIONS:
-        yield _OnePass(trials, examine, unit)
+        for remark, told in OF_MOMENTS:
+            yield _OfNormalization(trials, examine, precision, remark, told)
     for bits in (8, 11):
-        yield _Rounded(trials, examine, unit, bits)
+        yield _Rounded(trials, examine, precision, bits)
     if module not in NORMALIZATIONS:
         for bits in (8, 11, 24):
-            yield _FewBits(trials, examine, unit, bits)
-        yield _Saturated(trials, examine, unit)
-    yield _Unwritten(trials, examine, unit)
+            yield _FewBits(trials, examine, precision, bits)
+        yield _Saturated(trials, examine, precision)
+    yield _Unwritten(trials, examine, precision)
     if module is not batchnorm:  # where it is the law
-        yield _BatchMixed(trials, examine, unit)
+        yield _BatchMixed(trials, examine, precision)
 
 
 class _Remark(ABC):
     name: str
 
     def __init__(
-        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float
+        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
     ) -> None:
-        self.trials, self.examine, self.unit = trials, examine, unit
+        self.trials, self.examine, self.precision = trials, examine, precision
 
     def __call__(self, result: tuple[int, str]) -> bool | None:
         """Tell whether a result that came in its shape is as the remark says."""
@@ -163,9 +164,13 @@ ENOUGH = 8
 class _Rounded(_Remark):
     # Every result has so few significant bits, and is otherwise right.
     def __init__(
-        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], unit: float, bits: int
+        self,
+        trials: Sequence[Trial],
+        examine: Callable[[Case], Trial],
+        precision: Precision,
+        bits: int,
     ) -> None:
-        super().__init__(trials, examine, unit)
+        super().__init__(trials, examine, precision)
         self.name, self.bits = f"low_precision ({bits} bits)", bits
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
@@ -180,10 +185,10 @@ class _FewBits(_Remark):
         self,
         trials: Sequence[Trial],
         examine: Callable[[Case], Trial],
-        unit: float,
+        precision: Precision,
         bits: int,
     ) -> None:
-        super().__init__(trials, examine, unit)
+        super().__init__(trials, examine, precision)
         self.name, self.bits = f"low_precision ({bits} bits)", bits
         self.nearest = self._nearest()
 
@@ -226,9 +231,18 @@ def _bits(trial: Trial, name: str, got: Array) -> float | None:
     return float(np.log2(size / error) / 2) if size > 0 and error > 0 else None
 
 
-class _OnePass(_Remark):
-    # The mean of the squares less the square of the mean: of a large mean little is left of it.
-    name = "one_pass_variance"
+class _OfNormalization(_Remark):
+    # What y tells of the mean and of the root that it was made with.
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        examine: Callable[[Case], Trial],
+        precision: Precision,
+        name: str,
+        told: Callable[[Trial, Array, Precision], bool | None],
+    ) -> None:
+        super().__init__(trials, examine, precision)
+        self.name, self.told = name, told
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         case = trial.case
@@ -236,19 +250,4 @@ class _OnePass(_Remark):
             return False
         if name != "y":
             return None if name in ("dx", "dgamma") else False
-        parts, beta = Parts.of(case), case.arrays[2]
-        centred = got - (0 if beta is None else beta)
-        view = centred.reshape(parts.x.shape) / np.where(parts.scale == 0, 1, parts.scale)
-        deviation, axes = parts.x - parts.mean, parts.axes
-        far = parts.mean**2 + parts.variance
-        lost = 64 * self.unit * np.sqrt(parts.count) * far
-        with np.errstate(invalid="ignore", divide="ignore"):
-            along = (view * deviation).sum(axes, keepdims=True)
-            inverse = along / (deviation**2).sum(axes, keepdims=True)
-            off = np.abs(view - inverse * deviation).max(axes, keepdims=True)
-            variance = inverse**-2.0 - case.settings["epsilon"]
-            straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
-            near = np.abs(variance - parts.variance) <= lost
-        void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
-        flat = parts.variance == 0
-        return bool(((straight & near) | void | flat).all() and (far > 100 * parts.variance).any())
+        return self.told(trial, got, self.precision)

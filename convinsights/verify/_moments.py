@@ -1,0 +1,100 @@
+"""What a normalization's result tells of the mean and of the root that it was made with.
+
+Of each group y is a straight line over x: its slope is one over the root, and it is 0 at the mean.
+So both can be read off a result, however they were computed.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._precision import Precision
+from convinsights.verify._slips_normalization import Parts
+from convinsights.verify._slips_values import rounded
+from convinsights.verify._trials import Trial
+
+__all__ = ["OF_MOMENTS"]
+
+# How well float32 holds a sum.
+FINE = 2.0**-18
+# In how many groups few bits must explain what came: in others chance may hide them.
+MOST = 0.75
+
+
+def _one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
+    # The mean of the squares less the square of the mean: of a large mean little is left of it.
+    parts, view, deviation = _parts(trial, got)
+    axes, epsilon = parts.axes, trial.case.settings["epsilon"]
+    far = parts.mean**2 + parts.variance
+    lost = 64 * precision.unit * np.sqrt(parts.count) * far
+    rounding = 4 * precision.rounding * (parts.variance + epsilon)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = _slope(view, deviation, axes)
+        off = np.abs(view - slope * deviation).max(axes, keepdims=True)
+        straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
+        difference = np.abs(slope**-2.0 - epsilon - parts.variance)
+        near = difference <= lost + rounding
+    void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
+    flat = parts.variance == 0
+    told = ~(difference <= 2 * rounding) & (far > 100 * parts.variance)
+    return bool(((straight & near) | void | flat).all() and told.any())
+
+
+def _few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
+    # The mean and one over the root are near the right ones, and each, if it is not quite right,
+    # has no more significant bits.
+    if trial.case.integers:  # of few values, whose errors are the same
+        return None
+    parts, view, deviation = _parts(trial, got)
+    axes, unit = parts.axes, 4 * precision.rounding
+    flat = (parts.variance == 0) | (parts.scale == 0).any(axes, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope, middle = _slope(view, deviation, axes), view.mean(axes, keepdims=True)
+        # What was stored is rounded: so far can the middle of so many be off, and the slope. Of
+        # equal values the errors are the same.
+        stored = unit * np.abs(got.reshape(view.shape) / parts.scale)
+        spacing = 2 * precision.stored.unit * np.abs(parts.x).max(axes, keepdims=True)
+        values = np.minimum(parts.count, 1 + np.ptp(parts.x, axes, keepdims=True) / spacing)
+        width = np.sqrt(parts.variance)
+        off_middle = np.sqrt((stored**2).mean(axes, keepdims=True) / values)
+        off_middle += FINE * np.abs(middle)
+        off_slope = off_middle / width + FINE * slope
+        off_line = stored + off_middle + off_slope * np.abs(deviation)
+        off_line += 2 * trial.allowed["y"].reshape(view.shape) / np.abs(parts.scale)
+        near = (np.abs(view - middle - slope * deviation) <= off_line).all(axes, keepdims=True)
+        less = np.zeros(flat.shape, bool)
+        mean, off_mean = parts.mean - middle / slope, off_middle / slope + FINE * np.abs(parts.mean)
+        for value, right, sight in (
+            (slope, 1 / parts.root, off_slope),
+            (mean, parts.mean, off_mean),
+        ):
+            off, last = np.abs(value - right), 2.0**-bits * np.abs(right)
+            few = np.abs(value - rounded(value, bits)) <= sight
+            near &= (off <= 4 * last + sight) & (few | (off <= sight))
+            less |= few & (off > sight) & (4 * sight < last)
+    most = np.mean(near | flat) >= MOST
+    return bool(most) and (True if (less & ~flat).any() else None)
+
+
+def _parts(trial: Trial, got: Array) -> tuple[Parts, Array, Array]:
+    # y without beta and gamma, and how far x is from its mean
+    parts, beta = Parts.of(trial.case), trial.case.arrays[2]
+    centred = got - (0 if beta is None else beta)
+    view = centred.reshape(parts.x.shape) / np.where(parts.scale == 0, 1, parts.scale)
+    return parts, view, parts.x - parts.mean
+
+
+def _slope(view: Array, deviation: Array, axes: tuple[int, ...]) -> Array:
+    # Of the line that fits best
+    along: Array = (view * deviation).sum(axes, keepdims=True)
+    slope: Array = along / (deviation**2).sum(axes, keepdims=True)
+    return slope
+
+
+OF_MOMENTS: tuple[tuple[str, Callable[[Trial, Array, Precision], bool | None]], ...] = (
+    ("one_pass_variance", _one_pass),
+    ("low_precision (8 bits)", partial(_few_bits, bits=8)),
+    ("low_precision (11 bits)", partial(_few_bits, bits=11)),
+)
