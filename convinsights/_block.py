@@ -21,6 +21,7 @@ from convinsights._arguments import (
     check_choice,
     check_pixels,
     per_axis,
+    remembered,
     shown,
     spatial_rank,
 )
@@ -120,54 +121,56 @@ def as_all_statistics(
 
 def checked_steps(
     x_shape: tuple[int, ...], p: Parameters, strides: Ints, padding: Pad, variant: str
-) -> list[dict[str, Any]]:
+) -> Sequence[dict[str, Any]]:
     """Check the whole block beside its image, and return every kernel's strides and padding."""
-    rank = p.kernels[0].ndim - 2
+    shapes = tuple([kernel.shape for kernel in p.kernels])
+    projection = None if p.projection is None else p.projection.shape
+    steps, channels = _plan(x_shape, shapes, projection, strides, padding, variant)
+    what = f"a sequence of {len(channels)} pairs (gamma, beta)"
+    as_sequence("parameters.norms", p.norms, what, len(channels))
+    for i, (gamma, _) in enumerate(p.norms):  # each beta is as long as its gamma
+        as_vector(f"gamma of parameters.norms[{i}]", gamma, channels[i])
+    return steps
+
+
+@remembered
+def _plan(
+    x_shape: tuple[int, ...],
+    kernel_shapes: tuple[tuple[int, ...], ...],
+    projection_shape: tuple[int, ...] | None,
+    strides: Ints,
+    padding: Pad,
+    variant: str,
+) -> tuple[Sequence[dict[str, Any]], tuple[int, ...]]:
+    # Every kernel's strides and padding, and the channels that each of `norms` must have
+    rank = len(kernel_shapes[0]) - 2
     check_pixels("x", x_shape, rank)
     ones, whole = (1,) * rank, per_axis("strides", strides, rank)
     # So that a bad padding is refused though every kernel is 1×1.
     resolve(padding, x_shape[1:-1], ones, ones)
-    large = [math.prod(kernel.shape[:-2]) > 1 for kernel in p.kernels]
+    large = [math.prod(kernel[:-2]) > 1 for kernel in kernel_shapes]
     striding = large.index(True) if any(large) else 0
     shape, steps, name = x_shape, [], "x"
-    for i, kernel in enumerate(p.kernels):
+    for i, kernel in enumerate(kernel_shapes):
         step: dict[str, Any] = {
             "strides": whole if i == striding else ones,
             "padding": padding if large[i] else "valid",
         }
         names = name, f"parameters.kernels[{i}]"
-        plan = conv.plan(shape, kernel.shape, **step, dilation_rate=1, groups=1, names=names)
+        plan = conv.plan(shape, kernel, **step, dilation_rate=1, groups=1, names=names)
         shape = plan.output_shape
         steps.append(step)
         name = f"the input of parameters.kernels[{i + 1}]"
-    _check_short_cut(p, x_shape, shape, whole, padding)
-    _check_norms(p, norm_channels((x_shape[-1], *(k.shape[-1] for k in p.kernels)), variant))
-    return steps
-
-
-def _check_short_cut(
-    p: Parameters,
-    x_shape: tuple[int, ...],
-    branch_shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: Pad,
-) -> None:
-    ones, ends = (1,) * len(strides), (x_shape[-1], branch_shape[-1])
-    if p.projection is None and (strides != ones or ends[0] != ends[1]):
+    ends = x_shape[-1], shape[-1]
+    if projection_shape is None and (whole != ones or ends[0] != ends[1]):
         raise ValueError(
-            f"parameters.projection must be given where strides {strides} are not 1 or the "
+            f"parameters.projection must be given where strides {whole} are not 1 or the "
             f"channels change ({ends[0]} to {ends[1]})"
         )
-    size, wanted = branch_shape[1:-1], unary.output_shape(x_shape, ends, strides=strides)[1:-1]
+    size, wanted = shape[1:-1], unary.output_shape(x_shape, ends, strides=whole)[1:-1]
     if size != wanted:
         raise ValueError(
             f"padding must give the branch the short cut's size {wanted}, "
             f"got {size} by {shown(padding)}"
         )
-
-
-def _check_norms(p: Parameters, channels: tuple[int, ...]) -> None:
-    what = f"a sequence of {len(channels)} pairs (gamma, beta)"
-    as_sequence("parameters.norms", p.norms, what, len(channels))
-    for i, pair in enumerate(p.norms):
-        _as_norm(f"parameters.norms[{i}]", pair, channels[i])
+    return steps, norm_channels((x_shape[-1], *(kernel[-1] for kernel in kernel_shapes)), variant)

@@ -180,7 +180,7 @@ def arrays(tree: Any) -> list[Array]:
 
 def written(way: Way) -> str:
     """Write a way as Python does: `.block.kernels[0]`."""
-    return "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in way)
+    return "".join([f".{key}" if isinstance(key, str) else f"[{key}]" for key in way])
 
 
 def filled(tree: Any, values: Iterator[Any]) -> Any:

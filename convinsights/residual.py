@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,9 +61,10 @@ from convinsights._block import (
     norms_of,
 )
 from convinsights._caches import cache_class
+from convinsights._products import converted
 from convinsights._weights import ParameterCount, he_normal, spatial_size
 from convinsights.batchnorm import Statistics
-from convinsights.parameters import arrays, mapped
+from convinsights.parameters import arrays
 
 __all__ = [
     "Cache",
@@ -170,11 +172,10 @@ def forward(
     """
     x, p = as_array("x", x), as_parameters(parameters)
     steps = checked_steps(x.shape, p, strides, padding, variant)
-    dtype = result_dtype(x, *arrays(p))
-    # Everything in the dtype to compute in, so that float16 is rounded once, at the end.
-    compute = compute_dtype(dtype)
-    x, p = mapped(lambda a: a.astype(compute, copy=False), (x, p))
     affine = norms_of(p)
+    dtype = result_dtype(x, *p.kernels, *chain(*affine), p.projection)
+    # All steps take the dtype to compute in from x, so that float16 is rounded once, at the end.
+    x = x.astype(compute_dtype(dtype), copy=False)
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
         used = as_all_statistics("statistics", statistics, [len(gamma) for gamma, _ in affine])
@@ -258,12 +259,13 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dnorms: dict[int, Any] = {}
 
     def convolve(da: Array, i: int) -> Array:
-        da, dkernels[i], _ = conv.backward(da, cache.convs[i])
+        da, dkernel, _ = conv.backward(da, cache.convs[i])
+        (dkernels[i],) = converted(cache.dtype, dkernel)
         return da
 
     def normalize(da: Array, i: int) -> Array:
         da, *dnorm, _ = batchnorm.backward(da, cache.norms[i])
-        dnorms[i] = tuple(dnorm)
+        dnorms[i] = tuple(converted(cache.dtype, *dnorm))
         return da
 
     def rectify(da: Array, i: int) -> Array:
@@ -292,13 +294,13 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     if cache.projection is not None:
         didentity, dprojection, _ = unary.backward(didentity, cache.projection)
     da += didentity
+    dx, dprojection = converted(cache.dtype, da, dprojection)
     gradients = Parameters(
         tuple(dkernels[i] for i in range(end)),
         tuple(dnorms[i] for i in range(last)),
         dprojection,
         dnorms.get(last),
     )
-    dx, gradients = mapped(lambda a: a.astype(cache.dtype, copy=False), (da, gradients))
     return Gradients(dx, gradients)
 
 
