@@ -22,6 +22,7 @@ import numpy as np
 from convinsights._caches import is_cache
 
 __all__ = [
+    "MOST_AXES",
     "Array",
     "DType",
     "FloatType",
@@ -32,7 +33,7 @@ __all__ = [
     "as_generator",
     "as_sequence",
     "as_vector",
-    "channels_first",
+    "channels_first_hint",
     "check_cache",
     "check_callable",
     "check_choice",
@@ -65,19 +66,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PLAIN = {int, str, type(None)}
-# Entries that a sequence may have.
-MOST = 10**9
+MOST_ENTRIES = 10**9  # of what NumPy is to make an array of
+MOST_AXES = 64  # of an array of NumPy
 
 FLOATS = (np.float16, np.float32, np.float64)
-
-
-# -- arrays and their types ---------------------------------------------------------------------
 
 
 def as_array(name: str, value: object) -> Array:
     """Return `value` as an array of real numbers, without a copy where it is one already."""
     if not isinstance(value, np.ndarray) or hasattr(value, "mask"):
-        _check_no_array(name, value)
+        _refuse_look_alikes(name, value)
     try:
         array = np.asarray(value)
     except (OverflowError, RuntimeError, TypeError) as error:  # of PyTorch: detach(), cpu(), …
@@ -99,8 +97,8 @@ def as_array(name: str, value: object) -> Array:
     return array
 
 
-def _check_no_array(name: str, value: object) -> None:
-    # What NumPy would take for an array, losing something by it
+def _refuse_look_alikes(name: str, value: object) -> None:
+    # What NumPy would make an array of, though it was not meant as one, or is more than that
     if isinstance(value, tuple) and any(map(is_cache, value)):
         raise TypeError(
             f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
@@ -109,10 +107,10 @@ def _check_no_array(name: str, value: object) -> None:
         raise TypeError(
             f"{name} must be an array of numbers, got bytes in a {type(value).__name__}"
         )
-    if is_sequence(value) and len(value) > MOST:  # NumPy would ask for them one by one
+    if is_sequence(value) and len(value) > MOST_ENTRIES:  # NumPy would ask for them one by one
         raise ValueError(f"{name} must fit in memory, got {len(value)} entries")
     level = [value]
-    for _ in range(64):  # as deep as an array can be
+    for _ in range(MOST_AXES):
         if any(isinstance(entry, np.ndarray) and hasattr(entry, "mask") for entry in level):
             raise TypeError(
                 f"{name} must be a plain array, got a masked one: its mask would be lost"
@@ -127,11 +125,7 @@ def _check_no_array(name: str, value: object) -> None:
 
 
 def result_dtype(*arrays: Array | None) -> DType:
-    """Return the dtype of a result: NumPy's promotion of the floating arrays among the arguments.
-
-    Integers and bools take it, so that a uint8 image leaves a float32 network in float32. They are
-    float64 where there is no floating array.
-    """
+    """Return the dtype of a result: NumPy's promotion of the floating ones of the arrays."""
     types = {a.dtype.type for a in arrays if a is not None}
     for kind in reversed(FLOATS):  # the widest first: what NumPy promotes the others to
         if kind in types:
@@ -145,10 +139,10 @@ def compute_dtype(dtype: DType) -> DType:
 
 
 def as_float(dtype: FloatType) -> DType:
-    """Return the `dtype` argument of an `initialize`."""
+    """Return `dtype`, which must be float16, float32 or float64."""
     try:
         result = np.dtype("none" if dtype is None else dtype)  # None is float64 to NumPy
-    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):
+    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):  # by NumPy's parser
         raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
     if result.type not in FLOATS:
         raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
@@ -190,8 +184,8 @@ def check_cache(cache: object, kind: type[T], name: str) -> T:
     return cache
 
 
-def channels_first(shape: tuple[int, ...], channels: int) -> str:
-    """Ask, for a message, whether an image that should have so many channels has them in front."""
+def channels_first_hint(shape: tuple[int, ...], channels: int) -> str:
+    """Return, for a message, that an image may have so many channels in front; or nothing."""
     asked = " (channels first? layouts.to_channels_last puts them behind)"
     return asked if shape[1] == channels else ""
 
@@ -199,9 +193,6 @@ def channels_first(shape: tuple[int, ...], channels: int) -> str:
 def described(name: str, shape: tuple[int, ...]) -> str:
     """Name a shape for a message: `x of shape (2, 3, 4)`, or `input_shape (2, 3, 4)`."""
     return f"{name} {shape}" if name.endswith("shape") else f"{name} of shape {shape}"
-
-
-# -- numbers and sizes --------------------------------------------------------------------------
 
 
 def shown(value: object) -> str:
@@ -269,7 +260,7 @@ def to_integers(
     """Return every entry as an int of at least `minimum`."""
     return tuple(
         to_integer(f"{name}[{index}]", entry, minimum=minimum)
-        for index, entry in enumerate(entries_of(name, entries, 64))
+        for index, entry in enumerate(entries_of(name, entries, MOST_AXES))
     )
 
 
@@ -279,7 +270,7 @@ def per_axis(
     """Return one int per axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
         return (to_integer(name, value, minimum=minimum),) * count
-    numbers = entries_of(name, value, 64)
+    numbers = entries_of(name, value, MOST_AXES)
     if len(numbers) != count:
         raise ValueError(
             f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
@@ -369,9 +360,6 @@ def check_groups(groups: object, **channels: int) -> int:
         if count % number:
             raise ValueError(f"groups must divide {name} = {count}, got {shown(groups)}")
     return number
-
-
-# -- plans --------------------------------------------------------------------------------------
 
 
 def remembered(plan: Callable[P, T]) -> Callable[P, T]:

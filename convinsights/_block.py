@@ -57,16 +57,19 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
 
 
 def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
-    """Return how many channels each of `norms` has; `channels` are those of x and every kernel."""
+    """Return the channels of each of `norms`, given those of x and then what every kernel makes."""
     check_choice("variant", variant, VARIANTS)
+    if variant == "original":
+        return channels[1:]
     if variant == "preactivation":
         return channels[:-1]
-    return channels[1:] if variant == "original" else (*channels[1:], channels[-1])
+    return *channels[1:], channels[-1]
 
 
 def as_parameters(parameters: Any) -> Parameters:
     """Return arrays in tuples, whatever they were given as, each of a shape it may have."""
     try:
+        # One more than there are, so that it is refused, and what has no end comes to one.
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
     except (NotImplementedError, TypeError):  # the former of a memoryview
         form = f"Parameters({', '.join(Parameters._fields)})"
@@ -101,7 +104,7 @@ def _as_kernel(name: str, value: object) -> Array:
 def _as_norm(name: str, norm: object, channels: int | None = None) -> Norm:
     first, second = as_sequence(name, norm, "a pair (gamma, beta)", 2)
     gamma, beta = as_array(f"gamma of {name}", first), as_array(f"beta of {name}", second)
-    channels = max(1, gamma.size) if channels is None else channels
+    channels = max(1, gamma.size) if channels is None else channels  # 1: an empty one is refused
     as_vector(f"gamma of {name}", gamma, channels)
     as_vector(f"beta of {name}", beta, channels)
     return gamma, beta

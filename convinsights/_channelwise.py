@@ -39,7 +39,7 @@ def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
 
     y[n, i, j, c] = sum over u, v of x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c]
     """
-    for index, (pixels, taps, part) in enumerate(geometry.taken_apart):
+    for index, (pixels, taps, part) in enumerate(geometry.phases_to_windows):
         for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
             sums = runs.correlate(kernel[taps])
             if index:
@@ -53,7 +53,7 @@ def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> N
 
     With strides of 1 it is a convolution of dy with the flipped kernel, else one for each phase.
     """
-    for phase in geometry.phases:
+    for phase in geometry.phases_to_pixels:
         flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
         target = dx[(slice(None), *phase.pixels)]
         for box, runs in _runs(dy, phase.geometry, kernel.dtype):
@@ -63,7 +63,7 @@ def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> N
 def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Array:
     """Return the kernel's gradient: what `correlate` weighs, summed with the weights dy."""
     dkernel = np.zeros((*geometry.kernel_size, dy.shape[-1]), dtype)
-    for pixels, taps, part in geometry.taken_apart:
+    for pixels, taps, part in geometry.phases_to_windows:
         for box, runs in _runs(x[(slice(None), *pixels)], part, dtype):
             dkernel[taps] += runs.kernel_gradient(dy[box])
     return dkernel

@@ -18,7 +18,7 @@ from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, add_bias, blocks
 from convinsights._pieces import add_product, product
-from convinsights.im2col import blank, crop, pad, put, scatter, windows
+from convinsights.im2col import blank, copy_runs, crop, pad, scatter, windows
 
 __all__ = [
     "gather_accumulate",
@@ -148,7 +148,7 @@ class Columns:
         view = self.view[(slice(None), images, first, *others)]
         if not (self.side_by_side or view.flags.c_contiguous):
             columns = self.workspace.columns(view.shape, self.planar)
-            put(columns, view)
+            copy_runs(columns, view)
             view = columns
         matrix = _as_matrix(view)
         # Row u of taps is the same matrix, from window u · rate · line on.
@@ -269,5 +269,5 @@ def ungrouped(pixels: Array) -> Array:
     together = turned
     if not turned.flags.c_contiguous:
         together = np.empty(turned.shape, pixels.dtype)
-        put(together, turned)
+        copy_runs(together, turned)
     return together.reshape(*together.shape[:-2], len(pixels) * pixels.shape[-1])

@@ -233,7 +233,7 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int) -> bool
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
-    parts = [phase.geometry for phase in geometry.phases]
+    parts = [phase.geometry for phase in geometry.phases_to_pixels]
     collecting = sum(_total(part, groups, outputs, inputs, False) for part in parts)
     return collecting < _total(geometry, groups, inputs, outputs, True)
 

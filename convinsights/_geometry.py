@@ -1,9 +1,9 @@
 """Where the windows of a convolution lie: one immutable value, computed and checked once.
 
-Per spatial axis, with input size L, kernel size k, stride s and dilation rate d, all in pixels:
+Per spatial axis, with kernel size k, stride s and dilation rate d, all in pixels:
 
-    effective kernel   ke = (k - 1) d + 1            a kernel of k taps, d pixels apart
-    output size        n  = floor((before + L + after - ke) / s) + 1
+    effective kernel   ke = (k - 1) d + 1, of k taps, d pixels apart
+    output size        floor((before + size + after - ke) / s) + 1
     tap u of window i  reads pixel i s + u d - before, or a zero where there is no such pixel
 
 The forward pass and both gradients of every convolution share the one `Geometry`.
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 from convinsights._arguments import (
+    MOST_AXES,
     Ints,
     Pad,
     check_size,
@@ -64,12 +65,12 @@ class Geometry:
         padding: Pad,
         dilation_rate: Ints,
         name: str = "kernel",
-        beside: tuple[int, int] = (1, 1),
+        others: tuple[int, int] = (1, 1),
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
-        name: what the windows are of, for the message. beside: batch and channels, at most, of the
-        images that are to be padded.
+        name: what the windows are of, for the message. others: images and channels, at most, of
+        what is to be padded, to refuse what no memory could hold.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
@@ -84,7 +85,7 @@ class Geometry:
                 f"padded input size {padded} (input {input_size}, padding {pairs})"
             )
         if padded != input_size:
-            check_size("padding", (max(1, beside[0]), *padded, beside[1]))
+            check_size("padding", (max(1, others[0]), *padded, others[1]))
         room = zip(padded, effective, steps, strict=True)
         output = tuple([(size - ke) // step + 1 for size, ke, step in room])
         return cls(input_size, kernel_size, steps, rates, pairs, output)
@@ -119,7 +120,8 @@ class Geometry:
     def interior(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Where the input lies in the padded input, and which part of it does: (…, *spatial, C).
 
-        All of it does, unless a padding is negative and cuts pixels off (see `phases`, `part`).
+        All of it does, unless a padding is negative and cuts pixels off (see `phases_to_pixels` and
+        `part`).
         """
         target, kept = [], []
         for size, (before, after) in zip(self.input_size, self.padding, strict=True):
@@ -143,7 +145,7 @@ class Geometry:
 
     @cached_property
     def spread(self) -> float:
-        """Pixels per window, in one phase of the strides: what gathering visits for each window.
+        """Pixels per window, strides set aside: input pixels / prod(strides) / windows.
 
         About 1 with padding "same", more where the kernel is large beside an image without zeros.
         """
@@ -187,8 +189,8 @@ class Geometry:
     def part(self, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], Geometry]:
         """Return the pixels under a box of windows, and the windows laid over these alone.
 
-        box: per axis all windows, `slice(None)`, which keeps all pixels, or those from a start to a
-        stop. Where windows lie among zeros entirely there are no pixels under them.
+        box: per axis `slice(None)`, for all windows and all pixels, or the windows' `slice(start,
+        stop)`. Windows among zeros alone have no pixels under them.
         """
         if all(where == slice(None) for where in box):  # saves 5 µs of a small call's 100
             return box, self
@@ -198,32 +200,30 @@ class Geometry:
         return pixels, part
 
     @cached_property
-    def taken_apart(self) -> tuple[Phase, ...]:
+    def phases_to_windows(self) -> tuple[Phase, ...]:
         """The way from pixels to windows as convolutions with strides of 1, to be added up.
 
         All pixels that leave one remainder by the stride are one image, and the taps that read them
-        its kernel (see `_axis_phases`).
+        its kernel (see `_taps_by_phase`).
         """
-        axes = [_axis_taken_apart(*sizes) for sizes in self.axes()]
-        ones, parts = (1,) * len(axes), []
-        for chosen in product(*axes):
-            pixels, taps, sizes, counts, rates, padding = zip(*chosen, strict=True)
-            geometry = Geometry(sizes, counts, ones, rates, padding, self.output_size)
-            parts.append(Phase(pixels, taps, geometry))
-        return tuple(parts)
+        return self._phases(_axis_to_windows, back=False)
 
     @cached_property
-    def phases(self) -> tuple[Phase, ...]:
+    def phases_to_pixels(self) -> tuple[Phase, ...]:
         """The way back, from windows to pixels, as convolutions with strides of 1.
 
         All pixels of a phase come from the windows by one, with the flipped part of the kernel (see
-        `_axis_phases`); pixels of a phase without taps come from none.
+        `_taps_by_phase`); pixels of a phase without taps come from none.
         """
-        axes = [_axis_phases(*sizes) for sizes in self.axes()]
+        return self._phases(_axis_to_pixels, back=True)
+
+    def _phases(self, of_axis: Callable[..., list[AxisPhase]], *, back: bool) -> tuple[Phase, ...]:
+        axes = [of_axis(*sizes) for sizes in self.axes()]
         ones, phases = (1,) * len(axes), []
-        for parts in product(*axes):
-            pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*parts, strict=True)
-            geometry = Geometry(self.output_size, tap_counts, ones, rates, padding, pixel_counts)
+        for chosen in product(*axes):
+            pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*chosen, strict=True)
+            ends = (self.output_size, pixel_counts) if back else (pixel_counts, self.output_size)
+            geometry = Geometry(ends[0], tap_counts, ones, rates, padding, ends[1])
             phases.append(Phase(pixels, taps, geometry))
         return tuple(phases)
 
@@ -253,7 +253,7 @@ class Geometry:
 class Phase(NamedTuple):
     """Some pixels, the taps that go with them, and the stride-1 convolution between them.
 
-    Forward in `taken_apart`, backward in `phases`.
+    Forward in `phases_to_windows`, backward in `phases_to_pixels`.
     """
 
     pixels: tuple[slice, ...]
@@ -310,44 +310,53 @@ def _axis_part(
     return slice(low, high), high - low, (low - first, end - high), count
 
 
-# Tap u of window i reads pixel p = i s + u d - before. The taps of one phase r of the stride are
-# those for which u d leaves the remainder r by s: every (s / g)-th, with g = gcd(s, d). They read
-# the pixels p = q s + r - before, s apart, of which number
-#
-#     q = i + (u d - r) / s
-#
-# and from one such tap to the next (u d - r) / s grows by d / g. So between the pixels q and the
-# windows i there is a convolution with strides of 1 and rate d / g: forward, i reads q, and
-# backward, q collects from i = q - (u d - r) / s, which flips the taps.
+# Window i reads with tap u the pixel i s + u d - before. Let u d = skipped s + phase. Then that is
+# number i + skipped of the pixels at q s + phase - before, q = 0, ±1, …, which lie s apart. Taps of
+# one phase are step = s / gcd(s, d) apart, and from one to the next `skipped` grows by
+# d / gcd(s, d). So in every phase there is a convolution with strides of 1 and that rate: forward,
+# window i reads q = i + skipped; backward, q collects from i = q - skipped, which flips the taps.
 
 
-def _axis_phases(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> list[AxisPhase]:
+def _taps_by_phase(taps: int, stride: int, rate: int) -> Iterator[tuple[int, int, slice, int, int]]:
+    # The phase, what its first tap skips, its taps, how many they are, and their rate
     common = math.gcd(stride, rate)
     step = stride // common
-    phases = []
     for first in range(min(taps, step)):
         skipped, phase = divmod(first * rate, stride)
+        count = len(range(first, taps, step))
+        yield phase, skipped, slice(first, None, step), count, rate // common
+
+
+def _axis_to_windows(
+    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
+) -> list[AxisPhase]:
+    phases = []
+    for phase, skipped, chosen, count, apart in _taps_by_phase(taps, stride, rate):
+        start = (phase - padding[0]) % stride
+        pixels = slice(start, None, stride)
+        length = len(range(size)[pixels])
+        before = (start + padding[0] - phase) // stride - skipped
+        after = windows + (count - 1) * apart - before - length
+        phases.append(AxisPhase(pixels, chosen, length, count, apart, (before, after)))
+    return phases
+
+
+def _axis_to_pixels(
+    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
+) -> list[AxisPhase]:
+    phases = []
+    for phase, skipped, chosen, count, apart in _taps_by_phase(taps, stride, rate):
         # q from low to high gives the pixels that are not padding.
         low = -((phase - padding[0]) // stride)
         high = (size - 1 + padding[0] - phase) // stride
         if low > high:
             continue
-        # Pixel q is read by the windows q - skipped - w d / g, w = 0 … count - 1: over all q from
+        # Pixel q is read by the windows q - skipped - w * apart, w = 0 … count - 1: over all q from
         # low - skipped - span to high - skipped. What lies before 0 or behind the last is zeros.
-        count = len(range(first, taps, step))
-        span = (count - 1) * (rate // common)
-        phases.append(
-            AxisPhase(
-                pixels=slice(low * stride + phase - padding[0], None, stride),
-                taps=slice(first, None, step),
-                pixel_count=high - low + 1,
-                tap_count=count,
-                dilation_rate=rate // common,
-                padding=(span + skipped - low, high - skipped - (windows - 1)),
-            )
-        )
+        span = (count - 1) * apart
+        around = span + skipped - low, high - skipped - (windows - 1)
+        pixels = slice(low * stride + phase - padding[0], None, stride)
+        phases.append(AxisPhase(pixels, chosen, high - low + 1, count, apart, around))
     return phases
 
 
@@ -381,24 +390,6 @@ def _axis_ranges(
     return ranges
 
 
-def _axis_taken_apart(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> list[AxisPhase]:
-    common = math.gcd(stride, rate)
-    step = stride // common
-    parts = []
-    for first in range(min(taps, step)):
-        skipped, phase = divmod(first * rate, stride)
-        start = (phase - padding[0]) % stride
-        pixels = slice(start, None, stride)
-        count, length = len(range(first, taps, step)), len(range(size)[pixels])
-        before = (start + padding[0] - phase) // stride - skipped
-        after = windows + (count - 1) * (rate // common) - before - length
-        taken = slice(first, None, step)
-        parts.append(AxisPhase(pixels, taken, length, count, rate // common, (before, after)))
-    return parts
-
-
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:
     """Return the pixels that a dilated kernel spans: (k - 1) d + 1."""
     return tuple([(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)])
@@ -422,7 +413,7 @@ def resolve(
     if not is_sequence(padding):
         zeros = _zeros(padding)
         return ((zeros, zeros),) * rank
-    entries = entries_of("padding", padding, 64)
+    entries = entries_of("padding", padding, MOST_AXES)
     if len(entries) != rank:
         raise ValueError(f"{PADDING_RULE}; there are {rank} spatial axes, got {shown(padding)}")
     return tuple(map(_pair, entries))
@@ -439,7 +430,7 @@ def _pair(entry: object) -> tuple[int, int]:
     if not is_sequence(entry):
         zeros = _zeros(entry)
         return zeros, zeros
-    numbers = entries_of("padding", entry, 64)
+    numbers = entries_of("padding", entry, MOST_AXES)
     if len(numbers) != 2:
         raise ValueError(f"{PADDING_RULE}, got the entry {shown(entry)}")
     return _zeros(numbers[0]), _zeros(numbers[1])

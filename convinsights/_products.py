@@ -177,7 +177,7 @@ def _collected(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
     # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
     # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
     # flipped kernel.
-    phases = geometry.phases
+    phases = geometry.phases_to_pixels
     if max(geometry.strides) == 1:
         return correlate(dy, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype)
     dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
@@ -273,7 +273,7 @@ def both_gradients(
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
-    (phase,) = geometry.phases
+    (phase,) = geometry.phases_to_pixels
     with np.errstate(invalid="ignore"):
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype

@@ -39,7 +39,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_vector,
-    channels_first,
+    channels_first_hint,
     check_cache,
     check_dy,
     check_groups,
@@ -372,11 +372,11 @@ def plan(
         raise ValueError(
             f"{names[1]} must be (*kernel_size, {channels // groups}, C_out) for "
             f"{described(names[0], x_shape)}{f' and groups = {groups}' * (groups > 1)}, "
-            f"got {kernel_shape}{channels_first(x_shape, kernel_shape[-2] * groups)}"
+            f"got {kernel_shape}{channels_first_hint(x_shape, kernel_shape[-2] * groups)}"
         )
-    beside = x_shape[0], max(channels, filters)
+    others = x_shape[0], max(channels, filters)
     geometry = Geometry.of(
-        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, beside=beside
+        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, others=others
     )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))
 

@@ -30,7 +30,7 @@ from convinsights._arguments import (
     Ints,
     Pad,
     as_array,
-    channels_first,
+    channels_first_hint,
     check_cache,
     check_pixels,
     described,
@@ -247,6 +247,9 @@ def initialize(
     return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
 
 
+KERNEL = "(*kernel_size, C, depth_multiplier)"
+
+
 @remembered
 def plan(
     x_shape: tuple[int, ...],
@@ -257,13 +260,13 @@ def plan(
     names: tuple[str, str] = ("x", "kernel"),
 ) -> Plan:
     """Check that an image and its kernels go together, and find the convolution that it is."""
-    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C, depth_multiplier)")
+    rank = spatial_rank(names[1], kernel_shape, KERNEL)
     check_pixels(names[0], x_shape, rank)
     if kernel_shape[-2] != x_shape[-1]:
         raise ValueError(
             f"{names[1]} must be (*kernel_size, {x_shape[-1]}, depth_multiplier) for "
             f"{described(names[0], x_shape)}, got {kernel_shape}"
-            f"{channels_first(x_shape, kernel_shape[-2])}"
+            f"{channels_first_hint(x_shape, kernel_shape[-2])}"
         )
     # (*kernel_size, C, M) -> (*kernel_size, 1, C M), the same numbers in the same order
     shape = *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])

@@ -385,13 +385,6 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
 SHAPES = ("input_shape", "depthwise_kernel_shape", "pointwise_kernel_shape")
 
 
-def _shapes(
-    image: tuple[int, ...], spatial: tuple[int, ...], pointwise: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    first, second, third = SHAPES
-    return shape_of(first, image, minimum=0), shape_of(second, spatial), shape_of(third, pointwise)
-
-
 def plan(
     x_shape: tuple[int, ...],
     depthwise_shape: tuple[int, ...],
@@ -405,6 +398,13 @@ def plan(
     first = depthwise.plan(x_shape, depthwise_shape, strides, padding, dilation_rate, names[:2])
     _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))
     return first, unary.plan(first.output_shape, pointwise_shape, 1)
+
+
+def _shapes(
+    image: tuple[int, ...], spatial: tuple[int, ...], pointwise: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    first, second, third = SHAPES
+    return shape_of(first, image, minimum=0), shape_of(second, spatial), shape_of(third, pointwise)
 
 
 def _check_pointwise(

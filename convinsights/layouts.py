@@ -1,15 +1,15 @@
 """Carry images and kernels over to the channels-first layouts of PyTorch, and back.
 
-Axes change places, and every pair of functions is a round trip of the values. Types are as
-everywhere: float16, float32 and float64 stay, integers (a uint8 image) become float64.
+Axes change places, and every pair of functions is a round trip of the values.
 
-    here                                                PyTorch
+    here, and in Keras                                  PyTorch
     x           (N, *spatial, C)                        (N, C, *spatial)
     conv        (*kernel_size, C_in // groups, C_out)   (C_out, C_in // groups, *kernel_size)
+    unary       (C_in, C_out)                           (C_out, C_in), as in Linear
     depthwise   (*kernel_size, C, depth_multiplier)     (C * depth_multiplier, 1, *kernel_size)
     transposed  (*kernel_size, C_out // groups, C_in)   (C_in, C_out // groups, *kernel_size)
 
-The kernels are not flipped: both sides compute cross-correlations. Results are copies.
+The kernels are not flipped: both sides compute cross-correlations.
 
 References
 ----------
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from convinsights import conv, depthwise, transposed
 from convinsights._arguments import (
     Array,
     as_array,
@@ -94,7 +95,7 @@ def kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.kernel_to_torch(np.zeros((3, 5, 16, 32))).shape
     (32, 16, 3, 5)
     """
-    return _to_torch(kernel, "(*kernel_size, C_in // groups, C_out)", or_matrix=True)
+    return _to_torch(kernel, conv.KERNEL, or_matrix=True)
 
 
 def kernel_from_torch(weight: Array) -> Array:
@@ -120,7 +121,7 @@ def depthwise_kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.depthwise_kernel_to_torch(np.zeros((3, 5, 16, 2))).shape
     (32, 1, 3, 5)
     """
-    kernel = _kernel("kernel", kernel, "(*kernel_size, C, depth_multiplier)")
+    kernel = _kernel("kernel", kernel, depthwise.KERNEL)
     *size, channels, multiplier = kernel.shape
     return _moved(kernel.reshape(*size, 1, channels * multiplier), (-1, -2), (0, 1))
 
@@ -163,7 +164,7 @@ def transposed_kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.transposed_kernel_to_torch(np.zeros((3, 5, 32, 16))).shape
     (16, 32, 3, 5)
     """
-    return _to_torch(kernel, "(*kernel_size, C_out // groups, C_in)")
+    return _to_torch(kernel, transposed.KERNEL)
 
 
 def transposed_kernel_from_torch(weight: Array) -> Array:

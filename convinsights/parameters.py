@@ -102,8 +102,8 @@ def restore(named: Mapping[str, Array], like: Any) -> Any:
     if any(faults.values()):
         said = [f"{kind}: {', '.join(map(str, names))}" for kind, names in faults.items() if names]
         raise ValueError(f"named must have the entries of like, got {'; '.join(said)}")
-    arrays = iter(entries.values())
-    return mapped(lambda _: next(arrays).copy(), like)
+    restored = iter(entries.values())
+    return mapped(lambda _: next(restored).copy(), like)
 
 
 def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
@@ -114,7 +114,7 @@ def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
     function : callable
         Of as many arrays as there are trees. What it returns need be no array.
     tree, *trees : trees of one structure
-        Places are by fields, keys and order: a list does for a tuple, or for a NamedTuple.
+        A list does for a tuple or a NamedTuple; places then go by order.
 
     Returns
     -------
@@ -139,11 +139,9 @@ def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
     return filled(tree, iter(results))
 
 
-# -- shared with what else takes trees -------------------------------------------------------------
-
 Way = tuple[str | int, ...]
 
-# How deep trees may be nested: Python's own functions call themselves about ten times as often.
+# How deep trees may be nested: a tenth of Python's own limit of recursion.
 DEPTH = 100
 
 
@@ -168,7 +166,7 @@ def _walk(
         yield (), tuple(as_array(name, array) for array in (tree, *trees))
         return
     for place, (key, branch) in enumerate(branches.items()):
-        there = tuple(other[place] for other in others if other is not None)
+        there = tuple(other[place] for other in others if other is not None)  # none is
         for way, arrays in _walk(name + written((key,)), branch, there, depth - 1):
             yield (key, *way), arrays
 
@@ -198,6 +196,18 @@ def filled(tree: Any, values: Iterator[Any]) -> Any:
     return entries if isinstance(tree, list) else tuple(entries)
 
 
+def aligned(tree: Any, other: Any) -> list[Any] | None:
+    """Return the branches of the other in the order of the tree's; None where they do not match."""
+    ours, theirs = _branches(tree), _branches(other)
+    if ours is None or theirs is None:  # an array at least: two of them match, and have no branches
+        return [] if ours is theirs else None
+    if set(ours) == set(theirs):
+        return [theirs[key] for key in ours]
+    by_key = isinstance(tree, Mapping) or isinstance(other, Mapping)
+    by_field = hasattr(tree, "_fields") and hasattr(other, "_fields")
+    return None if by_key or by_field or len(ours) != len(theirs) else list(theirs.values())
+
+
 def _by_name(name: str, tree: Any) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for way, (array,) in walk(name, tree):
@@ -209,7 +219,7 @@ def _by_name(name: str, tree: Any) -> dict[str, Array]:
 
 
 def _branches(tree: Any) -> dict[Any, Any] | None:
-    # None of an array; None itself is a tree without any.
+    # The branches by field, key or place: {} of None, and None of an array.
     if tree is None:
         return {}
     if hasattr(tree, "_fields"):
@@ -222,18 +232,6 @@ def _branches(tree: Any) -> dict[Any, Any] | None:
         if not isinstance(key, (str, int)):
             raise TypeError(f"the keys of a dict must be strings or ints, got {shown(key)}")
     return dict(tree)
-
-
-def aligned(tree: Any, other: Any) -> list[Any] | None:
-    """Return the branches of the other in the order of the tree's; None where they do not match."""
-    ours, theirs = _branches(tree), _branches(other)
-    if ours is None or theirs is None:  # an array at least: two of them match, and have no branches
-        return [] if ours is theirs else None
-    if set(ours) == set(theirs):
-        return [theirs[key] for key in ours]
-    by_key = isinstance(tree, Mapping) or isinstance(other, Mapping)
-    by_field = hasattr(tree, "_fields") and hasattr(other, "_fields")
-    return None if by_key or by_field or len(ours) != len(theirs) else list(theirs.values())
 
 
 def _kind(tree: Any) -> str:

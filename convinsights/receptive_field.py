@@ -13,9 +13,9 @@ stride + any sum of up to k - 1 steps of d * jump per layer (`has_gaps`).
 
 A pixel may be seen in several ways. A layer is a matrix of zeros and ones, a stack their product,
 and its entries count the paths from an input pixel to an output pixel; a transposed layer is the
-transposed matrix, and where a branch and a shortcut meet, their matrices are added. Row by row
-(`dependencies`) these are the gradients of the stack with all weights 1; the sums of the rows
-(`overlaps`) are its output for an image of ones, uneven where a transposed layer makes a
+transposed matrix, and where a branch and a shortcut meet, their matrices are added. A row
+(`dependencies`) is the gradient of one output pixel with all weights 1. The sum of every row
+(`overlaps`) is the output for an image of ones; behind a transposed layer it may be uneven, a
 checkerboard.
 
 References
@@ -86,9 +86,7 @@ def receptive_field(layers: Layers) -> ReceptiveField:
     Parameters
     ----------
     layers : iterable of Layer and Residual
-        The input's side first. Padding counts by its zeros in front (what
-        `im2col.resolve_padding` names first). Transposed layers are not covered: what an output
-        pixel sees through them depends on its place (`dependencies`).
+        The input's side first. Of padding, only the zeros in front count.
 
     Returns
     -------
@@ -99,8 +97,8 @@ def receptive_field(layers: Layers) -> ReceptiveField:
     Raises
     ------
     ValueError
-        Also if a layer is transposed, or branch and shortcut of a Residual do not go by the same
-        stride.
+        Also if a layer is transposed (what an output pixel sees through it depends on its place:
+        `dependencies`), or branch and shortcut of a Residual do not go by the same stride.
 
     Examples
     --------
@@ -121,15 +119,14 @@ def receptive_field(layers: Layers) -> ReceptiveField:
 def has_gaps(layers: Layers) -> bool:
     """Tell whether an output pixel overlooks pixels between the first and the last that it sees.
 
-    Along one axis, away from the borders. A layer of a stack of convolutions adds up to k - 1 steps
-    of D = d * jump pixels. With the layers of two taps or more sorted by D, there are no gaps if
-    and only if each D is at most one more than what the layers before it in this order reach:
+    Along one axis, away from the borders. With the layers of two taps or more sorted by
+    D = d * jump, there are no gaps if and only if each D is at most one more than what the layers
+    before it in this order reach:
 
         D_i <= 1 + sum over j < i of (k_j - 1) D_j
 
-    Through transposed layers and sums the pixels seen are followed one by one, for every place of
-    the output pixel; one place with a gap is enough (one that sees nothing has none). Where that
-    would be millions of pixels, it is refused.
+    Through transposed layers and sums the pixels are followed one by one, for every output pixel of
+    one period; one with a gap is enough. Beyond some millions of pixels that is refused.
 
     Examples
     --------
@@ -232,10 +229,10 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
 def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
     """Count the paths that end in every output pixel: the sum of its `dependencies`.
 
-    A transposed layer with a kernel that its stride does not divide makes a checkerboard of them:
-    along an axis, i pixels behind the first of a stamp, ceil((k - i) / s) taps fall on a pixel.
-    layers, input_size and the dtype are as for `dependencies`: one stack where input_size is an
-    int.
+    A transposed layer whose stride does not divide its kernel size makes a checkerboard: without
+    dilation and away from the borders, ceil((k - i) / s) taps fall on the pixel i behind the first
+    of a stamp, i = 0 … s - 1. layers, input_size and the dtype are as for `dependencies`: one stack
+    where input_size is an int.
 
     Examples
     --------
@@ -306,9 +303,8 @@ def _most_seen(stack: Stack, pixels: tuple[int, int]) -> tuple[int, int]:
 
 
 def _period(stack: Stack) -> int:
-    # Output pixels so far apart see the same, moved: their distance times the strides of the
-    # convolutions is a multiple of the strides of the transposed layers. (Of one that doubles the
-    # pixels, every other does.)
+    # Output pixels this far apart see the same, moved (behind a transposed layer of stride 2: every
+    # other one). Strides of convolutions can only shorten it.
     return math.prod(
         math.lcm(_period(part.branch), _period(part.shortcut))
         if isinstance(part, Fork)

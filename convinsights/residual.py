@@ -4,9 +4,9 @@ A residual block adds what a branch of convolutions F computes to what came in, 
 
     y = x + F(x)        dx = dy + (the gradient through F)
 
-so the identity is what the sum computes where F is 0, and the gradient of the sum reaches x
-undiminished whatever F does. (What stands behind the sum, the gradient has to pass first; with
-"preactivation" nothing does.) Where normalization and activation stand is the variant:
+Where F is 0 the sum is x, and whatever F does, the gradient of the sum reaches x undiminished. Only
+what stands behind the sum comes before that; with "preactivation" nothing does. Where normalization
+and activation stand is the variant:
 
     variant            branch F                                   after x + F(x)
     "original"         conv, bn, relu, …, conv, bn                relu
@@ -22,7 +22,7 @@ References
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015: "original", sections
 3.2 (the short cut), 3.3 (the projection) and 4.1 (the bottleneck).
 He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016: "preactivation",
-section 2 (the gradient) and figure 4 (the variants).
+section 2 (the gradient) and figure 4 ("normalized_sum" joins two of its variants).
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from convinsights._arguments import (
     as_array,
     as_sequence,
     check_cache,
-    check_dy,
     check_size,
     compute_dtype,
     per_axis,
@@ -100,7 +99,6 @@ class Cache:
     relus: dict[int, relu.Cache]
     projection: unary.Cache | None
     variant: str
-    output_shape: tuple[int, ...]
     dtype: DType
 
     @property
@@ -145,16 +143,14 @@ def forward(
     Returns
     -------
     y : array (N, *ceil(spatial / strides), C_out)
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
         For `backward`; `cache.statistics` are those normalized by, in the order above.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, the numbers of norms or statistics are wrong, strides or
-        channels change the shape without a projection, or padding gives the branch another size
-        than the short cut.
+        Also if the numbers of norms or statistics are wrong, strides or channels change the shape
+        without a projection, or padding gives the branch another size than the short cut.
 
     Examples
     --------
@@ -202,7 +198,8 @@ def forward(
     if p.projection_norm is not None:
         identity = normalize(identity, len(p.norms))
 
-    # The rows of the table: F, then the sum, then what stands behind it.
+    # The rows of the table: F, then the sum, then what stands behind it. (+=: no cache keeps what
+    # the last step before the sum returned.)
     a, end = x, len(p.kernels)
     if variant == "original":
         for i in range(end):
@@ -219,7 +216,7 @@ def forward(
             a = rectify(normalize(convolve(a, i), i), i)
         a += identity
         a = rectify(normalize(a, end), end)
-    cache = Cache(convs, norms, relus, projection, variant, a.shape, dtype)
+    cache = Cache(convs, norms, relus, projection, variant, dtype)
     return a.astype(dtype, copy=False), cache
 
 
@@ -231,13 +228,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array of the output's shape
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, parameters)
-        In the dtype of the output; parameters is a Parameters of gradients, None where there was no
-        array.
+        parameters is a Parameters of gradients, None where there was no array.
 
     Examples
     --------
@@ -254,7 +250,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     array([5., 7., 9.])
     """
     cache = check_cache(cache, Cache, "residual")
-    dy = check_dy(dy, cache.output_shape).astype(compute_dtype(cache.dtype), copy=False)
+    dy = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
     dkernels: dict[int, Array] = {}
     dnorms: dict[int, Any] = {}
 
@@ -264,8 +260,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
         return da
 
     def normalize(da: Array, i: int) -> Array:
-        da, *dnorm, _ = batchnorm.backward(da, cache.norms[i])
-        dnorms[i] = tuple(converted(cache.dtype, *dnorm))
+        da, dgamma, dbeta, _ = batchnorm.backward(da, cache.norms[i])
+        dnorms[i] = tuple(converted(cache.dtype, dgamma, dbeta))
         return da
 
     def rectify(da: Array, i: int) -> Array:
@@ -314,8 +310,8 @@ def update(
     """Move all moving statistics of a block towards those of a batch, as `batchnorm.update` does.
 
     moving and batch have one Statistics per normalization, as `cache.statistics` has. sample_sizes,
-    if given, are one per normalization, or one int for all: N times the pixels it sees, n. The
-    variance is then multiplied by n / (n - 1), as PyTorch does, with momentum=0.9.
+    one per normalization or one int for all, are N times the pixels that it sees; they and momentum
+    do what `batchnorm.update` says.
 
     Examples
     --------
@@ -347,11 +343,11 @@ def initialize(
     variant: str = "original",
     dtype: FloatType = np.float64,
 ) -> Parameters:
-    """Draw He-normal kernels from rng, unit gammas, zero betas, a projection where one is needed.
+    """Draw kernels from rng, a projection's too where needed, in the dtype; gammas 1, betas 0.
 
     kernel_sizes are one per convolution, each one int per spatial axis (an int: one axis). filters
     are the output channels of every convolution, or one for all; in_channels those of x. With
-    "preactivation" the projection has no normalization. dtype is float16, float32 or float64.
+    "preactivation" the projection has no normalization.
 
     Examples
     --------
@@ -385,10 +381,9 @@ def initialize(
     kernels = [he_normal(rng, shape, math.prod(shape[:-1]), dtype) for shape in shapes]
     projection = kernels.pop() if projects else None
     norms = [batchnorm.initialize(count, dtype=dtype) for count in counts]
-    if projects and variant != "preactivation":
-        last = batchnorm.initialize(end, dtype=dtype)
-        return Parameters(tuple(kernels), tuple(norms), projection, last)
-    return Parameters(tuple(kernels), tuple(norms), projection)
+    normed = projects and variant != "preactivation"
+    projection_norm = batchnorm.initialize(end, dtype=dtype) if normed else None
+    return Parameters(tuple(kernels), tuple(norms), projection, projection_norm)
 
 
 def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:

@@ -41,7 +41,7 @@ from convinsights._arguments import (
     Pad,
     as_array,
     as_vector,
-    channels_first,
+    channels_first_hint,
     check_cache,
     check_dy,
     check_groups,
@@ -324,6 +324,9 @@ def inflate(x: Array, strides: Ints) -> Array:
     return inflated("strides", x, 1, per_axis("strides", strides, x.ndim - 2))
 
 
+KERNEL = "(*kernel_size, C_out // groups, C_in)"
+
+
 @remembered
 def plan(
     x_shape: tuple[int, ...],
@@ -340,13 +343,13 @@ def plan(
 
     Its output is this input, and its input this output.
     """
-    rank = spatial_rank(names[1], kernel_shape, "(*kernel_size, C_out // groups, C_in)")
+    rank = spatial_rank(names[1], kernel_shape, KERNEL)
     check_pixels(names[0], x_shape, rank)
     if kernel_shape[-1] != x_shape[-1]:
         raise ValueError(
             f"{names[1]} must be (*kernel_size, C_out // groups, {x_shape[-1]}) for "
             f"{described(names[0], x_shape)}, got {kernel_shape}"
-            f"{channels_first(x_shape, kernel_shape[-1])}"
+            f"{channels_first_hint(x_shape, kernel_shape[-1])}"
         )
     groups = check_groups(groups, C_in=x_shape[-1])
     steps = per_axis("strides", strides, rank)
@@ -355,8 +358,8 @@ def plan(
     size = _chosen_size(least, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
     check_size("strides" if output_size is None else "output_size", (x_shape[0], *size, filters))
-    beside = x_shape[0], max(x_shape[-1], filters)
-    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, beside=beside)
+    others = x_shape[0], max(x_shape[-1], filters)
+    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, others=others)
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))
 
 

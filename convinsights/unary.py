@@ -31,7 +31,7 @@ from convinsights._arguments import (
     FloatType,
     Ints,
     as_array,
-    channels_first,
+    channels_first_hint,
     check_cache,
     check_pixels,
     described,
@@ -227,17 +227,6 @@ def plan(
     return conv.plan(x_shape, shape, strides, "valid", 1, 1, names)
 
 
-def _conv_shape(
-    x_shape: tuple[int, ...],
-    kernel_shape: tuple[int, ...],
-    names: tuple[str, str] = ("x", "kernel"),
-) -> tuple[int, ...]:
-    check_pixels(names[0], x_shape)
-    matrix, beside = (x_shape[-1], "C_out"), described(names[0], x_shape)
-    hint = channels_first(x_shape, kernel_shape[-2] if len(kernel_shape) > 1 else 0)
-    return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, beside, hint)
-
-
 def behind_ones(
     name: str,
     shape: tuple[int, ...],
@@ -258,3 +247,14 @@ def behind_ones(
             f"{beside}, got {shape}{hint}"
         )
     return *ones, *shape[-2:]
+
+
+def _conv_shape(
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    names: tuple[str, str] = ("x", "kernel"),
+) -> tuple[int, ...]:
+    check_pixels(names[0], x_shape)
+    matrix, beside = (x_shape[-1], "C_out"), described(names[0], x_shape)
+    hint = channels_first_hint(x_shape, kernel_shape[-2] if len(kernel_shape) > 1 else 0)
+    return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, beside, hint)

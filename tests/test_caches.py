@@ -31,7 +31,7 @@ def test_statistics_and_the_caches_of_steps_are_shown_alike():
     statistics = "Statistics(mean=float32 (3,), variance=float32 (3,))"
     assert str(cache) == f"Cache(x=float16 (2, 5, 4, 3), statistics={statistics})"
     _, cache = depthwise_separable.forward(X, KERNEL, np.ones((9, 2)))
-    first = "Cache(x=float64 (2, 5, 4, 3), kernel=float64 (3, 2, 3, 3))"
+    first = "Cache(conv=Cache(x=float64 (2, 5, 4, 3), kernel=float64 (3, 2, 1, 9)))"
     second = "Cache(conv=Cache(x=float64 (2, 3, 3, 9), kernel=float64 (1, 1, 9, 2)))"
     assert repr(cache) == f"Cache(depthwise={first}, unary={second})"
 

@@ -26,7 +26,7 @@ from convinsights import _channelwise, _columns, _costs, _products, conv, depthw
 from convinsights._geometry import Geometry
 from convinsights._pieces import add_product, product
 from convinsights._strips import Strips
-from convinsights.im2col import im2col, put
+from convinsights.im2col import copy_runs, im2col
 
 rng = np.random.default_rng(211)
 FLOAT = np.dtype(float)
@@ -222,7 +222,7 @@ def test_what_is_put_is_what_was_there(dtype, one, other, data):
     source[...] = np.arange(source.size).reshape(source.shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convinsights.im2col, "FEW", 0)
-        put(target, source)
+        copy_runs(target, source)
     assert_array_equal(target, np.arange(source.size).reshape(source.shape))
 
 
