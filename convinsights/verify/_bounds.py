@@ -30,7 +30,7 @@ from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._sums import of_sums, peak
 from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "bounds", "error_bound", "rounded"]
+__all__ = ["Precision", "allowances", "as_stored", "bounds", "error_bound"]
 
 # Numbers of float64 that error_bound looks at together
 BLOCK = 2**18
@@ -116,14 +116,14 @@ def error_bound(
     x = as_array(names[0], given[0])
     if x.ndim < 2:
         raise ValueError(f"{names[0]} must be (N, …, C), got shape {x.shape}")
-    others = [rounded(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
+    others = [as_stored(n, a, precision.stored) for n, a in zip(names[1:], given[1:], strict=True)]
     if module in NORMALIZATIONS:
         module.forward(x, *others, **settings)  # refuses what does not go together
 
     def part(where: slice) -> Array:
         rest = [None if a is None else a[where] for a in others] if by_channel else others
         images = x[..., where] if by_channel else x[where]
-        images = rounded(names[0], images, precision.stored)
+        images = as_stored(names[0], images, precision.stored)
         return bounds(Call(module, (images, *rest), settings, None), precision)["y"]
 
     # A bound takes several arrays of the size of x: so one part after the other, images or, where
@@ -184,7 +184,7 @@ def _unrounded(call: Call, precision: Precision, integers: bool = False) -> Outc
         return result
 
 
-def rounded(name: str, value: Any, stored: Numbers) -> Any:
+def as_stored(name: str, value: Any, stored: Numbers) -> Any:
     """Return an array as it is once it is stored, in float64."""
     if value is None or isinstance(value, tuple):
         return value

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convinsights._concepts import defaults
-from convinsights.verify._bounds import rounded
+from convinsights.verify._bounds import as_stored
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
@@ -77,7 +77,7 @@ def explain(
     if not 0 < len(arrays) <= len(fields):
         raise TypeError(f"arrays must be {', '.join(fields)}, got {len(arrays)} of them")
     filled = [*arrays, *[None] * (len(fields) - len(arrays))]
-    given = [rounded(n, a, precision.stored) for n, a in zip(fields, filled, strict=True)]
+    given = [as_stored(n, a, precision.stored) for n, a in zip(fields, filled, strict=True)]
     right, _ = module.forward(*given, **settings)
     names = [f"d{name}" for name in fields if name != "statistics"]
     answer = Answer({})
@@ -93,7 +93,7 @@ def explain(
     if dy is None:
         cotangent = np.zeros(right.shape)
     else:
-        cotangent = rounded("dy", dy, precision.stored)
+        cotangent = as_stored("dy", dy, precision.stored)
         if cotangent.shape != right.shape:
             raise ValueError(
                 f"dy must be of the output's shape {right.shape}, got shape {cotangent.shape}"

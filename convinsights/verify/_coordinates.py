@@ -12,7 +12,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
 from convinsights.verify._precision import NORMALIZATIONS
 
-__all__ = ["COSTS", "MAPS", "PIXEL", "Coordinate", "coordinates"]
+__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "Coordinate", "coordinates"]
 
 
 class Coordinate(NamedTuple):
@@ -31,7 +31,8 @@ READ = "pixels that windows on the padding read"
 CORNERS, BORDER = "corners", "pixels at the border"
 BETWEEN = "pixels between the strides"
 ADDED, UNREACHED = "pixels of the output padding", "pixels that no tap reaches"
-MAPS = {
+# Coordinates that are 1 in some pixels and 0 in the others, and what each costs.
+MAP_COSTS = {
     PADDED: 0.0,
     INSIDE: 0.3,
     READ: 0.5,
@@ -41,7 +42,15 @@ MAPS = {
     ADDED: 0.0,
     UNREACHED: 0.2,
 }
-COSTS = {FLAT: 0.6, PIXEL: 0.8, IN_GROUP: 0.4, IN_CHANNEL: 0.5, "group": 0.2, "input channel": 0.3}
+# What the others cost, so that plain ones are preferred: nothing, but for these.
+COORDINATE_COSTS = {
+    FLAT: 0.6,
+    PIXEL: 0.8,
+    IN_GROUP: 0.4,
+    IN_CHANNEL: 0.5,
+    "group": 0.2,
+    "input channel": 0.3,
+}
 NOUNS = {"length": "pixel", "depth": "plane", "height": "row", "width": "column"}
 
 

@@ -4,18 +4,15 @@ Of each group y is a straight line over x: its slope is one over the root, and i
 So both can be read off a result, however they were computed.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 
 from convinsights._arguments import Array
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import Precision
-from convinsights.verify._slips_normalization import Parts
-from convinsights.verify._slips_values import rounded
+from convinsights.verify._slips_values import to_bits
 from convinsights.verify._trials import Trial
 
-__all__ = ["OF_MOMENTS"]
+__all__ = ["few_bits", "one_pass"]
 
 # How well float32 holds a sum.
 FINE = 2.0**-18
@@ -23,8 +20,11 @@ FINE = 2.0**-18
 MOST = 0.75
 
 
-def _one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
-    # The mean of the squares less the square of the mean: of a large mean little is left of it.
+def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
+    """Tell whether the variance is the mean of the squares less the square of the mean.
+
+    Of a large mean little is left of it.
+    """
     parts, view, deviation = _parts(trial, got)
     axes, epsilon = parts.axes, trial.case.settings["epsilon"]
     far = parts.mean**2 + parts.variance
@@ -42,9 +42,12 @@ def _one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
     return bool(((straight & near) | void | flat).all() and told.any())
 
 
-def _few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
-    # The mean and one over the root are near the right ones, and each, if it is not quite right,
-    # has no more significant bits.
+def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
+    """Tell whether mean and root have no more significant bits.
+
+    The mean and one over the root are near the right ones, and each, if it is not quite right, has
+    no more bits.
+    """
     if trial.case.integers:  # of few values, whose errors are the same
         return None
     parts, view, deviation = _parts(trial, got)
@@ -71,18 +74,17 @@ def _few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool
             (mean, parts.mean, off_mean),
         ):
             off, last = np.abs(value - right), 2.0**-bits * np.abs(right)
-            few = np.abs(value - rounded(value, bits)) <= sight
+            few = np.abs(value - to_bits(value, bits)) <= sight
             near &= (off <= 4 * last + sight) & (few | (off <= sight))
             less |= few & (off > sight) & (4 * sight < last)
     most = np.mean(near | flat) >= MOST
     return bool(most) and (True if (less & ~flat).any() else None)
 
 
-def _parts(trial: Trial, got: Array) -> tuple[Parts, Array, Array]:
+def _parts(trial: Trial, got: Array) -> tuple[Grouped, Array, Array]:
     # y without beta and gamma, and how far x is from its mean
-    parts, beta = Parts.of(trial.case), trial.case.arrays[2]
-    centred = got - (0 if beta is None else beta)
-    view = centred.reshape(parts.x.shape) / np.where(parts.scale == 0, 1, parts.scale)
+    parts = Grouped(trial.case)
+    view = (parts.view(got) - parts.shift) / np.where(parts.scale == 0, 1, parts.scale)
     return parts, view, parts.x - parts.mean
 
 
@@ -91,10 +93,3 @@ def _slope(view: Array, deviation: Array, axes: tuple[int, ...]) -> Array:
     along: Array = (view * deviation).sum(axes, keepdims=True)
     slope: Array = along / (deviation**2).sum(axes, keepdims=True)
     return slope
-
-
-OF_MOMENTS: tuple[tuple[str, Callable[[Trial, Array, Precision], bool | None]], ...] = (
-    ("one_pass_variance", _one_pass),
-    ("low_precision (8 bits)", partial(_few_bits, bits=8)),
-    ("low_precision (11 bits)", partial(_few_bits, bits=11)),
-)

@@ -1,23 +1,28 @@
 """A nan or an infinite number among the pixels, the taps and dy: what reads it is not finite.
 
 And nothing else is. Which results read an element is told by the library, from an array of zeros
-with a 1 in that place and ones everywhere else. Only these are not judged: where a tap meets zeros
-beyond the image (0 times infinity is nan, but a kernel may as well skip what is 0), and taps of the
-same channels that a gradient does not sum over this pixel, for the same reason, gradients of other
-groups, which may be cut out of those of one large kernel, and the kernel's gradient of a transposed
-convolution, for what its padding cuts off may count as 0.
+with a 1 in that place and ones everywhere else. 0 times infinity is nan, but a kernel may as well
+skip what is 0; so of what does not read the element this is not judged:
+
+    in            by an element of       not judged
+    y             x                      nothing
+    dx            dy                     nothing
+    y, dx         a kernel               its channel: other pixels may meet zeros around the image
+    dkernel       x, dy                  its channels: other taps may meet those zeros
+    dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel
+    dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convinsights import transposed
 from convinsights._arguments import Array
-from convinsights.verify._calls import Call
+from convinsights.verify._calls import Call, Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._trials import Answer, Trial
@@ -35,21 +40,20 @@ class Spoilt(NamedTuple):
 def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> Iterator[Spoilt]:
     """Yield each case with each value in each of its arrays; in dy too if there are gradients."""
     for case, value in product(cases, values):
-        for place, name in enumerate((*case.names, "dy")):
-            arrays = [*case.arrays, case.dy]
-            if not isinstance(arrays[place], np.ndarray) or (name == "dy" and not gradients):
+        for name, array in case.given.items():
+            if not isinstance(array, np.ndarray) or (name == "dy" and not gradients):
                 continue
-            arrays[place] = arrays[place].copy()
-            arrays[place][_corner(arrays[place], value)] = value
+            given = case.given | {name: array.copy()}
+            given[name][_corner(array, value)] = value
             if "kernel" in name:  # 0 times infinity is nan
-                arrays[0], arrays[-1] = (_with_zeros(a) for a in (arrays[0], arrays[-1]))
-            kind, numbers = f"{value} in {name}", f"{case.values} with {value} in {name}"
+                given |= {pixels: _with_zeros(given[pixels]) for pixels in ("x", "dy")}
+            *arrays, dy = given.values()
             changed = replace(
                 case,
-                kind=f"{case.rank}-D {kind}",
-                arrays=tuple(arrays[:-1]),
-                dy=arrays[-1],
-                values=numbers,
+                arrays=tuple(arrays),
+                dy=dy,
+                kind=f"{case.rank}-D {value} in {name}",
+                values=f"{case.values} with {value} in {name}",
                 row=None,
             )
             yield Spoilt(changed, name)
@@ -72,7 +76,7 @@ def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
     for function, message in answer.error.items():
         trial.fail("y" if function == "forward" else "dx", message, values=False)
     with np.errstate(all="ignore"):
-        must, may = _readers(case, [*case.names, "dy"].index(one.name))
+        must, may = _readers(case, one.name)
     for result, reads in must.items():
         got = answer.copies.get(result)
         if not isinstance(got, np.ndarray) or got.shape != reads.shape:
@@ -105,36 +109,32 @@ def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> No
     )
 
 
-def _readers(case: Case, place: int) -> tuple[dict[str, Array], dict[str, Array]]:
+def _readers(case: Case, name: str) -> tuple[Outcome, Outcome]:
     # Which elements of each result must not be finite, and which need not be.
-    truth = case.truth
     if case.module in NORMALIZATIONS:
-        reached = {name: ~np.isfinite(result) for name, result in truth.items()}
+        reached = {result: ~np.isfinite(value) for result, value in case.truth.items()}
         return reached, reached
-    names = [*case.names, "dy"]
-    arrays: list[Any] = [None if a is None else np.ones_like(a) for a in (*case.arrays, case.dy)]
-    other = 0 if names[place] == "bias" else names.index("bias")
-    if arrays[other] is not None:
-        arrays[other] = np.zeros_like(arrays[other])
-    alone = np.zeros_like(arrays[place])
-    alone[~np.isfinite([*case.arrays, case.dy][place])] = 1
-    arrays[place] = alone
-    counted = Call(case.module, tuple(arrays[:-1]), case.settings, arrays[-1]).outcome()
-    must, may = {}, {}
-    for result, count in counted.items():
-        if not _depends(result, names[place]):
-            must[result] = may[result] = np.zeros(count.shape, bool)
-            continue
-        must[result] = may[result] = count != 0
-        exact = (result == "y" and names[place] == "x") or (result, names[place]) == ("dx", "dy")
-        if not exact:
-            lines = tuple(range(count.ndim - (2 if "kernel" in result else 1)))
-            there = must[result] | ~np.isfinite(truth[result])
-            may[result] = np.broadcast_to(there.any(axis=lines, keepdims=True), count.shape)
-            cropped = case.module is transposed and result == "dkernel"
-            if cropped or (result != "y" and case.settings.get("groups", 1) > 1):
-                may[result] = np.ones(count.shape, bool)
-    return must, may
+    ones = {n: None if a is None else np.ones_like(a) for n, a in case.given.items()}
+    ones[name] = np.where(np.isfinite(case.given[name]), 0.0, 1.0)
+    added = ones["x" if name == "bias" else "bias"]
+    if added is not None:  # or else it would count everywhere
+        added[...] = 0
+    *arrays, dy = ones.values()
+    counted = Call(case.module, tuple(arrays), case.settings, dy).outcome()
+    must = {result: (count != 0) & _depends(result, name) for result, count in counted.items()}
+    return must, {result: _unjudged(case, result, name, reads) for result, reads in must.items()}
+
+
+def _unjudged(case: Case, result: str, name: str, reads: Array) -> Array:
+    # The table above, and what reads the element.
+    if not _depends(result, name) or (result, name) in (("y", "x"), ("dx", "dy")):
+        return reads
+    cropped = case.module is transposed and result == "dkernel"
+    if cropped or (result != "y" and case.settings.get("groups", 1) > 1):
+        return np.ones(reads.shape, bool)
+    lines = tuple(range(reads.ndim - (2 if "kernel" in result else 1)))
+    there = reads | ~np.isfinite(case.truth[result])
+    return np.broadcast_to(there.any(axis=lines, keepdims=True), reads.shape)
 
 
 def _depends(result: str, name: str) -> bool:

@@ -1,11 +1,23 @@
-"""How far rounding can take a normalization: the bounds of its sums, carried on to every result.
+"""How far rounding can take a normalization: each step is off by the bounds of those before it.
 
-Each step is perturbed by the bounds of those before it. The mean is a sum of m terms; d = x - mean
-is off by as much and a few roundings of x and of the mean (so that it may as well be computed as
-scale x - scale mean); the variance is a sum of m terms d², each off by that (two passes: the mean
-of x² less that of x is off by far more); and so on to the root, y, and the sums that the gradients
-are made of. With x as (images, pixels, groups, channels of a group) batch normalization is one
-image and each channel a group.
+    mean     = sum of x / m             of the m values of a group
+    d        = x - mean
+    variance = sum of d² / m            two passes: the mean of x² less that of x is off by far more
+    normal   = d / sqrt(variance + epsilon)
+    y        = gamma normal + beta
+    g        = gamma dy
+    dx       = (g - mean of g - normal (mean of g normal)) / sqrt(variance + epsilon)
+    dgamma   = sum of dy normal
+    dbeta    = sum of dy
+
+Two rules carry the bounds on. Signs are unknown, so everything stands for its magnitude; `off_z` is
+by how much z may be off.
+
+    a value off by e that is rounded, by a share k of itself in all, is off by   e + k (size + e)
+    a product of a, off by e, and b, off by f, is off by                         a f + b e + e f
+
+A sum of terms that are off by e together is such a value, too: k is what so many roundings make.
+What underflows is off by the smallest number besides, `tiny`.
 
 References
 ----------
@@ -15,91 +27,110 @@ Higham, "Accuracy and Stability of Numerical Algorithms", 2002, sections 1.9 and
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array
 from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import Precision
 
 __all__ = ["normalized"]
 
 # How many deviations a mean is from 0 before its values count as alike.
 ALIKE = 4.0
-# Of what a mean is taken, and of what the gradients of gamma and beta are summed over
-OF_GROUP, OF_CHANNEL = (1, 3), (0, 1)
+# What the gradients of gamma and beta are summed over, of arrays by groups.
+OF_CHANNEL = (0, 1)
 
 
 def normalized(call: Call, precision: Precision) -> Outcome:
     """Return the bounds of y and, with dy, of the gradients, each before it is stored."""
-    module, settings, dy = call.module, call.settings, call.dy
-    x, gamma, beta, *given = call.arrays
-    statistics: Any = given[0] if given else None
-    count, channels = math.prod(x.shape[:-1]), x.shape[-1]
-    groups, images = settings.get("groups", channels), 1 if module is batchnorm else len(x)
-    shape = images, count // max(1, images), groups, channels // groups
-    x = x.reshape(shape)
-    own, u, growth = statistics is None, precision.unit, precision.growth
-    tiny = precision.summed.smallest  # what a product or a quotient loses that underflows
-    m = max(1, x.shape[1] * x.shape[3])
-    scale = 1.0 if gamma is None else np.abs(gamma).reshape(shape[2:])
-    shift = 0.0 if beta is None else np.abs(beta).reshape(shape[2:])
-
-    def mean(values: Array) -> Array:
-        means: Array = values.sum(axis=OF_GROUP, keepdims=True) / m
-        return means
-
-    centre: Any = mean(x)
-    variance: Any = 0.0
-    if not own:
-        centre, variance = (np.reshape(a, (1, 1, groups, 1)) for a in statistics)
-    d = np.abs(x - centre)
-    # Values far from 0 are alike, and so may be the errors of their sum: of one sign, not random.
-    alike = np.abs(centre) > ALIKE * np.sqrt(mean(d**2))
-    off_mean: Any = 0.0
-    if own:
-        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * mean(np.abs(x)) + tiny
-    off_d = off_mean + 6 * u * (np.abs(x) + np.abs(centre) + off_mean)
-    off_variance: Any = tiny
-    if own:
-        variance, off_squares = mean(d**2), mean((2 * d + off_d) * off_d) + tiny
-        off_variance = growth(m + 2) * (variance + off_squares) + off_squares + 2 * tiny
-    raised = variance + settings["epsilon"]
-    inverse = 1 / np.sqrt(raised)
-    with np.errstate(divide="ignore"):  # an infinite bound where the variance may be lost
-        off_root = np.expm1(-np.log1p(-np.minimum(off_variance / raised, 1)) / 2)
-    off_root = off_root + 6 * u * (1 + off_root)
-    normal = d * inverse
-    off_normal = inverse * (off_d + (d + off_d) * off_root) + tiny
-    off_y = (1 + 4 * u) * scale * off_normal + 4 * u * (scale * normal + shift)
-    off_y += tiny * (2 + np.abs(x) + np.abs(centre))  # scale inverse may be formed first
-    if dy is None:
-        return {"y": off_y.reshape(call.x.shape)}
-
-    # Of a group whose channels have each its gamma, the products with it are rounded too.
-    dy, more = np.abs(dy).reshape(shape), int(module is not batchnorm)
-    weighted = scale * dy
-    along_1, along_normal = mean(weighted), mean(weighted * normal)
-    off_1, off_terms = growth(m + more) * along_1 + 2 * tiny, mean(weighted * off_normal)
-    off_terms = off_terms + 3 * tiny
-    off_along = growth(m + 2 + more) * (along_normal + off_terms) + off_terms
-    part, off_part = weighted, 2 * tiny + 0.0 * normal
-    if own:
-        part = part + along_1 + normal * along_normal
-        off_part = off_part + off_1 + off_normal * (along_normal + off_along) + normal * off_along
-    off_scale = off_root + 6 * u * (1 + off_root)
-    off_dx = inverse * ((1 + off_scale) * off_part + off_scale * part)
-    off_dx += tiny * (2 + dy + (1 + normal) * dy.max(initial=0))  # here too
-
-    off_terms = (dy * off_normal + tiny).sum(axis=OF_CHANNEL)
-    off_gamma = growth(count + 2) * ((dy * normal).sum(axis=OF_CHANNEL) + off_terms) + off_terms
-    off_beta = growth(count) * dy.sum(axis=OF_CHANNEL)
-    bounds = {"y": off_y, "dx": off_dx}
-    result = {name: bound.reshape(call.x.shape) for name, bound in bounds.items()}
-    if gamma is not None:
-        result["dgamma"] = off_gamma.ravel()
-    if beta is not None:
-        result["dbeta"] = off_beta.ravel()
+    parts, u = Grouped(call), precision.unit
+    done, tiny = _normal(parts, precision), precision.summed.smallest
+    scale, shift = np.abs(parts.scale), np.abs(parts.shift)
+    # A few roundings of the product with gamma and of the sum with beta, in whatever order.
+    off_y = _rounded(4 * u, scale * done.normal + shift, scale * done.off_normal)
+    # The product with gamma or, with x and the mean, that of gamma and 1 / root.
+    off_y += tiny * (2 + np.abs(parts.x) + np.abs(parts.mean))
+    result = {"y": parts.whole(off_y)}
+    if call.dy is not None:
+        result |= _gradients(parts, parts.view(np.abs(call.dy)), done, precision)
     return result
+
+
+class _Normal(NamedTuple):
+    # The normalized values, 1 / root, and by how much both may be off: the second of itself.
+    normal: Array
+    off_normal: Array
+    inverse: Array
+    off_root: Array
+
+
+def _normal(parts: Grouped, precision: Precision) -> _Normal:
+    x, mean, variance, m = np.abs(parts.x), np.abs(parts.mean), parts.variance, parts.count
+    d, u, growth = np.abs(parts.x - parts.mean), precision.unit, precision.growth
+    tiny = precision.summed.smallest
+    off_mean: Any = 0.0
+    if parts.own:
+        # Values far from 0 are alike, and so may be the errors of their sum: not random.
+        alike = mean > ALIKE * np.sqrt(variance)
+        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * parts.average(x) + tiny
+    # A few of x and of the mean, for y may as well be scale x - scale mean + beta.
+    off_d = _rounded(6 * u, x + mean, off_mean)
+    off_variance: Any = tiny
+    if parts.own:
+        off_squares = parts.average(_product(d, off_d, d, off_d)) + tiny
+        # m terms, each a square, and the division by m.
+        off_variance = _rounded(growth(m + 2), variance, off_squares) + 2 * tiny
+    raised = variance + parts.call.settings["epsilon"]
+    with np.errstate(divide="ignore"):  # an infinite bound where the variance may be lost
+        # (1 - z)^(-1/2) - 1 for a variance that is too small by a share z.
+        too_small = np.expm1(-np.log1p(-np.minimum(off_variance / raised, 1)) / 2)
+    # A few of the sum with epsilon, the root and the division.
+    off_root = _rounded(6 * u, 1.0, too_small)
+    inverse = 1 / np.sqrt(raised)
+    off_normal = _product(d, off_d, inverse, inverse * off_root) + tiny
+    return _Normal(d * inverse, off_normal, inverse, off_root)
+
+
+def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -> Outcome:
+    # `dy` by groups.
+    module, (_, gamma, beta, *_) = parts.call.module, parts.call.arrays
+    m, count = parts.count, math.prod(parts.call.x.shape[:-1])
+    u, growth, normal = precision.unit, precision.growth, done.normal
+    tiny = precision.summed.smallest
+    # Of a group whose channels have each its gamma, the products with it are rounded too.
+    more = int(module is not batchnorm)
+    part, off_part = np.abs(parts.scale) * dy, 2 * tiny
+    if parts.own:
+        g, of_g, of_both = part, parts.average(part), parts.average(part * normal)
+        off_of_g = _rounded(growth(m + more), of_g) + 2 * tiny
+        # Each term a product of two, and the division by m.
+        off_terms = parts.average(g * done.off_normal) + 3 * tiny
+        off_of_both = _rounded(growth(m + 2 + more), of_both, off_terms)
+        part = g + of_g + normal * of_both
+        off_part = off_part + off_of_g + _product(normal, done.off_normal, of_both, off_of_both)
+    # A few of the products with gamma and 1 / root.
+    off_inverse = done.inverse * _rounded(6 * u, 1.0, done.off_root)
+    off_dx = _product(part, off_part, done.inverse, off_inverse)
+    # The products with 1 / root or, with dy, that of gamma and 1 / root.
+    off_dx += tiny * (2 + dy + (1 + normal) * dy.max(initial=0))
+    result = {"dx": parts.whole(off_dx)}
+    if gamma is not None:
+        terms = (dy * normal).sum(axis=OF_CHANNEL)
+        off_terms = (dy * done.off_normal + tiny).sum(axis=OF_CHANNEL)
+        result["dgamma"] = _rounded(growth(count + 2), terms, off_terms).ravel()
+    if beta is not None:
+        result["dbeta"] = _rounded(growth(count), dy.sum(axis=OF_CHANNEL)).ravel()
+    return result
+
+
+def _rounded(share: Any, size: Any, off: Any = 0.0) -> Any:
+    # A value of this size, off already, that is rounded by a share of itself.
+    return off + share * (size + off)
+
+
+def _product(a: Any, off_a: Any, b: Any, off_b: Any) -> Any:
+    return a * off_b + b * off_a + off_a * off_b

@@ -8,7 +8,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._coordinates import COSTS, MAPS, PIXEL, coordinates
+from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, coordinates
 
 __all__ = ["Finding", "Part", "View", "parts_of"]
 
@@ -60,8 +60,8 @@ class View:
 
 def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     """Yield what may be said of a coordinate that all the findings have."""
-    if name in MAPS:
-        yield Part(name, name, MAPS[name], lambda index, n: index > 0, LESS)
+    if name in MAP_COSTS:
+        yield Part(name, name, MAP_COSTS[name], lambda index, n: index > 0, LESS)
         return
     extents = [view.coordinates[name].extent for view in views]
     indices = [view.indices(name) for view in views]
@@ -72,11 +72,14 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
         several = _of_rests() if name == PIXEL else iter(())
     else:
         several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
+    own = COORDINATE_COSTS.get(name, 0.0)
     for text, cost, test in (*of_one, *several):
-        yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, LESS)
+        yield Part(name, _worded(text, name), cost + own, test, LESS)
     alone = name == PIXEL and least == most
     for text, cost, test in () if "(flat" in name and not alone else _limited(least, most):
-        yield Part(name, _worded(text, name), cost + COSTS.get(name, 0.0), test, FAR_LESS)
+        yield Part(
+            name, _worded(text, name), cost + COORDINATE_COSTS.get(name, 0.0), test, FAR_LESS
+        )
 
 
 def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:

@@ -14,9 +14,10 @@ import numpy as np
 from convinsights import batchnorm
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._moments import OF_MOMENTS
+from convinsights.verify._grouped import Grouped
+from convinsights.verify._moments import few_bits, one_pass
 from convinsights.verify._precision import NORMALIZATIONS, Precision
-from convinsights.verify._slips_values import rounded
+from convinsights.verify._slips_values import to_bits
 from convinsights.verify._trials import Trial
 
 __all__ = ["remarks"]
@@ -29,21 +30,22 @@ def remarks(
     trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
 ) -> Iterator["_Remark"]:
     """Yield the remarks, the most specific first."""
-    module = trials[0].case.module
-    yield _ReadsOutside(trials, examine, precision)
-    yield _LayoutIgnored(trials, examine, precision)
+    module, known = trials[0].case.module, (trials, examine, precision)
+    yield _ReadsOutside(*known)
+    yield _LayoutIgnored(*known)
     if module in NORMALIZATIONS:
-        for remark, told in OF_MOMENTS:
-            yield _OfNormalization(trials, examine, precision, remark, told)
+        yield _OnePass(*known)
+        for bits in (8, 11):
+            yield _MomentsRounded(*known, bits)
     for bits in (8, 11):
-        yield _Rounded(trials, examine, precision, bits)
+        yield _ResultsRounded(*known, bits)
     if module not in NORMALIZATIONS:
         for bits in (8, 11, 24):
-            yield _FewBits(trials, examine, precision, bits)
-        yield _Saturated(trials, examine, precision)
-    yield _Unwritten(trials, examine, precision)
+            yield _OperandsRounded(*known, bits)
+        yield _Saturated(*known)
+    yield _Unwritten(*known)
     if module is not batchnorm:  # where it is the law
-        yield _BatchMixed(trials, examine, precision)
+        yield _BatchMixed(*known)
 
 
 class _Remark(ABC):
@@ -161,8 +163,8 @@ MORE, LESS = 2.2, 6.0
 ENOUGH = 8
 
 
-class _Rounded(_Remark):
-    # Every result has so few significant bits, and is otherwise right.
+class _LowPrecision(_Remark):
+    # So many significant bits are left.
     def __init__(
         self,
         trials: Sequence[Trial],
@@ -173,33 +175,26 @@ class _Rounded(_Remark):
         super().__init__(trials, examine, precision)
         self.name, self.bits = f"low_precision ({bits} bits)", bits
 
+
+class _ResultsRounded(_LowPrecision):
+    # Every result has no more bits, and is otherwise right.
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         truth, last = trial.case.truth[name], 2.0**-self.bits
         near = np.abs(got - truth) <= 1.01 * last * np.abs(truth) + 2 * trial.allowed[name]
-        return bool(near.all() and (got == rounded(got, self.bits)).all())
+        return bool(near.all() and (got == to_bits(got, self.bits)).all())
 
 
-class _FewBits(_Remark):
-    # Results off by about what so many significant bits lose; integers are exact.
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        examine: Callable[[Case], Trial],
-        precision: Precision,
-        bits: int,
-    ) -> None:
-        super().__init__(trials, examine, precision)
-        self.name, self.bits = f"low_precision ({bits} bits)", bits
-        self.nearest = self._nearest()
-
+class _OperandsRounded(_LowPrecision):
+    # Results are off by about what so few bits of operands or sums lose; integers are exact.
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         bits = _bits(trial, name, got)
         if bits is None or self.nearest is None:
             return False
         return self.nearest == self.bits and bits >= self.bits - LESS
 
-    def _nearest(self) -> int | None:
-        # By the results with the smallest errors, which are those of the shortest sums.
+    @cached_property
+    def nearest(self) -> int | None:
+        """The bits of a format by the smallest errors, which are those of the shortest sums."""
         seen = []
         for trial in self.trials:
             for name in sorted(trial.wrong):
@@ -231,23 +226,29 @@ def _bits(trial: Trial, name: str, got: Array) -> float | None:
     return float(np.log2(size / error) / 2) if size > 0 and error > 0 else None
 
 
-class _OfNormalization(_Remark):
+class _OfMoments(_Remark):
     # What y tells of the mean and of the root that it was made with.
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        examine: Callable[[Case], Trial],
-        precision: Precision,
-        name: str,
-        told: Callable[[Trial, Array, Precision], bool | None],
-    ) -> None:
-        super().__init__(trials, examine, precision)
-        self.name, self.told = name, told
-
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
-        case = trial.case
-        if case.module is batchnorm and case.arrays[3] is not None:
+        if not Grouped(trial.case).own:
             return False
         if name != "y":
             return None if name in ("dx", "dgamma") else False
-        return self.told(trial, got, self.precision)
+        return self.told(trial, got)
+
+    @abstractmethod
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        """Tell whether y was made so."""
+
+
+class _OnePass(_OfMoments):
+    # The variance is the mean of the squares less the square of the mean.
+    name = "one_pass_variance"
+
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        return one_pass(trial, got, self.precision)
+
+
+class _MomentsRounded(_LowPrecision, _OfMoments):
+    # The mean and the root have no more bits.
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        return few_bits(trial, got, self.precision, self.bits)

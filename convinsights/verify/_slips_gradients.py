@@ -18,9 +18,10 @@ from convinsights import (
 )
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
-from convinsights.verify._slips_normalization import Parts
+from convinsights.verify._slips_normalization import training_gradient
 
 __all__ = ["of_gradients"]
 
@@ -72,8 +73,8 @@ def _gradient_averaged(
 def _statistics_constant(case: Case) -> Outcome:
     if case.module is batchnorm and case.arrays[3] is not None:
         return case.truth
-    parts = Parts.of(case)
-    return case.truth | {"dx": parts.whole(parts.scale / parts.root * parts.dy)}
+    parts = Grouped(case)
+    return case.truth | {"dx": parts.whole(parts.scale / parts.root * parts.view(case.dy))}
 
 
 def _gamma_gradient_not_normalized(case: Case) -> Outcome:
@@ -92,7 +93,8 @@ def _training_in_inference(case: Case, own: tuple[str, ...]) -> Outcome:
     if own:
         outcome = with_arrays(case, *others, None)
         return case.truth | {name: outcome[name] for name in own if name in outcome}
-    return case.truth | {"dx": Parts.of(case).training_gradient()}
+    parts = Grouped(case)
+    return case.truth | {"dx": training_gradient(parts, case.dy, parts.root)}
 
 
 def _kernel_gradient_flipped(case: Case) -> Outcome:

@@ -1,8 +1,6 @@
 """Slips of a normalization: its variance, its epsilon, its groups, whose statistics it takes."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import NamedTuple
@@ -16,67 +14,10 @@ from convinsights import (
 from convinsights._arguments import Array
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._slips import Hypothesis, changed, with_arrays
 
-__all__ = ["Parts", "of_normalization"]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A normalization's arrays as (images, values, groups, channels of a group).
-
-    Of batch normalization all images are one, and every channel is a group of its own.
-    """
-
-    case: Case
-    x: Array
-    dy: Array
-    scale: Array
-    mean: Array
-    variance: Array
-    axes = (1, 3)
-
-    @classmethod
-    def of(cls, case: Case) -> "Parts":
-        """Return the parts of a case, with the statistics that it is normalized by."""
-        x, gamma, _, *given = case.arrays
-        channels = x.shape[-1]
-        if case.module is batchnorm:
-            shape: tuple[int, ...] = (1, -1, channels, 1)
-        else:
-            groups = case.settings["groups"]
-            shape = (len(x), math.prod(x.shape[1:-1]), groups, channels // groups)
-        view = x.reshape(shape)
-        scale = np.ones(channels) if gamma is None else gamma
-        statistics = given[0] if given else None
-        if statistics is None:
-            mean, variance = view.mean(cls.axes, keepdims=True), view.var(cls.axes, keepdims=True)
-        else:
-            mean, variance = (s.reshape(1, 1, channels, 1) for s in statistics)
-        dy = case.dy.reshape(shape)
-        return cls(case, view, dy, scale.reshape(1, 1, *shape[2:]), mean, variance)
-
-    @property
-    def count(self) -> int:
-        """How many values a group has."""
-        return int(self.x.shape[1] * self.x.shape[3])
-
-    @property
-    def root(self) -> Array:
-        """What a group is divided by."""
-        root: Array = np.sqrt(self.variance + self.case.settings["epsilon"])
-        return root
-
-    def whole(self, array: Array) -> Array:
-        """Return an array in the shape of x."""
-        return np.broadcast_to(array, self.x.shape).reshape(self.case.x.shape)
-
-    def training_gradient(self, root: Array | None = None, slope: Array | float = 1.0) -> Array:
-        """Return dx through mean and variance, whose root's derivative is `slope` of the right."""
-        divisor = self.root if root is None else root
-        normal, r = (self.x - self.mean) / divisor, self.scale * self.dy / divisor
-        along = (r * normal).mean(self.axes, keepdims=True) * slope
-        return self.whole(r - r.mean(self.axes, keepdims=True) - normal * along)
+__all__ = ["of_normalization", "training_gradient"]
 
 
 class Scaling(NamedTuple):
@@ -118,22 +59,29 @@ def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -
     training = case.module is normalization or case.arrays[3] is None
     if (not training and not inference) or not case.x.size:
         return case.truth
-    parts, epsilon = Parts.of(case), case.settings["epsilon"]
+    parts, epsilon = Grouped(case), case.settings["epsilon"]
     if training and ((parts.variance == 0).any() or parts.count == 1):
         raise ValueError("a slip that divides by 0 says nothing")
     root = scaling.root(parts.variance, epsilon, parts.count)
-    beta, normal = case.arrays[2], (parts.x - parts.mean) / root
-    y = parts.whole(parts.scale * normal) + (0 if beta is None else beta)
-    outcome = {"y": y, "dx": parts.whole(parts.scale * parts.dy / root)}
+    normal = (parts.x - parts.mean) / root
+    y = parts.whole(parts.scale * normal + parts.shift)
+    outcome = {"y": y, "dx": parts.whole(parts.scale * parts.view(case.dy) / root)}
     if training:
         slope = scaling.slope(parts.variance, epsilon, parts.count) if known else 1.0
-        outcome["dx"] = parts.training_gradient(root, slope)
+        outcome["dx"] = training_gradient(parts, case.dy, root, slope)
     axes = tuple(range(case.x.ndim - 1))
     sums = {
         "dgamma": (case.dy * parts.whole(normal)).sum(axes),
         "dbeta": case.dy.sum(axes),
     }
     return outcome | {name: value for name, value in sums.items() if name in case.truth}
+
+
+def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | float = 1.0) -> Array:
+    """Return dx through mean and variance, whose root's derivative is `slope` of the right."""
+    normal, r = (parts.x - parts.mean) / root, parts.scale * parts.view(dy) / root
+    along = parts.average(r * normal) * slope
+    return parts.whole(r - parts.average(r) - normal * along)
 
 
 def _gamma_per_group(case: Case) -> Outcome:

@@ -23,7 +23,7 @@ from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._slips import Hypothesis, with_arrays
 
-__all__ = ["clamped", "of_values", "rounded"]
+__all__ = ["clamped", "of_values", "to_bits"]
 
 
 # -- activations and limits ----------------------------------------------------------------------
@@ -153,7 +153,7 @@ def _operand_wrapped(case: Case, number: int) -> Outcome:
     return with_arrays(case, *arrays)
 
 
-def rounded(array: Array, bits: int) -> Array:
+def to_bits(array: Array, bits: int) -> Array:
     """Round to so many significant bits."""
     mantissa, exponent = np.frexp(array)
     nearest: Array = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
@@ -163,10 +163,10 @@ def rounded(array: Array, bits: int) -> Array:
 def _few_bits(case: Case, bits: int, which: tuple[int, ...] | None) -> Outcome:
     # Of these arrays (dy with the second of them), or of the results.
     if which is None:
-        return {name: rounded(value, bits) for name, value in case.truth.items()}
+        return {name: to_bits(value, bits) for name, value in case.truth.items()}
     arrays = list(case.arrays)
     for number in which:
         if number < len(arrays) and isinstance(arrays[number], np.ndarray):
-            arrays[number] = rounded(arrays[number], bits)
-    dy = rounded(case.dy, bits) if len(which) > 1 else case.dy
+            arrays[number] = to_bits(arrays[number], bits)
+    dy = to_bits(case.dy, bits) if len(which) > 1 else case.dy
     return with_arrays(case, *arrays, dy=dy)

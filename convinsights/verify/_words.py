@@ -12,10 +12,10 @@ Feature: TypeAlias = int | str | tuple[int, ...]
 # What a feature is called before its effect is asked for, and not what was passed.
 EFFECTIVE = "effective "
 
-# What a feature costs, so that the plain ones are preferred: by the first that its name starts
-# with, and by whether it speaks of one axis, or of two features at once.
+# What features cost that compare two others, which their names end with.
 COMPARED, COMPARISONS = 1.5, (" and kernel_size", " and size")
-COSTS = {
+# What others cost, so that the plain ones are preferred: by the first that the name starts with.
+FEATURE_COSTS = {
     EFFECTIVE: 0.3,
     "groups": -0.1,
     "in_channels and out_channels": 1.0,
@@ -58,7 +58,7 @@ OPERATOR_COSTS = {
 
 def cost_of(name: str, operator: str, value: Feature) -> float:
     """Return how far-fetched a clause is: 0 for a plain threshold on a plain feature."""
-    cost = next((c for start, c in COSTS.items() if name.startswith(start)), 0.0)
+    cost = next((c for start, c in FEATURE_COSTS.items() if name.startswith(start)), 0.0)
     if name.endswith(COMPARISONS):
         cost = COMPARED + 0.7 * ("]" in name)
     cost += OPERATOR_COSTS[operator] + 0.7 * name.endswith("]")
