@@ -67,7 +67,7 @@ def multiply_scatter(
     """Return dx = col2im(dy kernelᵀ)."""
     dy, channels = np.ascontiguousarray(dy, dtype), kernel.shape[-2]
     matrix = _by_group(kernel, groups).swapaxes(1, 2)
-    way = _costs.way_to_scatter(geometry, channels)
+    way = _costs.way_to_scatter(geometry, channels, len(dy))
     padded = blank((groups, len(dy)), geometry, channels, dtype, way.planar)
     view = windows(padded, geometry)
     if view.flags.c_contiguous:

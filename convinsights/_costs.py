@@ -48,6 +48,10 @@ COPY_RUN, ADD_RUN = 3.0, 13.0
 # take 1.15 times as long.
 CALL = 1500.0
 
+# The same to set up the convolution of one more phase of the strides: some calls. Without it, the
+# gradients of a small image take up to 6 times as long.
+PHASE = 12 * CALL
+
 # Nanoseconds to multiply and add in a product: what all copying is weighed against. And what one of
 # n columns takes more: this by n. Without the second, dilated layers take 1.1 times as long.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
@@ -151,17 +155,20 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
 
 
 @lru_cache(1024)
-def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> int:
-    """Choose how many windows to take as one strip (see `_strips`), 1 for none."""
+def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> int:
+    """Choose how many windows to take as one strip (see `_strips`), 1 for none.
+
+    scattered: images whose windows are scattered at a time, or 0 where they are gathered.
+    """
     output_width = geometry.output_size[-1]
-    best = _price(geometry, groups, inputs, outputs, scatter), 1
+    best = _price(geometry, groups, inputs, outputs, scattered), 1
     count = 2
     while math.prod(geometry.kernel_size) > 1 and count <= output_width:
         strip = strip_geometry(geometry, count)
         entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
         if groups * entries * columns > _numbers():
             break
-        price = _price(strip, groups, inputs, columns, scatter)
+        price = _price(strip, groups, inputs, columns, scattered)
         price *= strip.output_size[-1] / output_width
         if groups > 1 or output_width % count:  # outputs are put in order
             price += 2 * outputs * _copying(outputs)  # read and written
@@ -196,12 +203,16 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
 
 
 @lru_cache(1024)
-def by_channel(geometry: Geometry, groups: int, outputs: int) -> bool:
-    """Tell whether to go without matrix products where every group is one channel."""
-    taps = math.prod(geometry.kernel_size)
-    windows = math.prod(geometry.output_size)
-    products = _total(geometry, groups, 1, outputs, False) / windows
-    return outputs * taps * CHANNEL < products
+def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
+    """Tell whether to go without matrix products where every group is one channel.
+
+    For each output of a channel, and each phase of the strides, that is a convolution of its own.
+    """
+    taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
+    phases = math.prod(map(min, geometry.strides, geometry.kernel_size))
+    products = _total(geometry, groups, 1, outputs, 0)
+    once = PHASE * (outputs * phases - 1)
+    return once < batch * groups * (products - windows * taps * outputs * CHANNEL)
 
 
 def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
@@ -224,18 +235,22 @@ def collects_by_channel(geometry: Geometry) -> bool:
 
 
 @lru_cache(1024)
-def collects(geometry: Geometry, groups: int, inputs: int, outputs: int) -> bool:
+def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int) -> bool:
     """Tell whether pixels collect their gradients from windows of dy, or windows scatter them.
 
     Both multiply and then copy or add; a pixel collects `outputs` numbers of a group from each tap,
     a window adds `inputs` of them to each. Collecting visits every pixel, scattering every window:
-    few, beside a large kernel.
+    few, beside a large kernel. Collecting rearranges the kernel, and every phase of the strides is
+    a convolution of its own.
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
     parts = [phase.geometry for phase in geometry.phases_to_pixels]
-    collecting = sum(_total(part, groups, outputs, inputs, False) for part in parts)
-    return collecting < _total(geometry, groups, inputs, outputs, True)
+    kernel = math.prod(geometry.kernel_size) * inputs * outputs
+    collecting = sum(_total(part, groups, outputs, inputs, 0) for part in parts)
+    scattering = _total(geometry, groups, inputs, outputs, batch)
+    once = PHASE * (len(parts) - 1) + kernel * groups * (COPY + STORE)
+    return bool(once < batch * groups * (scattering - collecting))
 
 
 class Scatter(NamedTuple):
@@ -247,8 +262,8 @@ class Scatter(NamedTuple):
 
 
 @lru_cache(1024)
-def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
-    """Choose how windows are added to their pixels.
+def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
+    """Choose how the windows of a batch are added to their pixels.
 
     Tap by tap: neighbouring windows overlap, but the pixels under one tap are distinct.
 
@@ -262,7 +277,7 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
         return Scatter(0)
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     entries, kernel_width = taps * inputs, geometry.kernel_size[-1]
-    block = max(1, _numbers() // entries)  # windows, of one image or several
+    block = max(1, min(batch * windows, _numbers() // entries))  # of one image or several
     call = CALL / (block * entries)
     row = inputs * (1 if geometry.dilation_rate[-1] > 1 else kernel_width)
     pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
@@ -273,18 +288,19 @@ def way_to_scatter(geometry: Geometry, inputs: int) -> Scatter:
     )
 
 
-def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
+def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
     # Nanoseconds for all windows of an image and a group
-    count = neighbours(geometry, groups, inputs, outputs, scatter)
+    count = neighbours(geometry, groups, inputs, outputs, scattered)
     strip = strip_geometry(geometry, count) if count > 1 else geometry
-    return math.prod(strip.output_size) * _price(strip, groups, inputs, outputs * count, scatter)
+    return math.prod(strip.output_size) * _price(strip, groups, inputs, outputs * count, scattered)
 
 
-def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scatter: bool) -> float:
+def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
     # Nanoseconds for a window of a group to be gathered and multiplied, or multiplied and scattered
     entries = math.prod(geometry.kernel_size) * inputs
-    if scatter:
-        added = way_to_scatter(geometry, inputs).cost + 2 * COPY  # the product, written and read
+    if scattered:
+        added = way_to_scatter(geometry, inputs, scattered).cost
+        added += 2 * COPY  # the product, written and read
         return entries * (outputs * _multiplying(entries) + added)
     gathered = way_to_gather(geometry, groups, inputs, outputs, _numbers() // groups).cost
     return gathered + entries * outputs * _multiplying(outputs)

@@ -65,7 +65,7 @@ def correlate(
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
     kernel = np.ascontiguousarray(kernel, dtype)
-    if _by_channel(geometry, groups, kernel.shape):
+    if _by_channel(len(x), geometry, groups, kernel.shape):
         y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
         for of_y, of_kernel in zip(
             _outputs_by_multiple(y, groups),
@@ -96,9 +96,9 @@ def correlate(
     return gather_multiply(x, kernel, bias, geometry, groups, dtype)
 
 
-def _by_channel(geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
+def _by_channel(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
     single = groups > 1 and kernel[-2] == 1  # every group is one channel
-    return single and _costs.by_channel(geometry, groups, kernel[-1] // groups)
+    return single and _costs.by_channel(geometry, groups, kernel[-1] // groups, batch)
 
 
 def _outputs_by_multiple(outputs: Array, channels: int) -> Iterator[Array]:
@@ -118,11 +118,11 @@ def _small(batch: int, geometry: Geometry, kernel: tuple[int, ...]) -> bool:
 
 
 def _strips(
-    batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...], scatter: bool = False
+    batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...], scattered: int = 0
 ) -> Strips | None:
     if _small(batch, geometry, kernel):
         return None
-    count = _costs.neighbours(geometry, groups, kernel[-2], kernel[-1] // groups, scatter)
+    count = _costs.neighbours(geometry, groups, kernel[-2], kernel[-1] // groups, scattered)
     return Strips(geometry, count, groups) if count > 1 else None
 
 
@@ -131,7 +131,7 @@ def image_gradient(
 ) -> Array:
     """Return dx = col2im(dy kernelᵀ), (N, *input_size, C_in)."""
     kernel = np.ascontiguousarray(kernel, dtype)
-    if _by_channel(geometry, groups, kernel.shape):
+    if _by_channel(len(dy), geometry, groups, kernel.shape):
         return _channels_gradient(dy, kernel, geometry, groups)
     if _apart(len(dy), geometry, groups, kernel.shape):
         dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
@@ -141,7 +141,7 @@ def image_gradient(
         return dx
     if _collects(dy, kernel, geometry, groups):
         return _collected(dy, kernel, geometry, groups, dtype)
-    strips = _strips(len(dy), geometry, groups, kernel.shape, scatter=True)
+    strips = _strips(len(dy), geometry, groups, kernel.shape, scattered=len(dy))
     if strips:
         with np.errstate(invalid="ignore"):
             wide = strips.outputs(dy.astype(dtype, copy=False)), strips.kernel(kernel)
@@ -169,7 +169,7 @@ def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: i
 def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool:
     inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
     small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
-    cheaper = _costs.collects(geometry, groups, inputs, outputs)
+    cheaper = _costs.collects(geometry, groups, inputs, outputs, len(dy))
     return small_kernel and cheaper and bool(np.isfinite(kernel).all())
 
 
@@ -191,7 +191,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype:
     """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
     dy = np.ascontiguousarray(dy, dtype)
     shape = *geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]
-    if _by_channel(geometry, groups, shape):
+    if _by_channel(len(x), geometry, groups, shape):
         of_kernel = [
             _channelwise.kernel_gradient(x, of_dy, geometry, dtype)
             for of_dy in _outputs_by_multiple(dy, groups)
@@ -218,7 +218,7 @@ def both_from_columns(
 ) -> tuple[Array, Array]:
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
     dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
-    single = _by_channel(geometry, groups, kernel.shape) and _costs.by_channel_twice(
+    single = _by_channel(len(x), geometry, groups, kernel.shape) and _costs.by_channel_twice(
         geometry, groups, kernel.shape[-1] // groups, len(x)
     )
     if single or _apart(len(x), geometry, groups, kernel.shape):
@@ -268,7 +268,7 @@ def both_gradients(
     kernel = np.ascontiguousarray(kernel, dtype)
     small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.DOUBLED * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
-    plain = plain and not _by_channel(geometry, groups, kernel.shape)
+    plain = plain and not _by_channel(len(x), geometry, groups, kernel.shape)
     plain = plain and not _apart(len(x), geometry, groups, kernel.shape)
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)

@@ -148,7 +148,7 @@ def col2im(
             f"for input_shape {shape}, got shape {columns.shape}"
         )
     dtype = result_dtype(columns)
-    way = way_to_scatter(geometry, shape[-1])
+    way = way_to_scatter(geometry, shape[-1], shape[0])
     padded = blank(shape[:1], geometry, shape[-1], compute_dtype(dtype), way.planar)
     view = windows(padded, geometry)
     scatter(columns.reshape(view.shape), view, geometry, way)

@@ -329,7 +329,7 @@ def test_windows_are_gathered_once_for_both_gradients(
     x, kernel = integers(rng, (1, 20, 2)), integers(rng, (taps, 2, 2))
     y, cache = module.forward(x, kernel, strides=strides, padding=padding)
     gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
-    with prices(GAIN=np.inf):
+    with prices(GAIN=np.inf, PHASE=0.0):
         module.backward(y, cache)
     assert len(gathered) == wanted
 
@@ -474,7 +474,7 @@ def test_windows_are_gathered_in_the_cheapest_way(geometry, inputs, outputs, way
     ],
 )
 def test_windows_are_scattered_in_the_cheapest_way(geometry, inputs, way):
-    _, planar, one_by_one = _costs.way_to_scatter(geometry, inputs)
+    _, planar, one_by_one = _costs.way_to_scatter(geometry, inputs, 8)
     assert ("planar" if planar else "windows" if one_by_one else "taps") == way
 
 
@@ -488,7 +488,26 @@ def test_windows_are_scattered_in_the_cheapest_way(geometry, inputs, way):
     ],
 )
 def test_pixels_collect_their_gradients_where_that_is_cheaper(geometry, inputs, outputs, wanted):
-    assert _costs.collects(geometry, 1, inputs, outputs) == wanted
+    assert _costs.collects(geometry, 1, inputs, outputs, 8) == wanted
+
+
+@pytest.mark.parametrize(
+    ("geometry", "channels", "batch", "wanted"),
+    [
+        (laid((16, 16), (3, 3), 2), 32, 1, False),  # four phases, each a convolution
+        (laid((16, 16), (3, 3), 2), 32, 64, True),
+        (laid((14, 14), (3, 3)), 64, 1, False),  # the kernel is rearranged
+        (laid((14, 14), (3, 3)), 64, 64, True),
+    ],
+)
+def test_large_batches_collect_what_small_ones_scatter(geometry, channels, batch, wanted):
+    assert _costs.collects(geometry, 1, channels, channels, batch) == wanted
+
+
+def test_windows_are_added_one_by_one_to_several_small_images_at_once():
+    """One by one takes a call for each window of a block, tap by tap one for each tap."""
+    geometry = laid((8, 8), (3, 3), 2)
+    assert [_costs.way_to_scatter(geometry, 32, batch).one_by_one for batch in (1, 64)] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -497,7 +516,16 @@ def test_pixels_collect_their_gradients_where_that_is_cheaper(geometry, inputs, 
 )
 def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs, wanted):
     geometry = laid((56,) * len(kernel_size), kernel_size)
-    assert _costs.by_channel(geometry, 32, outputs) == wanted
+    assert _costs.by_channel(geometry, 32, outputs, 8) == wanted
+
+
+@pytest.mark.parametrize(
+    ("strides", "outputs", "batch", "wanted"),
+    [(1, 1, 1, True), (2, 1, 1, False), (1, 2, 1, False), (2, 1, 64, True)],
+)
+def test_a_small_image_has_one_convolution_for_all_channels(strides, outputs, batch, wanted):
+    geometry = laid((8, 8), (3, 3), strides)
+    assert _costs.by_channel(geometry, 16, outputs, batch) == wanted
 
 
 @pytest.mark.parametrize(
