@@ -11,10 +11,11 @@ from convinsights import batchnorm, conv, normalization, transposed, verify
 from convinsights._concepts import defaults
 from convinsights.verify import _shrink
 from convinsights.verify._asked import asked
+from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
-from convinsights.verify._shrink import Shrinker, _changes, _resized, _simpler
+from convinsights.verify._shrink import Shrinker, _simpler
 
 ROW = {"in_channels": 12, "groups": 3, "bias": True, "layout": "negative", "batch": 2}
 ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding": "same"}
@@ -44,7 +45,7 @@ ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding":
     ],
 )
 def test_the_levels_that_give_a_case_a_feature(feature, value, changes):
-    assert _changes(2, ROW, feature, value) == changes
+    assert with_feature(2, ROW, feature, value) == changes
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_the_sizes_that_give_a_case_a_feature(module, feature, value, changes):
         if module is transposed:
             row |= {"size[0]": 3, "size[1]": 3}
     case = case_of(module, 2, row, precision, 0)
-    assert _resized(2, row, feature, value, case) == changes
+    assert with_count(2, row, feature, value, case) == changes
 
 
 def test_simpler_levels_come_from_the_simplest_on():

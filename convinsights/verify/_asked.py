@@ -56,21 +56,14 @@ def asked(
             raise TypeError(f"{name} must be callable, got {shown(function)}")
     parameters = _parameters(forward)
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters) or not parameters
-    known = set(defaults(module))
-    listed = None if supports is None else set(_sequence("supports", supports))
-    if listed is None:
-        varied = known if anything else named & known
+    if supports is None:
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters) or not parameters
+        known = set(defaults(module))
+        varied, listed = known if anything else named & known, set[str]()
     else:
-        varied = listed - NAMES
-        if not varied <= known:
-            strange = sorted(map(str, varied - known))
-            raise ValueError(
-                f"supports must name hyperparameters of {name_of(module)} "
-                f"({', '.join(sorted(known))}), got {', '.join(strange)}"
-            )
-    surely = bool(listed and listed & NAMES) or forms == "all"
-    by_name = True if surely else _takes_names(parameters)
+        varied, listed = _supported(module, supports)
+    # None where nothing says so: then a name that raises is no fault.
+    by_name = True if listed or forms == "all" else _takes_names(parameters)
     sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
     if not sizes:
         raise ValueError("ranks must name one rank at least, got none")
@@ -95,6 +88,19 @@ def asked(
     passed = {"forward": frozenset(named), "backward": frozenset(backwards)}
     candidate = Candidate(module, forward, backward, precision, plan.varied, passed)
     return Asked(plan, candidate, by_name is True, check_flag("non_finite", non_finite))
+
+
+def _supported(module: ModuleType, supports: Collection[str]) -> tuple[set[str], set[str]]:
+    # Hyperparameters, and names of padding.
+    listed, known = set(_sequence("supports", supports)), set(defaults(module))
+    varied = listed - NAMES
+    if not varied <= known:
+        strange = sorted(map(str, varied - known))
+        raise ValueError(
+            f"supports must name hyperparameters of {name_of(module)} "
+            f"({', '.join(sorted(known))}), got {', '.join(strange)}"
+        )
+    return varied, listed & NAMES
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

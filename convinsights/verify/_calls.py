@@ -67,7 +67,7 @@ class Call:
 
     def axes(self, name: str) -> tuple[int, ...]:
         """Return a hyperparameter with one entry per spatial axis."""
-        return per_axis(name, self.settings[name], self.rank)
+        return per_axis(name, self.settings[name], self.rank, minimum=None)
 
     @cached_property
     def padding(self) -> tuple[tuple[int, int], ...]:

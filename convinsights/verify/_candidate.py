@@ -19,7 +19,7 @@ from convinsights.verify._precision import Precision
 from convinsights.verify._trials import Answer, Trial, as_numbers
 from convinsights.verify._values import arranged
 
-__all__ = ["Candidate"]
+__all__ = ["Candidate", "same_bits"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Candidate:
             names = self.gradients
             if not isinstance(gradients, (tuple, list)) or len(gradients) != len(names):
                 answer.error["backward"] = (
-                    f"backward returned {described(gradients)}, "
+                    f"backward returned {_described(gradients)}, "
                     f"expected {len(names)} gradients ({', '.join(names)})"
                 )
                 return answer
@@ -88,7 +88,7 @@ class Candidate:
             trial.fail(argument, message, values=False, diagnosis="argument_modified")
         came = {name: value for name, value in answer.copies.items() if name in case.truth}
         for name, value in came.items():
-            compare(trial, name, value, self.precision)
+            _compare(trial, name, value, self.precision)
             trial.outputs += trial.allowed[name].size
             trial.seen += int(seen(case, name, trial.allowed[name]).sum())
         telling = (says_something(case, name, trial.allowed[name]) for name in came)
@@ -105,7 +105,7 @@ class Candidate:
     ) -> Any:
         passed = self.varied | self.named[name]
         settings = {k: v for k, v in case.settings.items() if k in passed}
-        before = {n: copied(answer.handed[n]) for n in names}
+        before = {n: _copied(answer.handed[n]) for n in names}
         try:
             returned = function(*(answer.handed[n] for n in names), **settings)
         except NotImplementedError:
@@ -131,10 +131,10 @@ class Candidate:
         return arranged(self.precision.stored.rounded(array), layout)
 
 
-def copied(value: Any) -> Any:
-    """Copy an array, or a tuple of them."""
+def _copied(value: Any) -> Any:
+    # An array, or a tuple of them.
     if isinstance(value, tuple):
-        return tuple(map(copied, value))
+        return tuple(map(_copied, value))
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -151,13 +151,13 @@ def same_bits(one: Any, other: Any) -> bool:
     )
 
 
-def compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
-    """Compare one result with the truth, and note what is wrong in the trial."""
+def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
+    # One result with the truth, noting what is wrong in the trial.
     expected, allowed = trial.case.truth[name], trial.allowed[name]
     trial.got[name] = None
     array = as_numbers(value)
     if array is None:
-        trial.fail(name, f"{name}: got {described(value)}, expected an array {expected.shape}")
+        trial.fail(name, f"{name}: got {_described(value)}, expected an array {expected.shape}")
         return
     got = array.astype(np.float64)
     trial.got[name] = got
@@ -187,8 +187,8 @@ def compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
         trial.fail(name, message, values=False, diagnosis="dtype_changed")
 
 
-def described(value: Any) -> str:
-    """Say what came in place of arrays."""
+def _described(value: Any) -> str:
+    # What came in place of arrays.
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""

@@ -1,7 +1,7 @@
 """What the elements of a result are called by: image, row, channel, group, tap and others."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +55,7 @@ NOUNS = {"length": "pixel", "depth": "plane", "height": "row", "width": "column"
 
 
 def coordinates(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
+    """Yield the coordinates of a result of this name and shape, each by what it is called."""
     if name in ("y", "dx"):
         yield from _of_images(case, name, shape)
     elif name.endswith("kernel"):
@@ -94,13 +95,9 @@ def _of_images(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[
     yield from _of_groups(case, shape)
     if case.rank > 1:
         yield PIXEL, _flat(shape, 1, len(shape) - 1)
-        ends = [
-            (c.number == 0) | (c.number == c.extent - 1)
-            for c in (_flat(shape, axis, axis + 1) for axis in range(1, len(shape) - 1))
-        ]
-        whole = (1, *shape[1:-1], 1)
-        yield BORDER, Coordinate(np.broadcast_to(np.any(np.broadcast_arrays(*ends), 0), whole), 2)
-        yield CORNERS, Coordinate(np.broadcast_to(np.all(np.broadcast_arrays(*ends), 0), whole), 2)
+        ends = [(c.number == 0) | (c.number == c.extent - 1) for c in _spatial(shape)]
+        yield BORDER, _map(shape, np.any, ends)
+        yield CORNERS, _map(shape, np.all, ends)
     if case.module not in NORMALIZATIONS:
         yield from _of_windows(case, name, shape)
 
@@ -117,16 +114,22 @@ def _of_groups(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordi
     yield nouns[1], Coordinate(channel.number % size, size)
 
 
+def _spatial(shape: tuple[int, ...]) -> list[Coordinate]:
+    return [_flat(shape, axis, axis + 1) for axis in range(1, len(shape) - 1)]
+
+
+def _map(shape: tuple[int, ...], combine: Callable[..., Any], marks: Sequence[Array]) -> Coordinate:
+    # Of the pixels of one image, out of one mark for each axis.
+    combined = combine(np.broadcast_arrays(*marks), 0)
+    return Coordinate(np.broadcast_to(combined, (1, *shape[1:-1], 1)), 2)
+
+
 def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Coordinate]]:
-    # Which windows touch the padding, and which pixels those read.
     strides = case.axes("strides")
     on_image = (name == "y") == (case.module is transposed)
     if on_image and max(strides) > 1:
-        phases = [
-            _flat(shape, axis, axis + 1).number % s > 0 for axis, s in enumerate(strides, start=1)
-        ]
-        between = np.any(np.broadcast_arrays(*phases), 0)
-        yield BETWEEN, Coordinate(np.broadcast_to(between, (1, *shape[1:-1], 1)), 2)
+        phases = [c.number % s > 0 for c, s in zip(_spatial(shape), strides, strict=True)]
+        yield BETWEEN, _map(shape, np.any, phases)
     if "padding" not in case.settings:
         return
     taps = case.arrays[1].shape[:-2]
@@ -141,21 +144,14 @@ def _of_windows(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple
         columns = np.ones((math.prod(case.x.shape[1:-1]), math.prod(taps)))
         reached = im2col.col2im(columns, size, taps, **geometry) > 0
         yield UNREACHED, Coordinate(~reached, 2)
-        added = case.settings["output_padding"]
-        if added is not None and np.any(added):
-            entries = np.broadcast_to(added, case.rank)
-            ends = [
-                c.number >= c.extent - n
-                for c, n in zip(
-                    (_flat(shape, axis, axis + 1) for axis in range(1, len(shape) - 1)),
-                    entries.tolist(),
-                    strict=True,
-                )
-            ]
-            behind = np.any(np.broadcast_arrays(*ends), 0)
-            yield ADDED, Coordinate(behind & reached, 2)
+        if case.settings["output_padding"] is not None:
+            added = zip(_spatial(shape), case.axes("output_padding"), strict=True)
+            behind = _map(shape, np.any, [c.number >= c.extent - n for c, n in added])
+            if behind.number.any():
+                yield ADDED, Coordinate(behind.number & reached, 2)
     if not any(map(sum, case.padding)):
         return
+    # Which windows touch the padding, and which pixels those read.
     outside = 1 - im2col.im2col(np.ones(size), taps, **geometry)
     touching = outside.any(axis=1, keepdims=True)
     if on_image:

@@ -13,7 +13,7 @@ from convinsights.verify._plan import Plan
 from convinsights.verify._power import says_something
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
-from convinsights.verify._trials import Trial
+from convinsights.verify._trials import Failure, Trial
 from convinsights.verify._when import Retry, condition
 from convinsights.verify._where import region
 
@@ -33,33 +33,15 @@ def explained(
     ran = [t for t in trials if t.declined in (None, "backward") and not t.vain]
     reasons = ((t.case.kind, "vain" if t.vain else t.declined) for t in trials)
     declined = Counter(f"{kind} ({reason})" for kind, reason in reasons if reason)
-    wrong = [trial for trial in ran if trial.wrong]
-    name: str | None = None
-    single: dict[tuple[int, str], str] = {}
-    if wrong:
-        valued = [trial for trial in ran if trial.allowed]  # not those of what is not finite
-        name, told = diagnose(valued, candidate.examine, candidate.precision)
-        single = {(id(valued[index]), result): slip for (index, result), slip in told.items()}
-    failures = []
-    for trial in ran:
-        for failure in trial.failures:
-            found = failure.diagnosis or name or single.get((id(trial), failure.result))
-            failures.append(replace(failure, diagnosis=found))
-    known = {failure.diagnosis for failure in failures}
-    if "not_deterministic" in known and wrong:  # whatever else is wrong now and then
-        name = "not_deterministic"
-    elif name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
-        (name,) = known
-    elif name is None:
-        states = STATES[:1] if wrong else STATES
-        name = next((state for state in states if state in known), None)
-    failing = wrong or [trial for trial in ran if trial.failures]
+    name, failures = _named(candidate, ran)
     where = None
+    wrong = [trial for trial in ran if trial.wrong]
+    failing = wrong or [trial for trial in ran if trial.failures]
     if failing:
+        ordered = sorted(failing, key=lambda trial: (not trial.case.dy.size, trial.case.size))
         retry = again = None
         if plan is not None:
             shrinker = Shrinker(candidate, plan)
-            ordered = sorted(failing, key=lambda trial: (not trial.case.dy.size, trial.case.size))
             least = shrinker.shrunk(ordered[0])
             if least is not ordered[0]:
                 failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
@@ -82,6 +64,31 @@ def explained(
         where,
         sum(trial.seen for trial in ran) / max(1, sum(trial.outputs for trial in ran)),
     )
+
+
+def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list[Failure]]:
+    # The slip behind all failures, if it is one, and every failure with what explains it.
+    wrong = [trial for trial in ran if trial.wrong]
+    name: str | None = None
+    single: dict[tuple[int, str], str] = {}
+    if wrong:
+        valued = [trial for trial in ran if trial.allowed]  # not those of what is not finite
+        name, told = diagnose(valued, candidate.examine, candidate.precision)
+        single = {(id(valued[index]), result): slip for (index, result), slip in told.items()}
+    failures = []
+    for trial in ran:
+        for failure in trial.failures:
+            found = failure.diagnosis or name or single.get((id(trial), failure.result))
+            failures.append(replace(failure, diagnosis=found))
+    known = {failure.diagnosis for failure in failures}
+    if "not_deterministic" in known and wrong:  # whatever else is wrong now and then
+        name = "not_deterministic"
+    elif name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
+        (name,) = known
+    elif name is None:
+        states = STATES[:1] if wrong else STATES
+        name = next((state for state in states if state in known), None)
+    return name, failures
 
 
 def _when(

@@ -62,7 +62,7 @@ LAYOUTS = (
 )
 # Most zeros on a side that full padding is tried with.
 FULL = 9
-# Multiply-adds of a case, about, and with `thorough`.
+# Multiply-adds of a case, about and at most.
 BUDGET = 1e6
 
 

@@ -1,10 +1,16 @@
-"""What can be said of a case: its features, and how a statement about one of them reads."""
+"""What can be said of a case: its features by name, and whether faults can show in it at all.
+
+A setting has an effect only where it changes which pixels are read: strides between two windows at
+least, rates between two taps, zeros that some window reads. So beside each of these settings stands
+the largest that has an effect, as a feature of its own ("effective strides").
+"""
 
 import math
 
 import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
+from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._words import EFFECTIVE, Feature
@@ -76,31 +82,20 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     found["in_channels and out_channels"] = "equal" if case.x.shape[-1] == filters else "differ"
     found["kernel_size"] = taps
     found |= _per_axis("kernel_size", taps)
-    effective = {"strides": case.dy.shape[1:-1], "dilation_rate": taps}
-    if case.module is transposed:
-        effective["strides"] = case.x.shape[1:-1]
-    for name, counts in effective.items():
-        if name in case.settings:
-            # A step between less than two windows, or taps, has no effect.
-            entries = case.axes(name)
-            felt = tuple(s if n > 1 else 1 for s, n in zip(entries, counts, strict=True))
-            found |= {name: max(entries), f"{EFFECTIVE}{name}": max(felt)}
-            found |= _per_axis(name, entries)
-            found |= {f"{EFFECTIVE}{axis}": n for axis, n in _per_axis(name, felt).items()}
-            found[f"min({name})"] = min(entries)
-            found[f"{name} of the axes"] = "alike" if len(set(entries)) == 1 else "differ"
+    found |= _of_steps(case, "strides", _windows(case))
+    if "dilation_rate" in case.settings:
+        found |= _of_steps(case, "dilation_rate", taps)
     if "padding" in case.settings:
         found |= _of_padding(case)
     if case.module is transposed and case.settings["output_padding"] is not None:
-        entries = tuple(np.broadcast_to(case.settings["output_padding"], case.rank).tolist())
+        entries = case.axes("output_padding")
         found |= {"output_padding": max(entries)} | _per_axis("output_padding", entries)
     if "groups" in case.settings:
         found["groups"] = case.settings["groups"]
-    windows = effective["strides"]
-    felt = tuple(s if n > 1 else 1 for s, n in zip(case.axes("strides"), windows, strict=True))
-    found |= _compared("strides", case.axes("strides"), "kernel_size", taps)
-    compared = _compared("strides", felt, "kernel_size", taps)
-    found |= {f"{EFFECTIVE}{name}": words for name, words in compared.items()}
+    strides = case.axes("strides")
+    found |= _compared("strides", strides, "kernel_size", taps)
+    felt = _compared("strides", _felt(strides, _windows(case)), "kernel_size", taps)
+    found |= {f"{EFFECTIVE}{name}": words for name, words in felt.items()}
     if "padding" in case.settings:
         found |= _compared("kernel_size", taps, "size", case.x.shape[1:-1])
         if case.module is not transposed:
@@ -110,6 +105,28 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
     found |= {"taps": math.prod(taps), "terms": terms}
     return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
+
+
+def _windows(case: Case) -> tuple[int, ...]:
+    # How many there are along each axis.
+    counts: tuple[int, ...] = (case.x if case.module is transposed else case.dy).shape[1:-1]
+    return counts
+
+
+def _of_steps(case: Case, name: str, counts: tuple[int, ...]) -> dict[str, Feature]:
+    # Of strides between so many windows, or of rates between so many taps.
+    entries = case.axes(name)
+    felt = _felt(entries, counts)
+    found: dict[str, Feature] = {name: max(entries), f"{EFFECTIVE}{name}": max(felt)}
+    found |= _per_axis(name, entries)
+    found |= {f"{EFFECTIVE}{axis}": n for axis, n in _per_axis(name, felt).items()}
+    found[f"min({name})"] = min(entries)
+    return found | {f"{name} of the axes": "alike" if len(set(entries)) == 1 else "differ"}
+
+
+def _felt(entries: tuple[int, ...], counts: tuple[int, ...]) -> tuple[int, ...]:
+    # A step between less than two windows, or taps, has no effect.
+    return tuple(step if n > 1 else 1 for step, n in zip(entries, counts, strict=True))
 
 
 def _compared(
@@ -144,35 +161,22 @@ def tells(case: Case) -> bool:
         return bool(case.x[:1].size > case.settings["groups"])
     if case.module is unary:
         return True
-    image, windows = (case.x, case.dy)[:: -1 if case.module is transposed else 1]
+    image = case.dy if case.module is transposed else case.x
     return all(
-        _taps_read(*axis)
-        for axis in zip(
-            image.shape[1:-1],
-            windows.shape[1:-1],
-            case.arrays[1].shape,
-            case.axes("strides"),
-            case.axes("dilation_rate"),
-            case.padding,
-            strict=False,
-        )
+        bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
+        for size, pixels in zip(image.shape[1:-1], _read(case), strict=True)
     )
 
 
-def _taps_read(
-    size: int, windows: int, taps: int, stride: int, rate: int, pair: tuple[int, int]
-) -> bool:
-    # Whether every tap of an axis reads a pixel.
-    pixels = np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - pair[0]
-    return bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
-
-
-def _padding_felt(
-    size: int, windows: int, taps: int, stride: int, rate: int, pair: tuple[int, int]
-) -> bool:
-    # Whether a window reads a zero of the padding.
-    pixels = np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - pair[0]
-    return bool(((pixels < 0) | (pixels >= size)).any())
+def _read(case: Case) -> list[Array]:
+    # The numbers of the pixels that each window reads, (windows, taps), axis by axis; of zeros
+    # around the image they are less than 0, or too large.
+    steps = zip(case.axes("strides"), case.axes("dilation_rate"), case.padding, strict=True)
+    counts = zip(_windows(case), case.arrays[1].shape[:-2], strict=True)
+    return [
+        np.add.outer(stride * np.arange(windows), rate * np.arange(taps)) - before
+        for (stride, rate, (before, _)), (windows, taps) in zip(steps, counts, strict=True)
+    ]
 
 
 def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
@@ -186,16 +190,10 @@ def _of_padding(case: Case) -> dict[str, Feature]:
     largest = tuple(map(max, pairs))
     found: dict[str, Feature] = {"padding": max(largest)} | _per_axis("padding", largest)
     if case.module is not transposed:
-        axes = zip(
-            case.x.shape[1:-1],
-            case.dy.shape[1:-1],
-            case.arrays[1].shape,
-            case.axes("strides"),
-            case.axes("dilation_rate"),
-            pairs,
-            strict=False,
+        felt = tuple(
+            most * bool(((pixels < 0) | (pixels >= size)).any())
+            for most, size, pixels in zip(largest, case.x.shape[1:-1], _read(case), strict=True)
         )
-        felt = tuple(max(axis[-1]) * _padding_felt(*axis) for axis in axes)
         found |= {f"{EFFECTIVE}padding": max(felt)}
         found |= {f"{EFFECTIVE}{name}": n for name, n in _per_axis("padding", felt).items()}
     found["padding by name"] = said if isinstance(said, str) else "zeros"

@@ -9,6 +9,7 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, coordinates
+from convinsights.verify._words import written
 
 __all__ = ["Finding", "Part", "View", "parts_of"]
 
@@ -86,7 +87,7 @@ def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:
     # A flat index that overflows does so at a power of 2; the next elements may be right by chance.
     power = 1 << max(least.bit_length() - 1, 0)
     if power >= SMALLEST and least - power <= power / 32:
-        yield f"#s from {_number(power)} on", 0.1, lambda index, n: index >= power
+        yield f"#s from {written(power)} on", 0.1, lambda index, n: index >= power
 
 
 def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, float, Test]]:
@@ -96,7 +97,7 @@ def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, 
     if least == 1:
         yield "#s other than the first", 0.0, lambda index, n: index >= 1
     elif least:
-        yield f"#s from {_number(least)} on", 0.1 + _odd(least), lambda index, n: index >= least
+        yield f"#s from {written(least)} on", 0.1 + _odd(least), lambda index, n: index >= least
     if behind == 1:
         yield "last #", 0.0, lambda index, n: index == n - 1
     elif behind <= 8:
@@ -111,12 +112,12 @@ def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, 
 def _limited(least: int, most: int) -> Iterator[tuple[str, float, Test]]:
     # Up to the largest wrong index, which may be no more than the largest there is.
     if most and least == most:
-        yield f"# {_number(least)}", 0.5 + _odd(least), lambda index, n: index == least
+        yield f"# {written(least)}", 0.5 + _odd(least), lambda index, n: index == least
     elif most and least:
         cost = 0.8 + _odd(least) + _odd(most + 1)
-        yield f"#s {_number(least)} … {_number(most)}", cost, _between(least, most)
+        yield f"#s {written(least)} … {written(most)}", cost, _between(least, most)
     elif most:
-        yield f"#s before {_number(most + 1)}", 0.3 + _odd(most + 1), lambda index, n: index <= most
+        yield f"#s before {written(most + 1)}", 0.3 + _odd(most + 1), lambda index, n: index <= most
 
 
 def _odd(limit: int) -> float:
@@ -168,11 +169,6 @@ def _not_filling(m: int) -> Test:
 
 def _filling(m: int) -> Test:
     return lambda index, n: index < n - n % m
-
-
-def _number(value: int) -> str:
-    power = value >= 4096 and not value & (value - 1)
-    return f"2^{value.bit_length() - 1}" if power else str(value)
 
 
 def _worded(text: str, name: str) -> str:

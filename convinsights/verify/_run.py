@@ -17,9 +17,9 @@ import numpy as np
 from convinsights.verify._asked import asked
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
-from convinsights.verify._covering import Levels
 from convinsights.verify._explain import explained
 from convinsights.verify._made import case_of
+from convinsights.verify._narrowing import narrowed
 from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
 from convinsights.verify._report import Report
@@ -36,11 +36,6 @@ __all__ = ["verify"]
 
 # How often the factors are narrowed to what a candidate takes that declines most of them.
 NARROWINGS = 3
-# Below this share of cases that are taken, they are.
-TAKEN = 0.6
-# Factors that are narrowed first, to what a few cases show that were taken; others after so many.
-WINDOWS = ("path", "kernel_size", "strides", "dilation_rate", "padding", "output")
-TELLING = 5
 # What a call may differ in from one before it on arrays of the same shapes, and in how many levels.
 SETTINGS = ("strides", "dilation_rate", "padding", "output", "epsilon")
 OTHER_LEVELS = 2
@@ -199,48 +194,18 @@ class _Run:
         yield from self.plan.cases()
         for rank in self.plan.ranks:
             for _ in range(NARROWINGS):
-                yield from self._narrowed(rank)
+                yield from narrowed(self.plan, rank, self.trials)
 
     def _try(self, case: Case, memory: Memory) -> None:
         answer = self.candidate.ask(case)
         by_name = isinstance(case.settings.get("padding"), str)
-        if by_name and answer.error and not self.sure:
+        if by_name and answer.error and not self.sure:  # it may take no names
             answer.declined = "names"
         self.sure = self.sure or (by_name and not answer.declined)
         trial = self.candidate.judged(case, answer)
         self.trials.append(trial)
         if trial.declined in (None, "backward"):
             memory.add(trial, answer)
-
-    def _narrowed(self, rank: int) -> Iterator[Case]:
-        made = [t for t in self.trials if t.case.row is not None and t.case.rank == rank]
-        taken = [t for t in made if t.declined is None]
-        if not made or len(taken) >= TAKEN * len(made):
-            return
-        if not taken:
-            yield from self.plan.of_rows(rank, self._likely(rank))
-            return
-        levels = self.plan.levels(rank)
-        kept = {}
-        for name, some in levels.items():
-            have = {t.case.row[name] for t in taken if t.case.row is not None}
-            if len(taken) >= TELLING or name.startswith(WINDOWS):
-                kept[name] = tuple(level for level in some if level in have)
-        tried = [t.case.row for t in made]
-        yield from self.plan.of_rows(
-            rank, [row for row in self.plan.rows(rank, kept) if row not in tried]
-        )
-
-    def _likely(self, rank: int) -> list[Levels]:
-        # One way of every path, in widths that kernels ask for.
-        rows, plain = self.plan.rows(rank), self.plan.plain(rank)
-        found: list[Levels] = []
-        bases = {row["path"]: row for row in rows if "path" in row}
-        for base in bases.values():
-            simple = {**base, "groups": plain.get("groups"), "layout": "C", "bias": True}
-            names = [name for name in ("in_channels", "out_channels") if name in base]
-            found += [simple | dict.fromkeys(names, width) for width in (4, 16, 32, 64)]
-        return found
 
     def _others(self) -> Iterator[Trial]:
         # Of a candidate that is right so far: what is neither geometry nor precision.
@@ -250,9 +215,8 @@ class _Run:
         some = list(islice(telling(t.case for t in right), OTHERS))
         precision, again = self.plan.precision, self.plan.seed + 1
         pairs = [
-            (case, case_of(case.module, case.rank, case.row, precision, again))
+            (case, case_of(case.module, case.rank, case.row or {}, precision, again))
             for case in some
-            if case.row is not None
         ]
         remembering = [stale(*found) for found in stale_arguments(self.candidate, pairs)]
         others = [(case, other) for case in some for other in self._other_settings(case)]

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convinsights import transposed
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
-from convinsights.verify._features import axis_names, features, tells
+from convinsights.verify._features import features, tells
+from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
 from convinsights.verify._trials import Trial
@@ -61,14 +61,13 @@ class Shrinker:
             if trial.case.row is None:
                 continue
             row, rank = dict(trial.case.row), trial.case.rank
-            changes = _changes(rank, row, feature, value) or _resized(
+            changes = with_feature(rank, row, feature, value) or with_count(
                 rank, row, feature, value, trial.case
             )
-            answer = None
             if changes is not None:
                 answer = self._fails({**row, **changes}, trial, (feature, value))
-            if answer is not None:
-                return answer
+                if answer is not None:
+                    return answer
         return None
 
     def again(self, results: frozenset[str], case: Case) -> bool:
@@ -114,51 +113,6 @@ def _alike(found: Trial, trial: Trial) -> bool:
     if trial.wrong:
         return bool(found.wrong & trial.wrong)
     return {f.diagnosis for f in found.failures} == {f.diagnosis for f in trial.failures}
-
-
-def _changes(rank: int, row: Levels, feature: str, value: Any) -> Levels | None:
-    # The levels that give a case this feature.
-    groups, axes = row.get("groups", 1), axis_names(rank)
-    if feature in row and feature not in ("in_channels", "out_channels", "channels", "padding"):
-        return {feature: value == "given" if isinstance(row[feature], bool) else value}
-    if feature in axes:
-        return {f"size[{axes.index(feature)}]": value}
-    if feature == "mode":
-        return {"training": value == "training"}
-    if feature in ("strides", "dilation_rate", "kernel_size"):
-        values = value if isinstance(value, tuple) else (value,) * rank
-        return {f"{feature}[{axis}]": entry for axis, entry in enumerate(values)}
-    if feature == "padding":
-        return {"padding": {0: "valid", 1: "1", 3: "3"}[value]} if value in (0, 1, 3) else None
-    name, _, per_group = feature.partition(" // ")
-    if name in row and (per_group or value % groups == 0):
-        return {name: value if per_group else value // groups}
-    return None
-
-
-def _resized(rank: int, row: Levels, feature: str, value: Any, case: Case) -> Levels | None:
-    # The size of an axis that gives an output of so many pixels; the channels that give so many
-    # products, or the images that give so many values.
-    if not feature.startswith("output ") and feature != "terms":
-        return None
-    if feature == "terms":
-        counted, alone = "in_channels", "kernel_size"
-        if "gamma" in row:
-            counted, alone = "batch" if "training" in row else "size[0]", "size"
-        each, rest = divmod(value * row[counted], int(str(features(case)["terms"])))
-        if not rest:
-            return {counted: each}
-        others = {f"{alone}[{axis}]": 1 for axis in range(rank)}
-        return {**others, **({"channels": 1} if counted == "size[0]" else {}), counted: value}
-    axis = axis_names(rank).index(feature.removeprefix("output "))
-    more, step = value - case.dy.shape[1 + axis], case.axes("strides")[axis]
-    if case.module is transposed:
-        if more % step:
-            return None
-        more //= step
-    else:
-        more *= step
-    return {f"size[{axis}]": row[f"size[{axis}]"] + more}
 
 
 def _simpler(levels: Sequence[Any], value: Any) -> Iterator[Any]:

@@ -192,17 +192,14 @@ def _of_axes(
     padding = settings.get("padding", case.settings.get("padding"))
     for name in names:
         if name != "padding":
-            value = case.settings[name]
-            if value is not None:
-                settings[name] = axes(tuple(np.broadcast_to(value, case.rank).tolist()))
+            if case.settings[name] is not None:
+                settings[name] = axes(case.axes(name))
         elif not isinstance(padding, str):
             settings[name] = pad(case.padding)
-    same = {
-        name: tuple(np.broadcast_to(case.settings[name], case.rank).tolist()) == value
-        if name != "padding"
-        else case.padding == value
+    same = (
+        value == (case.padding if name == "padding" else case.axes(name))
         for name, value in settings.items()
-    }
-    if all(same.values()):
+    )
+    if all(same):
         return case.truth
     return changed(case, fit=fit, **settings)

@@ -2,9 +2,7 @@
 
 from typing import TypeAlias
 
-import numpy as np
-
-__all__ = ["EFFECTIVE", "Feature", "cost_of", "in_words", "is_derived", "is_setting"]
+__all__ = ["EFFECTIVE", "Feature", "cost_of", "in_words", "is_derived", "is_setting", "written"]
 
 # A number, one of several words, or the sizes of a kernel.
 Feature: TypeAlias = int | str | tuple[int, ...]
@@ -54,21 +52,27 @@ OPERATOR_COSTS = {
     "power": 2.0,
     "no power": 1.6,
 }
+# What it costs besides: to speak of one axis, of a limit that is no power of 2, of no multiple of
+# what is no usual width of vectors and tiles.
+ONE_AXIS, ODD_LIMIT = 0.7, 0.2
+WIDTH_COSTS: dict[Feature, float] = {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}
 
 
 def cost_of(name: str, operator: str, value: Feature) -> float:
     """Return how far-fetched a clause is: 0 for a plain threshold on a plain feature."""
-    cost = next((c for start, c in FEATURE_COSTS.items() if name.startswith(start)), 0.0)
     if name.endswith(COMPARISONS):
-        cost = COMPARED + 0.7 * ("]" in name)
-    cost += OPERATOR_COSTS[operator] + 0.7 * name.endswith("]")
-    if operator == ">=" and isinstance(value, int) and value > 2 and value & (value - 1):
-        cost += 0.2
+        cost = COMPARED
+    else:
+        cost = next((c for start, c in FEATURE_COSTS.items() if name.startswith(start)), 0.0)
+    cost += OPERATOR_COSTS[operator] + ONE_AXIS * ("]" in name)
+    if operator == ">=" and isinstance(value, int) and value > 2 and not _power(value):
+        cost += ODD_LIMIT
     if operator == "no multiple":
-        cost += {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}[int(np.max(value))]
+        cost += WIDTH_COSTS[value]
     return cost
 
 
+# What a fast path may forget.
 SETTINGS = (
     "strides",
     "dilation_rate",
@@ -81,7 +85,7 @@ SETTINGS = (
 
 
 def is_setting(name: str) -> bool:
-    """Tell whether a feature is what a fast path may forget."""
+    """Tell whether a feature is a setting of its own, such as a fast path forgets."""
     return name.removeprefix(EFFECTIVE) in SETTINGS
 
 
@@ -90,6 +94,7 @@ def is_derived(name: str) -> bool:
     return name in ("x.size", "y.size", "kernel.size", "terms", "pixels", "max(size)", "min(size)")
 
 
+# How some values read that are words.
 WORDS = {
     ("layout", "C"): "arrays in C order",
     ("layout", "Fortran"): "arrays in Fortran order",
@@ -125,17 +130,18 @@ def in_words(name: str, operator: str, value: Feature) -> str:
 def _number(name: str, operator: str, value: int) -> str:
     if operator == ">=" and value == 0:  # in no passing case, or else it would be said of all
         return f"{name} given"
-    if operator == ">=" and (value <= 2 or _large_power(value - 1)):
-        return f"{name} > {_written(value - 1)}"
-    return f"{name} {operator} {_written(value)}"
+    if operator == ">=" and (value <= 2 or (value > 4 and _power(value - 1))):
+        return f"{name} > {written(value - 1)}"
+    return f"{name} {operator} {written(value)}"
 
 
-def _large_power(value: int) -> bool:
-    return value >= 4 and not value & (value - 1)
+def _power(value: int) -> bool:
+    return value > 0 and not value & (value - 1)
 
 
-def _written(value: int) -> str:
-    return f"2^{value.bit_length() - 1}" if value >= 4096 and _large_power(value) else str(value)
+def written(value: int) -> str:
+    """Write a number down, large powers of 2 as such."""
+    return f"2^{value.bit_length() - 1}" if value >= 4096 and _power(value) else str(value)
 
 
 def _word(name: str, value: Feature) -> str:

@@ -1,0 +1,122 @@
+"""What may be said to explain results, and whether it holds of many.
+
+A theory is a hypothesis tried on a candidate: of each result it says whether it is what the slip
+would give, or that it has nothing to say of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from convinsights.verify._agreement import agree
+from convinsights.verify._calls import Outcome
+from convinsights.verify._hypotheses import Hypothesis
+from convinsights.verify._trials import Trial
+
+__all__ = [
+    "SEVERAL",
+    "Explanation",
+    "Result",
+    "Theory",
+    "contradicted",
+    "foretold",
+    "holds",
+    "share_explained",
+    "within",
+]
+
+# One result of one trial: the number of the trial, and y, dx, …
+Result = tuple[int, str]
+
+# How many trials are more than chance.
+SEVERAL = 3
+
+
+class Explanation(Protocol):
+    """Says of a result whether it is explained, or None where it has nothing to say."""
+
+    name: str
+
+    def __call__(self, result: Result) -> bool | None:
+        """Tell whether the result is what the slip would give."""
+
+
+class Theory:
+    """A hypothesis, and what it makes of every trial that was asked for."""
+
+    def __init__(self, hypothesis: Hypothesis, trials: Sequence[Trial], unit: float) -> None:
+        self.name, self.outcome = hypothesis
+        self.trials, self.unit = trials, unit
+        self.outcomes: dict[int, Outcome | None] = {}
+
+    def of(self, index: int) -> Outcome | None:
+        """Return what the slip makes of a trial's case, None if that is no call at all."""
+        if index not in self.outcomes:
+            try:
+                self.outcomes[index] = self.outcome(self.trials[index].case)
+            except ValueError:
+                self.outcomes[index] = None
+        return self.outcomes[index]
+
+    def __call__(self, result: Result) -> bool | None:
+        """Tell whether the result is what the slip would give."""
+        index, name = result
+        trial, outcome = self.trials[index], self.of(index) or {}
+        expected, got, allowed = outcome.get(name), trial.got[name], trial.allowed
+        if expected is None:
+            return None
+        if expected is trial.case.truth.get(name):  # what most slips leave of most results
+            return name not in trial.wrong
+        if got is None or not agree(got, expected, allowed[name], self.unit):
+            return False
+        return not (name in trial.wrong and trial.allows(name, expected))
+
+
+def within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:
+    """Return the smallest, until they have so many numbers together; one of each kind at least."""
+    chosen: list[Result] = []
+    seen: set[str] = set()
+    total = 0
+    for index, name in results:
+        total += trials[index].case.size
+        if total <= most or name not in seen:
+            chosen.append((index, name))
+            seen.add(name)
+    return chosen
+
+
+def holds(explanation: Explanation, wrong: Iterable[Result]) -> bool:
+    """Tell whether no wrong result is left unexplained, and one at least is explained."""
+    said = False
+    for result in wrong:
+        verdict = explanation(result)
+        if verdict is False:
+            return False
+        said = said or verdict is True
+    return said
+
+
+def share_explained(
+    explanation: Explanation, wrong: Iterable[Result], trials: Sequence[Trial]
+) -> float:
+    """Return in what share of the trials with wrong values one of those is explained."""
+    said: dict[int, bool] = {}
+    for index, name in wrong:
+        if trials[index].got[name] is not None:
+            said[index] = said.get(index, False) or explanation((index, name)) is True
+    return sum(said.values()) / max(len(said), 1)
+
+
+def foretold(theory: Theory, trials: Sequence[Trial]) -> bool:
+    """Tell whether the calls that fail, several, are those that the slip makes impossible."""
+    failing = [index for index, trial in enumerate(trials) if trial.wrong]
+    others = (index for index, trial in enumerate(trials) if not trial.wrong)
+    return (
+        len(failing) >= SEVERAL
+        and all(theory.of(index) is None for index in failing)
+        and all(theory.of(index) is not None for index in others)
+    )
+
+
+def contradicted(explanation: Explanation, right: Iterable[Result]) -> bool:
+    """Tell whether a right result is not what the explanation would give."""
+    return any(explanation(result) is False for result in right)

@@ -1,0 +1,63 @@
+"""The levels of a case that give it a feature: what `_features` reads off, put in."""
+
+from typing import Any
+
+from convinsights import transposed
+from convinsights.verify._cases import Case
+from convinsights.verify._covering import Levels
+from convinsights.verify._features import axis_names, features
+
+__all__ = ["with_count", "with_feature"]
+
+
+def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | None:
+    """Return the levels to change; None if no level says as much as this feature."""
+    groups, axes = row.get("groups", 1), axis_names(rank)
+    if feature in row and feature not in ("in_channels", "out_channels", "channels", "padding"):
+        return {feature: value == "given" if isinstance(row[feature], bool) else value}
+    if feature in axes:
+        return {f"size[{axes.index(feature)}]": value}
+    if feature == "mode":
+        return {"training": value == "training"}
+    if feature in ("strides", "dilation_rate", "kernel_size"):
+        values = value if isinstance(value, tuple) else (value,) * rank
+        return {f"{feature}[{axis}]": entry for axis, entry in enumerate(values)}
+    if feature == "padding":
+        return {"padding": {0: "valid", 1: "1", 3: "3"}[value]} if value in (0, 1, 3) else None
+    name, _, per_group = feature.partition(" // ")
+    if name in row and (per_group or value % groups == 0):
+        return {name: value if per_group else value // groups}
+    return None
+
+
+def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> Levels | None:
+    """Return the levels to change for so many products in a sum, or pixels of the output."""
+    if feature == "terms":
+        return _with_terms(rank, row, value, int(str(features(case)["terms"])))
+    if feature.startswith("output "):
+        axis = axis_names(rank).index(feature.removeprefix("output "))
+        return _with_output(row, axis, value, case)
+    return None
+
+
+def _with_terms(rank: int, row: Levels, value: int, terms: int) -> Levels:
+    # By the channels, or what else is summed over: alone, if it is not a share of all terms.
+    counted, alone = "in_channels", {f"kernel_size[{axis}]": 1 for axis in range(rank)}
+    if "gamma" in row:
+        counted, alone = "batch", {f"size[{axis}]": 1 for axis in range(rank)}
+        if "training" not in row:
+            counted, alone = "size[0]", {**alone, "channels": 1}
+    each, rest = divmod(value * row[counted], terms)
+    return {**alone, counted: value} if rest else {counted: each}
+
+
+def _with_output(row: Levels, axis: int, value: int, case: Case) -> Levels | None:
+    # By the size of the image: a stride makes one pixel of it several, or of several one.
+    more, step = value - case.dy.shape[1 + axis], case.axes("strides")[axis]
+    if case.module is not transposed:
+        more *= step
+    elif more % step:
+        return None
+    else:
+        more //= step
+    return {f"size[{axis}]": row[f"size[{axis}]"] + more}
