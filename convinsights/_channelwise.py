@@ -23,8 +23,8 @@ import numpy as np
 from convinsights import _costs
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
-from convinsights._passes import Box, blocks
-from convinsights.im2col import blank, crop, pad, windows
+from convinsights._passes import Box, blocks, column_sums
+from convinsights.im2col import blank, copy_runs, crop, pad, windows
 
 __all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
 
@@ -40,24 +40,36 @@ def correlate(x: Array, kernel: Array, geometry: Geometry, y: Array) -> None:
     y[n, i, j, c] = sum over u, v of x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c]
     """
     for index, (pixels, taps, part) in enumerate(geometry.phases_to_windows):
+        beside = _side_by_side(kernel[taps], part)
         for box, runs in _runs(x[(slice(None), *pixels)], part, kernel.dtype):
-            sums = runs.correlate(kernel[taps])
-            if index:
-                y[box] += sums
-            else:
-                y[box] = sums
+            _put(y[box], runs.correlate(beside), add=index > 0)
 
 
-def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array) -> None:
-    """Add the gradient to dx: every pixel collects from the windows that read it.
+def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array, add: bool) -> None:
+    """Write the gradient to dx, or add it: every pixel collects from the windows that read it.
 
     With strides of 1 it is a convolution of dy with the flipped kernel, else one for each phase.
+    Pixels that no window reads are left as they are.
     """
     for phase in geometry.phases_to_pixels:
         flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
+        beside = _side_by_side(flipped, phase.geometry)
         target = dx[(slice(None), *phase.pixels)]
         for box, runs in _runs(dy, phase.geometry, kernel.dtype):
-            target[box] += runs.correlate(flipped)
+            _put(target[box], runs.correlate(beside), add)
+
+
+def _side_by_side(kernel: Array, geometry: Geometry) -> Array:
+    # The kernel for each window of a stretch: (*kernel_size, t C)
+    channels = kernel.shape[-1]
+    return np.tile(kernel, max(1, min(STRETCH // channels, math.prod(geometry.output_size))))
+
+
+def _put(target: Array, sums: Array, add: bool) -> None:
+    if add:
+        target += sums
+    else:
+        copy_runs(target, sums)
 
 
 def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Array:
@@ -79,10 +91,10 @@ def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
-    # Box by box of the windows, the pixels under them. Neighbouring boxes share the halo of their
-    # windows, so they may be up to twice as high as that, beyond WORKSPACE.
+    # Box by box of the windows, the pixels under them: half of WORKSPACE, beside as many sums.
+    # Neighbouring boxes share the halo of their windows, so they may be twice as high as that.
     halo_windows = geometry.halo * math.prod(geometry.output_size[1:])
-    most = max(1, _costs.WORKSPACE // (x.shape[-1] * dtype.itemsize), 2 * halo_windows)
+    most = max(1, _costs.WORKSPACE // 2 // (x.shape[-1] * dtype.itemsize), 2 * halo_windows)
     # Of no images `blocks` would still make a box, and NumPy shows no windows in no memory.
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
@@ -108,15 +120,16 @@ class Runs(NamedTuple):
         return cls(padded, geometry, min(costs)[1])
 
     def correlate(self, kernel: Array) -> Array:
-        """Return the sums over the windows, weighted."""
+        """Return the sums over the windows, weighted by a kernel that lies side by side."""
         outer, inner, length = self._shapes()
+        channels = self.padded.shape[-1]
         # What lies behind the last window of a run stays unwritten, and is dropped too.
-        sums = np.empty((*outer, length, kernel.shape[-1]), kernel.dtype)
-        for shown, part in self._stretches(sums):
-            repeated = np.tile(kernel, shown.shape[-1] // kernel.shape[-1])
+        sums = np.empty((*outer, length, channels), kernel.dtype)
+        for shown, part in self._stretches(sums, kernel.shape[-1] // channels):
+            weights = kernel[..., : shown.shape[-1]]
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(self.geometry.kernel_size)]
-            np.einsum(f"{i}{u}z,{u}z->{i}z", shown, repeated, out=part)
-        return self._dropped(sums.reshape(*outer, *inner, kernel.shape[-1]))
+            np.einsum(f"{i}{u}z,{u}z->{i}z", shown, weights, out=part)
+        return self._dropped(sums.reshape(*outer, *inner, channels))
 
     def kernel_gradient(self, dy: Array) -> Array:
         """Return the sums of the windows, weighted by dy."""
@@ -126,10 +139,10 @@ class Runs(NamedTuple):
         self._dropped(slopes)[...] = dy
         total = np.zeros((*size, channels), self.padded.dtype)
         slopes = slopes.reshape(*outer, length, channels)
-        for shown, part in self._stretches(slopes):
+        for shown, part in self._stretches(slopes, max(1, STRETCH // channels)):
             i, u = "nabcd"[: part.ndim - 1], "uvw"[: len(size)]
             sums = np.einsum(f"{i}{u}z,{i}z->{u}z", shown, part)
-            total += sums.reshape(*size, -1, channels).sum(axis=-2)
+            total += column_sums(sums.reshape(*size, -1, channels))
         if self.axes > 1 and not np.isfinite(total).all():
             return self._replace(axes=1).kernel_gradient(dy)  # 0 · inf where a window wraps
         return total
@@ -146,8 +159,8 @@ class Runs(NamedTuple):
         inside: tuple[Any, ...] = tuple(slice(n) for n in self.geometry.output_size[-self.axes :])
         return sums[(..., *inside, slice(None))]
 
-    def _stretches(self, pixels: Array) -> Iterator[tuple[Array, Array]]:
-        # Of every run some windows side by side, as t C numbers: what they read, (*outer,
+    def _stretches(self, pixels: Array, most: int) -> Iterator[tuple[Array, Array]]:
+        # Of every run at most so many windows side by side, t C numbers: what they read, (*outer,
         # stretches, *kernel_size, t C), and what is theirs of `pixels`, (*outer, length, C), as
         # (*outer, stretches, t C). First stretches of one length, then the rest as a shorter one.
         geometry, channels = self.geometry, pixels.shape[-1]
@@ -165,7 +178,7 @@ class Runs(NamedTuple):
         # From the first window of a run to its last, with those that wrap between them
         ends = zip(geometry.output_size[-self.axes :], steps[-self.axes :], strict=True)
         windows = 1 + sum((n - 1) * (step // pixel) for n, step in ends)
-        t = max(1, min(windows, STRETCH // channels))
+        t = min(windows, most)
         whole = windows - windows % t
         for start, stop, length in ((0, whole, t), (whole, windows, windows - whole)):
             if start == stop:

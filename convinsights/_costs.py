@@ -77,7 +77,7 @@ BOX = 60_000.0
 # Without it, elongated images take 1.1 times as long.
 GAIN = 1.15
 
-# Bytes of columns gathered at a time and, channel by channel, of padded pixels. With 1 MiB small
+# Bytes of columns gathered at a time and, channel by channel, of pixels and sums. With 1 MiB small
 # images take 1.1 times as long, with all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 

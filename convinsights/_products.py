@@ -152,15 +152,17 @@ def image_gradient(
 
 
 def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: int) -> Array:
-    dx = np.zeros((len(dy), *geometry.input_size, channels), kernel.dtype)
     collects = _costs.collects_by_channel(geometry) and np.isfinite(kernel).all()
-    for of_dy, of_kernel in zip(
+    every = collects and max(geometry.strides) == 1  # every pixel is written
+    dx = (np.empty if every else np.zeros)((len(dy), *geometry.input_size, channels), kernel.dtype)
+    of_outputs = zip(
         _outputs_by_multiple(dy, channels),
         _outputs_by_multiple(kernel[..., 0, :], channels),
         strict=True,
-    ):
+    )
+    for index, (of_dy, of_kernel) in enumerate(of_outputs):
         if collects:
-            _channelwise.image_gradient(of_dy, of_kernel, geometry, dx)
+            _channelwise.image_gradient(of_dy, of_kernel, geometry, dx, add=index > 0)
         else:
             dx += _channelwise.scattered(of_dy, of_kernel, geometry)
     return dx
