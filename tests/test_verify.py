@@ -40,7 +40,7 @@ from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
 from convinsights.verify._precision import Precision
-from convinsights.verify._state import remembered, stale_arguments
+from convinsights.verify._stale import remembered, stale_arguments
 from convinsights.verify._trials import Trial
 
 pytestmark = pytest.mark.usefixtures("fewest_cases")
@@ -827,6 +827,11 @@ def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():
     assert len(set(told)) == len(told)
     least = min(report.failures, key=lambda failure: failure.size)
     assert least.arrays["dy"].size > 0
+
+
+def test_the_package_says_where_to_read_what():
+    modules = [path.stem for path in Path(verify.__file__).parent.glob("_[a-z]*.py")]
+    assert sorted(re.findall(r"_[a-z_]+", verify.__doc__)) == sorted(modules)
 
 
 def test_every_name_of_a_slip_has_a_meaning():

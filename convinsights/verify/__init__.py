@@ -1,4 +1,23 @@
-"""Check your own kernel: whether it is right, and if not, what is wrong, when, and where."""
+"""Check your own kernel: whether it is right, and if not, what is wrong, when, and where.
+
+The modules behind it, in the order in which they are best read:
+
+    what a kernel claims    _formats, _precision
+    what it is asked        _calls, _cases, _values, _covering, _padding, _paths, _factors, _made,
+                            _given, _plan, _asked, _narrowing
+    how far it may be off   _terms, _sums, _transforms, _grouped, _normalized, _bounds, _power,
+                            _agreement
+    what it answers         _trials, _candidate, _memory, _stale, _nonfinite, _run
+    what is wrong           _meanings, _slips, _slips_windows, _slips_padding, _slips_channels,
+                            _slips_normalization, _slips_gradients, _slips_values, _hypotheses,
+                            _explanations, _moments, _remarks, _shifts, _diagnosis
+    when                    _words, _features, _clauses, _table, _thresholds, _levels, _shrink,
+                            _when
+    where                   _coordinates, _parts, _where
+    the report              _report, _explain
+    without calling it      _captured, _folder
+    its gradients alone     _point, _lines, _slopes
+"""
 
 from convinsights.verify._bounds import error_bound
 from convinsights.verify._captured import explain

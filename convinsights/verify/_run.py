@@ -19,17 +19,12 @@ from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
 from convinsights.verify._made import case_of
+from convinsights.verify._memory import Memory
 from convinsights.verify._narrowing import narrowed
 from convinsights.verify._nonfinite import judged, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
 from convinsights.verify._report import Report
-from convinsights.verify._state import (
-    Memory,
-    remembered,
-    stale,
-    stale_arguments,
-    stale_settings,
-)
+from convinsights.verify._stale import remembered, stale, stale_arguments, stale_settings
 from convinsights.verify._trials import Trial
 
 __all__ = ["verify"]

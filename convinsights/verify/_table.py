@@ -51,18 +51,19 @@ class Table:
     def conjunctions(self) -> Iterator[Condition]:
         """Yield those of fewest clauses, three at most, that hold in the failing cases alone."""
         kept = [clause for clause in self.needed if not clause.holds.all()]
-        passing = np.array([c.holds[~self.wrong] for c in kept]).reshape(
-            len(kept), int((~self.wrong).sum())
-        )
-        numbers = passing.astype(np.float32)
-        found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~passing.any(axis=1))]
+        # also[i, p]: 1 where clause i holds in passing case p. So inner products count the passing
+        # cases in which two clauses hold, or three.
+        passing = np.flatnonzero(~self.wrong)
+        also = np.array([c.holds[passing] for c in kept], np.float32)
+        also = also.reshape(len(kept), len(passing))
+        found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~also.any(axis=1))]
         if all(kept[i].operator == "no power" for (i,) in found):  # 3, 5 and 7 may just be odd
-            pairs = np.argwhere(np.triu(numbers @ numbers.T == 0, 1))
+            pairs = np.argwhere(np.triu(also @ also.T == 0, 1))
             found += [(int(i), int(j)) for i, j in pairs]
         if not found:
-            numbers = numbers[:CANDIDATES]
-            for i, j in combinations(range(len(numbers)), 2):
-                alone = (numbers[j + 1 :] @ (numbers[i] * numbers[j])) == 0
+            also = also[:CANDIDATES]
+            for i, j in combinations(range(len(also)), 2):
+                alone = (also[j + 1 :] @ (also[i] * also[j])) == 0
                 found += [(i, j, int(k)) for k in np.flatnonzero(alone) + j + 1]
         conditions = [Condition(tuple(sorted((kept[i] for i in f), key=self.place))) for f in found]
         yield from sorted(conditions, key=self.cost)
@@ -98,9 +99,8 @@ class Table:
         passing = inside & ~self.wrong
         clauses = [c for c in self._enough(passing) if not (c.holds & passing).any()]
         clauses = sorted(clauses, key=lambda c: self.cost(Condition((), (c,))))[: CANDIDATES // 4]
-        covers = [
-            int("".join("01"[x] for x in c.holds[self.wrong].astype(int)), 2) for c in clauses
-        ]
+        # The failing cases in which each holds, as the bits of a number.
+        covers = [sum(1 << int(i) for i in np.flatnonzero(c.holds[self.wrong])) for c in clauses]
         every = (1 << int(self.wrong.sum())) - 1
         for count in (2, 3, 4):
             several = [

@@ -44,26 +44,28 @@ def sharpened(
         some = list(dict.fromkeys(values))[:REFUTING]
         refuted = retry is not None and any(retry(clause.feature, v) for v in some)
         return None if refuted else clause
-    up = clause.operator == ">="
-    passes = int(max(values) if up else min(values))
+    passes = max(values) if clause.operator == ">=" else min(values)
+    exact = _threshold(clause, int(passes), retry)
+    return None if exact is None else table.clause(clause.feature, clause.operator, exact)
+
+
+def _threshold(clause: Clause, passes: int, retry: Retry | None) -> int | None:
+    # Halve the way from the value that passes to the one that fails, as long as there is a case to
+    # try: then the roundest on what is left of it. None if what passed fails with that alone.
     fails = int(clause.value)  # type: ignore[arg-type]
-    if retry is None:
-        exact = _roundest(clause.feature, passes, fails) if up else fails
-        return table.clause(clause.feature, clause.operator, exact)
-    answer = retry(clause.feature, passes)
+    answer = None if retry is None else retry(clause.feature, passes)
     if answer:
         return None
-    while answer is not None and abs(fails - passes) > 1:
+    while retry is not None and answer is not None and abs(fails - passes) > 1:
         middle = (fails + passes) // 2
         answer = retry(clause.feature, middle)
         if answer:
             fails = middle
         elif answer is not None:
             passes = middle
-    exact = fails
-    if answer is None and up:
-        exact = _roundest(clause.feature, passes, fails)
-    return table.clause(clause.feature, clause.operator, exact)
+    if answer is None and clause.operator == ">=":
+        return _roundest(clause.feature, passes, fails)
+    return fails
 
 
 def further(table: Table, clause: Clause) -> list[Feature]:

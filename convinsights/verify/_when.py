@@ -28,8 +28,7 @@ from convinsights.verify._words import EFFECTIVE
 
 __all__ = ["Retry", "condition", "features"]
 
-# By how many bits the ways to fail must outnumber the conditions, and what a clause of a plain
-# feature costs beside those.
+# By how many bits the ways to fail must outnumber the conditions.
 MARGIN = 2.0
 # How many conditions are tried again; how often cases that pass are tried with other numbers.
 TRIED, ROUNDS = 12, 2
@@ -45,6 +44,8 @@ def condition(
 
     `again` tells of a case that did not fail whether it does with other numbers.
     """
+    # Passing cases count if faults can show in them; failing ones do, but for those without values
+    # beside others.
     told = [tells(case) for case in cases]
     among = any(bad and ok for bad, ok in zip(failed, told, strict=True))
     shown = [i for i, ok in enumerate(told) if ok or (failed[i] and not (among and void(cases[i])))]
