@@ -15,7 +15,7 @@ The modules behind it, in the order in which they are best read:
                             _when
     where                   _coordinates, _parts, _where
     the report              _report, _explain
-    without calling it      _captured, _folder
+    without calling it      _captured, _files, _folder
     its gradients alone     _point, _lines, _slopes
 """
 

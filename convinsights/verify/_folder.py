@@ -17,27 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from convinsights import batchnorm
-from convinsights._arguments import Array, shown
 from convinsights._concepts import name_of
 from convinsights.verify._asked import asked
 from convinsights.verify._captured import absent, uncalled
-from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import MODULES
+from convinsights.verify._files import (
+    INDEX,
+    checked_entry,
+    read_answer,
+    read_case,
+    write_case,
+)
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
 from convinsights.verify._nonfinite import Spoilt, judged, spoilt
 from convinsights.verify._plan import OTHERS, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
-from convinsights.verify._trials import Answer
 
 __all__ = ["FORMATS", "judge", "write_cases"]
 
 FORMATS = {f.name: f for f in (BFLOAT16, TFLOAT32, FLOAT8_E4M3, FLOAT8_E5M2)}
-INDEX = "cases.json"
-# What is said of a case there, as far as it is read again.
-ENTRY = ("name", "kind", "values", "integers", "spoilt", "hyperparameters", "files", "results")
 
 
 def write_cases(
@@ -112,9 +112,11 @@ def write_cases(
     some = list(islice(telling(made), OTHERS)) if wanted.spoil else []
     others = list(spoilt(some, precision.not_finite, gradients=True))
     names = (f"{number:04}" for number in count(1))
-    entries = [_written(root, next(names), case, precision, None) for case in made]
+    entries = [write_case(root, next(names), case, precision.stored) for case in made]
     with np.errstate(all="ignore"):  # of what is not finite
-        entries += [_written(root, next(names), one.case, precision, one.name) for one in others]
+        entries += [
+            write_case(root, next(names), one.case, precision.stored, one.name) for one in others
+        ]
     claimed = {"dtype": dtype, "operands": operands, "accumulate": accumulate}
     index = {
         "module": name_of(module),
@@ -155,14 +157,14 @@ def judge(folder: str | Path) -> Report:
         algorithm = index["algorithm"]
         dtype, *kinds = (_kind(index[name]) for name in ("dtype", "operands", "accumulate"))
         precision = Precision.of(module, dtype, kinds[0], kinds[1], algorithm)
-        entries = [_checked(entry) for entry in index["cases"]]
+        entries = [checked_entry(entry) for entry in index["cases"]]
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{INDEX} must be as write_cases wrote it: {error!r}") from error
     candidates = [uncalled(module, precision, gradients) for gradients in (False, True)]
     trials = []
     for entry in entries:
-        case = _read_case(root, module, entry)
-        answer = _read_answer(root, module, entry)
+        case = read_case(root, module, entry)
+        answer = read_answer(root, entry)
         if entry["spoilt"] is not None:
             with np.errstate(all="ignore"):
                 trials.append(judged(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct"))
@@ -171,111 +173,6 @@ def judge(folder: str | Path) -> Report:
         trials.append(candidates[both].judged(case, answer))
     gradients = any(trial.got.keys() - {"y"} for trial in trials)
     return explained(candidates[gradients], None, trials, None)
-
-
-def _written(
-    root: Path, name: str, case: Case, precision: Precision, spoilt_array: str | None
-) -> dict[str, Any]:
-    (root / name).mkdir()
-    files: dict[str, str | None] = {}
-    shapes, dtypes = {}, {}
-    for argument, array in _flat(case).items():
-        if array is None:
-            files[argument] = None
-            continue
-        stored = np.ascontiguousarray(precision.stored.rounded(array))
-        file = files[argument] = f"{name}/{argument}.npy"
-        shapes[argument], dtypes[argument] = stored.shape, str(stored.dtype)
-        np.save(root / file, stored, allow_pickle=False)
-    given = zip(case.names, case.arrays, strict=True)
-    results = ["y", *(f"d{n}" for n, a in given if a is not None and n != "statistics")]
-    return {
-        "name": name,
-        "kind": case.kind,
-        "values": case.values,
-        "integers": case.integers,
-        "spoilt": spoilt_array,
-        "hyperparameters": case.settings,
-        "files": files,
-        "shapes": shapes,
-        "dtypes": dtypes,
-        "results": {result: f"{name}/{result}.npy" for result in results},
-    }
-
-
-def _flat(case: Case) -> dict[str, Any]:
-    # Statistics are two arrays.
-    flat: dict[str, Any] = {}
-    for name, array in case.given.items():
-        if name == "statistics":
-            mean, variance = (None, None) if array is None else array
-            flat |= {"mean": mean, "variance": variance}
-        else:
-            flat[name] = array
-    return flat
-
-
-def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    checked = {key: entry[key] for key in ENTRY}
-    for name, file in [*checked["files"].items(), *checked["results"].items()]:
-        if file is not None and not isinstance(file, str):
-            raise TypeError(f"the file of {name} must be a string, got {shown(file)}")
-    settings = checked["hyperparameters"].items()
-    return checked | {"hyperparameters": {name: _tuples(value) for name, value in settings}}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _read_case(root: Path, module: ModuleType, entry: dict[str, Any]) -> Case:
-    arrays: dict[str, Any] = {
-        name: None if file is None else _load(root, file).astype(np.float64)
-        for name, file in entry["files"].items()
-    }
-    if "mean" in arrays:
-        mean, variance = arrays.pop("mean"), arrays.pop("variance")
-        arrays["statistics"] = None if mean is None else batchnorm.Statistics(mean, variance)
-    names = module.Gradients._fields
-    if not arrays.keys() >= {*names, "dy"}:
-        raise ValueError(f"{INDEX} must name files of {', '.join(names)} and dy in {entry['name']}")
-    return Case(
-        module,
-        tuple(arrays[name] for name in names),
-        entry["hyperparameters"],
-        arrays["dy"],
-        entry["kind"],
-        bool(entry["integers"]),
-        values=str(entry["values"]),
-    )
-
-
-def _read_answer(root: Path, module: ModuleType, entry: dict[str, Any]) -> Answer:
-    answer = Answer({})
-    for name, file in entry["results"].items():
-        if not _inside(root, file).exists():
-            continue
-        try:
-            answer.keep({name: _load(root, file)})
-        except (ValueError, OSError, EOFError) as error:
-            function = "forward" if name == "y" else "backward"
-            answer.error[function] = f"{name}: {file} cannot be read: {error}"
-    if "y" not in answer.results and "forward" not in answer.error:
-        answer.declined = "forward"
-    return answer
-
-
-def _inside(root: Path, file: str) -> Path:
-    path = (root / file).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{INDEX} must name files in its folder, got {file!r}")
-    return path
-
-
-def _load(root: Path, file: str) -> Array:
-    # By a map, so that a header cannot ask for more than the file has.
-    array: Array = np.load(_inside(root, file), mmap_mode="r", allow_pickle=False)
-    return np.array(array)
 
 
 def _spelled(kind: Any) -> Any:
