@@ -223,9 +223,19 @@ def both_from_columns(
     single = _by_channel(len(x), geometry, groups, kernel.shape) and _costs.by_channel_twice(
         geometry, groups, kernel.shape[-1] // groups, len(x)
     )
-    if single or _apart(len(x), geometry, groups, kernel.shape):
+    if single:
         y = correlate(x, kernel, None, geometry, groups, dtype)
         return y, kernel_gradient(x, dy, geometry, groups, dtype)
+    boxes = _apart(len(x), geometry, groups, kernel.shape)
+    if boxes and np.isfinite(kernel).all() and np.isfinite(dy).all():
+        y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
+        for windows, taps, pixels, part in geometry.boxes:
+            at = (slice(None), *windows)
+            y[at], of_kernel = both_from_columns(
+                x[(slice(None), *pixels)], kernel[taps], dy[at], part, groups, dtype
+            )
+            dkernel[taps] += of_kernel
+        return y, dkernel
     strips = _strips(len(x), geometry, groups, kernel.shape)
     if strips:
         with np.errstate(invalid="ignore"):
@@ -271,7 +281,6 @@ def both_gradients(
     small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.DOUBLED * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
     plain = plain and not _by_channel(len(x), geometry, groups, kernel.shape)
-    plain = plain and not _apart(len(x), geometry, groups, kernel.shape)
     if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel

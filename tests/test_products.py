@@ -334,6 +334,19 @@ def test_windows_are_gathered_once_for_both_gradients(
     assert len(gathered) == wanted
 
 
+def test_a_box_of_windows_is_gathered_once_for_both_gradients(monkeypatch):
+    x, kernel = integers(rng, (1, 20, 2)), integers(rng, (3, 2, 2))
+    y, cache = conv.forward(x, kernel, padding="same", dilation_rate=8)
+    gradients = conv.backward(y, cache)
+    gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
+    ways = {"apart": lambda g, *_: any(map(any, g.padding)), "collects": lambda *_: True}
+    with prices(SMALL=0, **ways):
+        same = conv.backward(y, cache)
+    assert len(gathered) == 3  # two taps, three, and two
+    for actual, expected in zip(same[:2], gradients[:2], strict=True):
+        assert_array_equal(actual, expected)
+
+
 # ---- products in pieces
 
 
