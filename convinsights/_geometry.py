@@ -46,7 +46,7 @@ class Geometry:
     """The sizes of a convolution, one entry per spatial axis, in pixels.
 
     What follows from them is kept once it was asked for: small calls ask for it again and again.
-    Only the boxes are not: there may be thousands.
+    Only ranges and boxes are not: there may be thousands.
     """
 
     input_size: tuple[int, ...]
@@ -227,7 +227,7 @@ class Geometry:
             phases.append(Phase(pixels, taps, geometry))
         return tuple(phases)
 
-    @cached_property
+    @property
     def ranges(self) -> tuple[list[AxisRange], ...]:
         """Per axis, ranges of windows that read pixels, not zeros, with the same taps."""
         return tuple(_axis_ranges(*sizes) for sizes in self.axes())
