@@ -209,9 +209,8 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     For each output of a channel, and each phase of the strides, that is a convolution of its own.
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
-    phases = math.prod(map(min, geometry.strides, geometry.kernel_size))
     products = _total(geometry, groups, 1, outputs, 0)
-    once = PHASE * (outputs * phases - 1)
+    once = PHASE * (outputs * geometry.phase_count - 1)
     return once < batch * groups * (products - windows * taps * outputs * CHANNEL)
 
 
@@ -245,12 +244,14 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
-    parts = [phase.geometry for phase in geometry.phases_to_pixels]
     kernel = math.prod(geometry.kernel_size) * inputs * outputs
+    once = PHASE * (geometry.phase_count - 1) + kernel * groups * (COPY + STORE)
+    scattering = batch * groups * _total(geometry, groups, inputs, outputs, batch)
+    if once >= scattering:
+        return False  # before thousands of phases are laid
+    parts = [phase.geometry for phase in geometry.phases_to_pixels]
     collecting = sum(_total(part, groups, outputs, inputs, 0) for part in parts)
-    scattering = _total(geometry, groups, inputs, outputs, batch)
-    once = PHASE * (len(parts) - 1) + kernel * groups * (COPY + STORE)
-    return bool(once < batch * groups * (scattering - collecting))
+    return once + batch * groups * collecting < scattering
 
 
 class Scatter(NamedTuple):

@@ -199,6 +199,12 @@ class Geometry:
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
 
+    @property
+    def phase_count(self) -> int:
+        """The phases of the strides that have taps, at most: some may have no pixels."""
+        axes = zip(self.kernel_size, self.strides, self.dilation_rate, strict=True)
+        return math.prod([min(k, s // math.gcd(s, d)) for k, s, d in axes])
+
     @cached_property
     def phases_to_windows(self) -> tuple[Phase, ...]:
         """The way from pixels to windows as convolutions with strides of 1, to be added up.

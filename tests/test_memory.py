@@ -167,6 +167,21 @@ def test_convolutions_of_any_shape_keep_the_promise(seed):
     assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= most
 
 
+@pytest.mark.parametrize(
+    ("layer", "size", "options"),
+    [
+        (conv, 5003, {"padding": "same"}),  # nearly every window has taps of its own
+        (transposed, 61, {"strides": 4999}),  # as many phases of the strides
+    ],
+)
+def test_what_is_known_of_a_geometry_takes_no_memory_for_every_window(layer, size, options):
+    x, kernel = np.ones((1, size, 1), np.float32), np.ones((5001, 1, 1), np.float32)
+    (y, cache), _, end = traced(layer.forward, x, kernel, **options)
+    gradients, _, beyond = traced(layer.backward, y, cache)
+    assert end - y.nbytes < MIB
+    assert beyond - sum(array.nbytes for array in arrays_in(gradients)) < MIB
+
+
 @pytest.mark.parametrize(("image", "weights"), [(np.float16, np.float16), (np.float64, np.float32)])
 def test_a_kernel_that_has_to_be_cast_is_copied_twice_at_most(image, weights):
     x, kernel = np.ones((1, 1, 1, 256), image), np.zeros((7, 7, 256, 512), weights)
