@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
+from convinsights import depthwise, depthwise_separable, normalization, transposed, unary
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._words import EFFECTIVE, Feature
 
@@ -34,12 +35,7 @@ def features(case: Case) -> dict[str, Feature]:
     size = case.x.shape[1:-1]
     found |= dict(zip(axis_names(case.rank), size, strict=True))
     found |= {"max(size)": max(size), "min(size)": min(size), "x.size": case.x.size}
-    found |= {"layout": case.layout, "values": getattr(case, "values", _kind_of_values(case))}
-    return found
-
-
-def _kind_of_values(case: Case) -> str:
-    return "integers" if case.integers else "normal"
+    return found | {"layout": case.layout, "values": case.values}
 
 
 def _of_normalization(case: Case) -> dict[str, Feature]:
@@ -50,20 +46,11 @@ def _of_normalization(case: Case) -> dict[str, Feature]:
     else:
         found["mode"] = "training" if case.arrays[3] is None else "inference"
     found |= _given(case, ("gamma", "beta"))
-    count = math.prod(case.x.shape[1:-1])
-    per_group = (
-        count * case.x.shape[-1] // case.settings["groups"]
-        if case.module is normalization
-        else count * len(case.x)
-    )
-    return found | {"pixels": count, "terms": per_group}
+    return found | {"pixels": math.prod(case.x.shape[1:-1]), "terms": Grouped(case).count}
 
 
 def _given(case: Case, names: tuple[str, ...]) -> dict[str, Feature]:
-    arrays = case.given
-    return {
-        name: "not given" if arrays[name] is None else "given" for name in names if name in arrays
-    }
+    return {name: "not given" if case.given[name] is None else "given" for name in names}
 
 
 def _of_windows(case: Case) -> dict[str, Feature]:
@@ -155,10 +142,8 @@ def tells(case: Case) -> bool:
     """
     if void(case):
         return False
-    if case.module is batchnorm:
-        return bool(case.x[..., 0].size > 1)
-    if case.module is normalization:
-        return bool(case.x[:1].size > case.settings["groups"])
+    if case.module in NORMALIZATIONS:
+        return Grouped(case).count > 1
     if case.module is unary:
         return True
     image = case.dy if case.module is transposed else case.x

@@ -78,9 +78,7 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
         yield Part(name, _worded(text, name), cost + own, test, LESS)
     alone = name == PIXEL and least == most
     for text, cost, test in () if "(flat" in name and not alone else _limited(least, most):
-        yield Part(
-            name, _worded(text, name), cost + COORDINATE_COSTS.get(name, 0.0), test, FAR_LESS
-        )
+        yield Part(name, _worded(text, name), cost + own, test, FAR_LESS)
 
 
 def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:

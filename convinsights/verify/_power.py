@@ -8,13 +8,12 @@ is more than what the result may be off by, forgetting it is seen.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from convinsights import batchnorm, depthwise_separable
+from convinsights import depthwise_separable
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
+from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = ["average_products", "says_something", "seen"]
@@ -58,13 +57,9 @@ def says_something(case: Case, name: str, allowed: Array) -> bool:
 
 
 def _of_normalization(case: Case) -> dict[str, float]:
-    x, gamma, beta, *statistics = case.arrays
-    y, dx = case.truth["y"], case.truth["dx"]
-    count = 1
-    if case.module is batchnorm:
-        count = math.prod(x.shape[:-1]) if statistics == [None] else 1
-    else:
-        count = x[0].size // case.settings["groups"] if len(x) else 1
+    _, gamma, beta, *_ = case.arrays
+    y, dx, parts = case.truth["y"], case.truth["dx"], Grouped(case)
+    count = parts.count if parts.own else 1
     scaled, dy = _average(y if beta is None else y - beta), _average(case.dy)
     scale = 1.0 if gamma is None else _average(gamma)
     normal = scaled / scale if scale else 0.0

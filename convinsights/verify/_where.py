@@ -45,6 +45,7 @@ def _region(findings: Sequence[Finding]) -> str | None:
     views = [View(finding) for finding in _some(findings)]
     if not views:
         return None
+    # Every part of one coordinate, and the best of every two.
     shared = [n for n in views[0].coordinates if all(n in view.coordinates for view in views)]
     best: list[_Scored] = []
     scored: list[_Scored] = []
