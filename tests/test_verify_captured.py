@@ -110,6 +110,14 @@ def test_a_right_result_passes():
     assert one.passed
 
 
+@pytest.mark.parametrize("statistics", [None, batchnorm.Statistics(np.zeros(2), np.ones(2))])
+def test_bits_are_read_off_no_given_moments_and_off_no_integers(statistics):
+    y, _ = batchnorm.forward(X, None, None, statistics)
+    noise = np.random.default_rng(0).normal(size=y.shape)
+    report = explain(batchnorm, (y + noise).astype(np.float32), X, None, None, statistics)
+    assert (report.passed, report.diagnosis) == (False, None)
+
+
 def test_a_wrong_gradient_is_told_from_a_right_one():
     y, cache = conv.forward(X, KERNEL)
     dy = np.arange(y.size).reshape(y.shape) % 7.0

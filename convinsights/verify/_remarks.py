@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -156,11 +157,15 @@ class _Saturated(_Remark):
         return whole and bool((sums[off] >= most).all() and (np.abs(got[off]) <= most).all())
 
 
+# The significant bits of formats, and the fewest that their errors look like.
+KNOWN_BITS = ((24, 22.5), (11, 10.2), (8, 7.0))
 # How far from the number of significant bits the errors may be, by what they look like: those of
 # operands are a little smaller, those of long sums larger.
 MORE, LESS = 2.2, 6.0
 # Errors of fewer elements together may be as small as chance will have it.
 ENOUGH = 8
+# How many results are looked at.
+LOOKED = 60
 
 
 class _LowPrecision(_Remark):
@@ -195,25 +200,22 @@ class _OperandsRounded(_LowPrecision):
     @cached_property
     def nearest(self) -> int | None:
         """The bits of a format by the smallest errors, which are those of the shortest sums."""
+        came = (
+            (trial, name, got)
+            for trial in self.trials
+            for name in sorted(trial.wrong)
+            if (got := trial.came(name)) is not None
+        )
         seen = []
-        for trial in self.trials:
-            for name in sorted(trial.wrong):
-                got = trial.came(name)
-                if got is not None:
-                    bits = _bits(trial, name, got)
-                    if bits is None:
-                        return None
-                    seen.append((bits, got.size >= ENOUGH))
-            if len(seen) >= 60:
-                break
-        if not seen:
-            return None
+        for trial, name, got in islice(came, LOOKED):
+            bits = _bits(trial, name, got)
+            if bits is None:
+                return None
+            seen.append((bits, got.size >= ENOUGH))
         most = max(enough for _, enough in seen)  # none has enough: take what there is
         known = sorted((bits for bits, enough in seen if enough == most), reverse=True)
         best = known[len(known) // 10]
-        return next(
-            (b for b, low in ((24, 22.5), (11, 10.2), (8, 7.0)) if low <= best <= b + MORE), None
-        )
+        return next((bits for bits, low in KNOWN_BITS if low <= best <= bits + MORE), None)
 
 
 def _bits(trial: Trial, name: str, got: Array) -> float | None:
