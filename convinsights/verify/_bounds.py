@@ -13,6 +13,7 @@ also says what it cannot see: an error of less than itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -30,7 +31,7 @@ from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._sums import of_sums, peak
 from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "as_stored", "bounds", "error_bound"]
+__all__ = ["Precision", "allowances", "as_stored", "bounds", "error_bound", "with_those_left_out"]
 
 # Numbers of float64 that error_bound looks at together
 BLOCK = 2**18
@@ -110,9 +111,7 @@ def error_bound(
     check_flag("probabilistic", probabilistic)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm, probabilistic)
     names, settings = module.Gradients._fields, defaults(module) | hyperparameters
-    if len(arrays) > len(names):
-        raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
-    given = [*arrays, *[None] * (len(names) - len(arrays))]
+    given = with_those_left_out(module, arrays)
     x = as_array(names[0], given[0])
     if x.ndim < 2:
         raise ValueError(f"{names[0]} must be (N, …, C), got shape {x.shape}")
@@ -182,6 +181,14 @@ def _unrounded(call: Call, precision: Precision, integers: bool = False) -> Outc
             for name, bound in result.items():
                 bound += more.get(name, 0.0)
         return result
+
+
+def with_those_left_out(module: ModuleType, arrays: Sequence[Any]) -> list[Any]:
+    """Return the arrays of a forward, with None for each that was left out."""
+    names = module.Gradients._fields
+    if not 0 < len(arrays) <= len(names):
+        raise TypeError(f"arrays must be {', '.join(names)}, got {len(arrays)} of them")
+    return [*arrays, *[None] * (len(names) - len(arrays))]
 
 
 def as_stored(name: str, value: Any, stored: Numbers) -> Any:

@@ -69,14 +69,20 @@ class Call:
         """Return a hyperparameter with one entry per spatial axis."""
         return per_axis(name, self.settings[name], self.rank, minimum=None)
 
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """The size of the image that the windows lie over: of y, where they are scattered."""
+        size: tuple[int, ...] = self.x.shape
+        if self.module is transposed:
+            size = transposed.output_shape(size, self.arrays[1].shape, **self.settings)
+        return size[1:-1]
+
     @cached_property
     def padding(self) -> tuple[tuple[int, int], ...]:
-        """The padding in zeros, (before, after), around the image that the windows lie over."""
-        kernel, size = self.arrays[1].shape, self.x.shape
-        if self.module is transposed:
-            size = transposed.output_shape(size, kernel, **self.settings)
+        """The padding in zeros, (before, after), around that image."""
+        taps = self.arrays[1].shape[:-2]
         laid = {name: self.settings[name] for name in ("strides", "padding", "dilation_rate")}
-        return im2col.resolve_padding(size[1:-1], kernel[:-2], **laid)
+        return im2col.resolve_padding(self.image_size, taps, **laid)
 
 
 def resized(array: Array, shape: tuple[int, ...]) -> Array:

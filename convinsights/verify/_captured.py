@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convinsights._concepts import defaults
-from convinsights.verify._bounds import as_stored
+from convinsights.verify._bounds import as_stored, with_those_left_out
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
@@ -74,10 +74,8 @@ def explain(
     check_module(module)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm)
     fields, settings = module.Gradients._fields, defaults(module) | hyperparameters
-    if not 0 < len(arrays) <= len(fields):
-        raise TypeError(f"arrays must be {', '.join(fields)}, got {len(arrays)} of them")
-    filled = [*arrays, *[None] * (len(fields) - len(arrays))]
-    given = [as_stored(n, a, precision.stored) for n, a in zip(fields, filled, strict=True)]
+    every = with_those_left_out(module, arrays)
+    given = [as_stored(n, a, precision.stored) for n, a in zip(fields, every, strict=True)]
     right, _ = module.forward(*given, **settings)
     names = [f"d{name}" for name in fields if name != "statistics"]
     answer = Answer({})

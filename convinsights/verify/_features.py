@@ -146,10 +146,9 @@ def tells(case: Case) -> bool:
         return Grouped(case).count > 1
     if case.module is unary:
         return True
-    image = case.dy if case.module is transposed else case.x
     return all(
         bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
-        for size, pixels in zip(image.shape[1:-1], _read(case), strict=True)
+        for size, pixels in zip(case.image_size, _read(case), strict=True)
     )
 
 

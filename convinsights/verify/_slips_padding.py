@@ -116,9 +116,8 @@ def _same_by(
 ) -> Outcome:
     if case.settings["padding"] != "same":
         return case.truth
-    image = case.dy if case.module is transposed else case.x
     numbers = {
-        "size": image.shape[1:-1],
+        "size": case.image_size,
         "taps": case.arrays[1].shape[:-2],
         "strides": case.axes("strides"),
         "rates": case.axes("dilation_rate"),

@@ -45,16 +45,12 @@ class Products(NamedTuple):
     @classmethod
     def of(cls, call: Call) -> Products:
         """Lay the windows; of depthwise_separable, those of its first step."""
-        module, settings, kernel, rank = call.module, call.settings, call.arrays[1], call.rank
-        size = call.x.shape[1:-1]
-        if module is transposed:
-            size = module.output_shape(call.x.shape, kernel.shape, **settings)[1:-1]
-        elif module is depthwise_separable:
+        module, settings, kernel = call.module, call.settings, call.arrays[1]
+        if module is depthwise_separable:
             module = depthwise
-        taps = (1,) * rank if module is unary else kernel.shape[:-2]
         geometry = Geometry.of(
-            size,
-            taps,
+            call.image_size,
+            (1,) * call.rank if module is unary else kernel.shape[:-2],
             call.axes("strides"),
             settings.get("padding", "valid"),
             settings.get("dilation_rate", 1),
