@@ -25,7 +25,15 @@ from typing import NamedTuple
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._passes import Sums, column_sums, in_blocks, short_buffers, together
+from convinsights._passes import (
+    REPEATS,
+    SUMMED,
+    Sums,
+    column_sums,
+    in_blocks,
+    short_buffers,
+    together,
+)
 
 __all__ = ["gradients", "normalized", "settled", "statistics", "taken_about"]
 
@@ -145,7 +153,8 @@ def _sums(
 ) -> tuple[Array, Array]:
     # sum(dy (x - c)) and sum(dy) over the rows, each (b, channels), in float64; None: dy = x - c
     along, level = Sums(x), Sums(x)
-    for parts, block in _centred(dtype, [x] if dy is None else [x, dy], centre, tile):
+    arrays = [x] if dy is None else [x, dy]
+    for parts, block in _centred(dtype, arrays, centre, tile, repeats=SUMMED):
         centred, slope = block[0], block[-1]
         along.add(parts, np.einsum("bmc,bmc->bc", slope, centred))
         level.add(parts, column_sums(slope))
@@ -153,11 +162,16 @@ def _sums(
 
 
 def _centred(
-    dtype: DType, arrays: list[Array], centre: Array | None, tile: Tile, *values: Array | None
+    dtype: DType,
+    arrays: list[Array],
+    centre: Array | None,
+    tile: Tile,
+    *values: Array | None,
+    repeats: int = REPEATS,
 ) -> Iterator[tuple[slice, list[Array]]]:
     # `in_blocks`, all in dtype, with x - c in place of x, which is the first of the arrays.
     more = [] if centre is None else [_per_channel(centre, tile), None]
-    for parts, block in in_blocks(dtype, arrays, *values, *more):
+    for parts, block in in_blocks(dtype, arrays, *values, *more, repeats=repeats):
         if more:
             middle, room = block.pop(-2), block.pop()
             block[0] = np.subtract(block[0], middle, out=room, dtype=dtype)
@@ -204,7 +218,10 @@ def _per_channel(values: Array, tile: Tile) -> Array:
 
 def _group_sums(values: Array, groups: int) -> Array:
     # Sums over the channels of a group: (b, channels) -> (b, g)
-    sums: Array = values.reshape(len(values), groups, -1).sum(axis=-1)
+    if values.shape[1] == groups:  # of one channel each
+        return values
+    by_group = values.reshape(len(values), groups, -1)
+    sums: Array = by_group @ np.ones(by_group.shape[2])  # of 4, five times as fast as `sum`
     return sums
 
 
