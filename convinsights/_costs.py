@@ -210,7 +210,7 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     products = _total(geometry, groups, 1, outputs, 0)
-    once = PHASE * (outputs * geometry.phase_count - 1)
+    once = PHASE * outputs * geometry.phase_count
     return once < batch * groups * (products - windows * taps * outputs * CHANNEL)
 
 

@@ -534,7 +534,7 @@ def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs
 
 @pytest.mark.parametrize(
     ("strides", "outputs", "batch", "wanted"),
-    [(1, 1, 1, True), (2, 1, 1, False), (1, 2, 1, False), (2, 1, 64, True)],
+    [(1, 1, 1, False), (1, 1, 8, True), (2, 1, 4, False), (1, 4, 4, False), (2, 2, 64, True)],
 )
 def test_a_small_image_has_one_convolution_for_all_channels(strides, outputs, batch, wanted):
     geometry = laid((8, 8), (3, 3), strides)
