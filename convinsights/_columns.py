@@ -239,10 +239,9 @@ def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> N
 
 def grouped(pixels: Array, groups: int) -> Array:
     """Show pixels (…, C) group by group: (groups, …, C // groups)."""
-    if groups == 1:  # saves 5 µs of a small call
-        return pixels[np.newaxis]
     *outer, channels = pixels.shape
-    return np.moveaxis(pixels.reshape(*outer, groups, channels // groups), -2, 0)
+    apart = pixels.reshape(*outer, groups, channels // groups)
+    return apart.transpose(-2, *range(len(outer)), -1)  # np.moveaxis takes 4 µs
 
 
 def _rows(pixels: Array, groups: int) -> Array:
@@ -265,7 +264,7 @@ def ungrouped(pixels: Array) -> Array:
     """Put the groups of pixels together again, in C order: the inverse of `grouped`."""
     if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
         return np.stack([plane for group in pixels for plane in np.moveaxis(group, -1, 0)], axis=-1)
-    turned = np.moveaxis(pixels, 0, -2)
+    turned = pixels.transpose(*range(1, pixels.ndim - 1), 0, -1)
     together = turned
     if not turned.flags.c_contiguous:
         together = np.empty(turned.shape, pixels.dtype)

@@ -214,7 +214,7 @@ def blank(
     """Return padded images, of zeros if `make` makes them; planar: stored channel by channel."""
     size = *outer, *geometry.padded_size
     if planar:
-        return np.moveaxis(make((channels, *size), dtype), 0, -1)
+        return make((channels, *size), dtype).transpose(*range(1, len(size) + 1), 0)
     return make((*size, channels), dtype)
 
 
@@ -258,7 +258,8 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     shape = (*padded.shape[: len(several)], *sizes, padded.shape[-1])
     strides = (*several, *map(operator.mul, axes + axes, geometry.steps), channel)
     # Of planar images what is contiguous has the channels in front.
-    memory = padded if padded.flags.c_contiguous else np.moveaxis(padded, -1, 0)
+    contiguous = padded.flags.c_contiguous
+    memory = padded if contiguous else padded.transpose(-1, *range(padded.ndim - 1))
     return np.ndarray(shape, padded.dtype, memory, 0, strides)
 
 
