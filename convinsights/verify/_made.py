@@ -15,6 +15,7 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, transposed, unary
 from convinsights._concepts import defaults
+from convinsights._geometry import effective_size
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._padding import BY_NAME, zeros
@@ -114,7 +115,7 @@ def _settings(
     named = row["padding"].endswith(BY_NAME)
     settings["padding"] = row["padding"].removesuffix(BY_NAME) if named else pairs
     if module is transposed:
-        effective = [(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)]
+        effective = effective_size(kernel_size, rates)
         steps = list(zip(size, strides, effective, pairs, strict=True))
         least = [(n - 1) * s + (1 if named and same else ke - sum(p)) for n, s, ke, p in steps]
         if row["output"] == "most":
