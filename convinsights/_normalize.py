@@ -14,7 +14,7 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
 Here they stand as they are, for arrays (B, m, G, K). Large ones are done in `_tiles`, or in `_wide`
-where a group has far more channels than rows.
+where a group has a few times as many channels as rows.
 """
 
 from __future__ import annotations

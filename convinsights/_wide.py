@@ -1,8 +1,8 @@
 """The normalizations of wide groups: the laws of `_normalize`, a few parts at a time.
 
-A group is wide if it has far more channels than rows, as in layer normalization of words (a row
-each). Then a number of a group, or one of a channel, meets few others of its kind, and what would
-be broadcast is laid out in full, by products of matrices with two columns and two rows:
+A group is wide if it has a few times as many channels as rows, as in layer normalization of words
+(a row each). Then a number of a group, or one of a channel, meets few others of its kind, and what
+would be broadcast is laid out in full, by products of matrices with two columns and two rows:
 
     y = s x + t        (s, t) = ((1 / root, 0), (-mean / root, 1)) (gamma, beta)
 
@@ -27,8 +27,9 @@ from convinsights._tiles import settled, taken_about
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
 
-# How many times as many channels as rows make a group wide.
-WIDE = 8
+# How many times as many channels as rows make a group wide. With 8, normalizing 20000 pixels of 64
+# channels in 8 groups takes twice as long.
+WIDE = 3
 
 # Numbers of a part up to which, if it is one group, its rows are taken as one.
 ROW = 2**14
