@@ -12,7 +12,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
 from convinsights.verify._precision import NORMALIZATIONS
 
-__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "Coordinate", "coordinates"]
+__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "ROW", "Coordinate", "coordinates"]
 
 
 class Coordinate(NamedTuple):
@@ -24,6 +24,7 @@ class Coordinate(NamedTuple):
 
 # A name is a noun, and what follows it once it is counted.
 FLAT, PIXEL = "element | (flat index)", "pixel | (flat index in the image)"
+ROW = "pixel | (flat index through the images)"
 IN_GROUP, IN_CHANNEL = "channel | of each group", "channel | of each input channel"
 PADDED = "pixels whose window touches the padding"
 INSIDE = "pixels whose window does not touch the padding"
@@ -46,6 +47,7 @@ MAP_COSTS = {
 COORDINATE_COSTS = {
     FLAT: 0.6,
     PIXEL: 0.8,
+    ROW: 0.7,
     IN_GROUP: 0.4,
     IN_CHANNEL: 0.5,
     "group": 0.2,
@@ -93,6 +95,7 @@ def _of_images(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[
     spatial = [NOUNS[axis] for axis in axis_names(case.rank)]
     yield from _along_axes(["image", *spatial, "channel"], shape)
     yield from _of_groups(case, shape)
+    yield ROW, _flat(shape, 0, len(shape) - 1)
     if case.rank > 1:
         yield PIXEL, _flat(shape, 1, len(shape) - 1)
         ends = [(c.number == 0) | (c.number == c.extent - 1) for c in _spatial(shape)]

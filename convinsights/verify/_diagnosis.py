@@ -25,7 +25,7 @@ from convinsights.verify._explanations import (
 )
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
 from convinsights.verify._precision import Precision
-from convinsights.verify._remarks import remarks
+from convinsights.verify._remarks import Remark, remarks
 from convinsights.verify._shifts import shifts
 from convinsights.verify._slips_values import clamped
 from convinsights.verify._trials import Trial
@@ -84,19 +84,24 @@ def diagnose(
             best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, some))))
             return Diagnosis(best.name, {})
     # No slip gives all results, right and wrong.
-    noted: list[Explanation] = list(remarks(trials, examine, precision))
+    failing = {index for index, _ in wrong}
+    beside = within([result for result in right if result[0] in failing], trials, RIGHT)
+
+    def elsewhere(explanations: Sequence[Explanation]) -> list[Explanation]:
+        # Made in some cases, and not in others: what is right there does not count.
+        some = explanations if len(failing) >= SEVERAL else ()
+        return [one for one in some if not contradicted(one, beside)]
+
+    of_paths = elsewhere(fitting)
+    noted = list(remarks(trials, examine, precision))
     for remark in noted:
         if holds(remark, wrong[:REMARKED]):
-            return Diagnosis(remark.name, {})
+            return Diagnosis(of_paths[0].name if remark.weak and of_paths else remark.name, {})
     # Displaced results; and slips that are made in some cases, or displace some, and not in others.
     known = within(of_kinds, trials, ALONE)
     moved = [shift for shift in shifts(trials, unit) if holds(shift, wrong[:REMARKED])]
     said: list[Explanation] = [shift for shift in moved if not contradicted(shift, known)]
-    failing = {index for index, _ in wrong}
-    if len(failing) >= SEVERAL:
-        beside = within([result for result in right if result[0] in failing], trials, RIGHT)
-        elsewhere: list[Explanation] = [*fitting, *moved]
-        said += [one for one in elsewhere if not contradicted(one, beside)]
+    said += [*of_paths, *elsewhere(moved)]
     if said:
         return Diagnosis(said[0].name, {})
     return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, noted, trials))
@@ -106,7 +111,7 @@ def _one_by_one(
     wrong: Sequence[Result],
     of_kinds: Sequence[Result],
     theories: Sequence[Explanation],
-    said: Sequence[Explanation],
+    said: Sequence[Remark],
     trials: Sequence[Trial],
 ) -> dict[Result, str]:
     # For each wrong result a theory that explains it and contradicts no right one of its kind, or
@@ -114,17 +119,25 @@ def _one_by_one(
     known = {name: [r for r in of_kinds if r[1] == name] for _, name in wrong}
     found: list[Explanation] = []
     looked = 0
+    few = wrong[:REMARKED]
+    said = [
+        one
+        for one in said
+        if not one.guess or sum(one(r) is True for r in few) >= EXPLAINED * len(few)
+    ]
     single: dict[Result, str] = {}
     numbers = [(index, name) for index, name in wrong if trials[index].got[name] is not None]
     for result in within(numbers, trials, WRONG):
         few = within(known[result[1]], trials, ALONE)
         explained = [e for e in found if e(result)]
-        if not explained and looked < REMARKED:
+        if not explained and looked < 2 * REMARKED:
             new = chain(
                 (
                     theory
                     for theory in theories[: len(theories) * (looked < SINGLE)]
-                    if theory(result) and not contradicted(theory, few)
+                    if theory(result)
+                    and not contradicted(theory, few)
+                    and not contradicted(theory, _gradients_beside(result, trials))
                 ),
                 (remark for remark in said if remark(result)),
             )
@@ -134,6 +147,12 @@ def _one_by_one(
         if explained:
             single[result] = explained[0].name
     return single
+
+
+def _gradients_beside(result: Result, trials: Sequence[Trial]) -> list[Result]:
+    # Of a bias' gradient, which hardly any slip of windows changes: the other ones of its trial.
+    index, name = result
+    return [(index, n) for n in trials[index].got if n not in ("y", name)] * (name == "dbias")
 
 
 def _limits(trials: Sequence[Trial], wrong: Sequence[Result]) -> Iterator[Hypothesis]:

@@ -44,7 +44,12 @@ def explained(
             shrinker = Shrinker(candidate, plan)
             least = shrinker.shrunk(ordered[0])
             if least is not ordered[0]:
-                failures += [replace(f, diagnosis=f.diagnosis or name) for f in least.failures]
+                call = str(ordered[0].case)
+                told = {f.result: f.diagnosis for f in failures if f.call == call}
+                failures += [
+                    replace(f, diagnosis=f.diagnosis or name or told.get(f.result))
+                    for f in least.failures
+                ]
             shrinker = shrinker.rested()
             retry = partial(shrinker.retry, [least, *_spread(ordered)])
             again = partial(shrinker.again, frozenset().union(*(t.wrong for t in failing)))

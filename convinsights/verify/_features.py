@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from convinsights import depthwise, depthwise_separable, normalization, transposed, unary
+from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
@@ -17,6 +17,8 @@ from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._words import EFFECTIVE, Feature
 
 __all__ = ["axis_names", "features", "tells", "void"]
+
+LEFT = "pixels behind the last window"
 
 
 def axis_names(rank: int) -> tuple[str, ...]:
@@ -91,6 +93,7 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     outputs = (f"output {name}" for name in axis_names(case.rank))
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
     found |= {"taps": math.prod(taps), "terms": terms}
+    found["output pixels"] = math.prod(case.dy.shape[:-1])
     return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
 
 
@@ -138,9 +141,11 @@ def tells(case: Case) -> bool:
     """Tell whether faults can show in a case.
 
     Not if it has no values, or some tap never reads a pixel; nor if what is to be normalized is one
-    value.
+    value, or images that are all the same.
     """
     if void(case):
+        return False
+    if case.module is batchnorm and case.layout == "broadcast" and len(case.x) > 1:
         return False
     if case.module in NORMALIZATIONS:
         return Grouped(case).count > 1
@@ -169,10 +174,29 @@ def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
     return {f"{name}[{axis}]": entry for axis, entry in enumerate(entries)}
 
 
+def _left_over(case: Case) -> dict[str, Feature]:
+    # How many pixels of the padded image, or of its output, lie behind the last window.
+    image, windows = (case.x, case.dy)[:: -1 if case.module is transposed else 1]
+    over = tuple(
+        n + sum(pair) - (count - 1) * s - (k - 1) * d - 1
+        for n, count, k, s, d, pair in zip(
+            image.shape[1:-1],
+            windows.shape[1:-1],
+            case.arrays[1].shape,
+            case.axes("strides"),
+            case.axes("dilation_rate"),
+            case.padding,
+            strict=False,
+        )
+    )
+    return {LEFT: max(over)} | _per_axis(LEFT, over)
+
+
 def _of_padding(case: Case) -> dict[str, Feature]:
     said, pairs = case.settings["padding"], case.padding
     largest = tuple(map(max, pairs))
     found: dict[str, Feature] = {"padding": max(largest)} | _per_axis("padding", largest)
+    found |= _left_over(case)
     if case.module is not transposed:
         felt = tuple(
             most * bool(((pixels < 0) | (pixels >= size)).any())

@@ -34,6 +34,10 @@ def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> 
     """Return the levels to change for so many products in a sum, or pixels of the output."""
     if feature == "terms":
         return _with_terms(rank, row, value, int(str(features(case)["terms"])))
+    if feature == "output pixels":
+        each, rest = divmod(value * row["batch"], int(str(features(case)[feature])))
+        alone = {f"size[{axis}]": 1 for axis in range(rank)}
+        return {**alone, "batch": value} if rest else {"batch": each}
     if feature.startswith("output "):
         axis = axis_names(rank).index(feature.removeprefix("output "))
         return _with_output(row, axis, value, case)

@@ -47,7 +47,7 @@ SLIPS: Mapping[str, str] = MappingProxyType(
         "training_gradient_in_inference": "given statistics are differentiated as if x moved them",
         # Normalization
         "batch_statistics_in_inference": "the batch's own statistics are used where some are given",
-        "epsilon_ignored": "epsilon is not the one that was given",
+        "epsilon_ignored": "what is added to the variance is not the epsilon that was given",
         "epsilon_outside_root": "epsilon is added to the deviation, not to the variance",
         "moving_statistics_in_training": "given statistics are used where the batch's are wanted",
         "gamma_per_group": "gamma and beta are read as one number for each group",

@@ -8,7 +8,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, coordinates
+from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, ROW, coordinates
 from convinsights.verify._words import written
 
 __all__ = ["Finding", "Part", "View", "parts_of"]
@@ -70,7 +70,7 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     behind = max(n - int(min(i)) for n, i in zip(extents, indices, strict=True))
     of_one = _from_power(least) if "(flat" in name else _from_either_end(least, most, behind)
     if "(flat" in name:
-        several = _of_rests() if name == PIXEL else iter(())
+        several = _of_rests() if name in (PIXEL, ROW) else iter(())
     else:
         several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
     own = COORDINATE_COSTS.get(name, 0.0)

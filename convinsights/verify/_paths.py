@@ -33,13 +33,16 @@ def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
         return lambda size, axis: size == k
 
     threes, ones = times(["3"] * rank), times(["1"] * rank)
-    twos, fours, sevens = times(["2"] * rank), times(["4"] * rank), times(["7"] * rank)
+    twos, fours, fives, sevens = (times([k] * rank) for k in "2457")
     yield Path(ones, square(1))
     yield Path(threes, square(3))
     yield Path(f"{threes}, strides 1", square(3), 1, 1)
     yield Path(f"{threes}, padding 1", square(3), 1, 1, "1")
     yield Path(f"{threes}, strides 2, padding 1", square(3), 2, 1, "1")
     yield Path(f"{twos}, strides 2", square(2), 2, 1, "valid")
+    if rank < 3:
+        yield Path(f"{fives}, strides 1", square(5), 1, 1)
+        yield Path(f"{fives}, strides 2", square(5), 2, 1)
     if rank > 1:
         yield Path(times(["1"] * (rank - 1) + ["k"]), lambda k, a: (k == 1) == (a < rank - 1))
         yield Path(times(["k"] + ["1"] * (rank - 1)), lambda k, a: (k == 1) == (a > 0))

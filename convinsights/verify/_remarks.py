@@ -4,6 +4,7 @@ They come right in another order of memory, or where the other images are not th
 was in the buffer; or are off by what few bits lose.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,9 +20,10 @@ from convinsights.verify._grouped import Grouped
 from convinsights.verify._moments import few_bits, one_pass
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._slips_values import to_bits
+from convinsights.verify._terms import roundings
 from convinsights.verify._trials import Trial
 
-__all__ = ["remarks"]
+__all__ = ["Remark", "remarks"]
 
 # The share of the results that is wrong at most where only a part of them was not written.
 PART = 0.97
@@ -29,7 +31,7 @@ PART = 0.97
 
 def remarks(
     trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
-) -> Iterator["_Remark"]:
+) -> Iterator["Remark"]:
     """Yield the remarks, the most specific first."""
     module, known = trials[0].case.module, (trials, examine, precision)
     yield _ReadsOutside(*known)
@@ -49,8 +51,14 @@ def remarks(
         yield _BatchMixed(*known)
 
 
-class _Remark(ABC):
+class Remark(ABC):
+    """Says of a wrong result that it is as a name tells, or not, or None: nothing.
+
+    A weak one says less than a slip that gives the very values; a guess must hold of most results.
+    """
+
     name: str
+    weak = guess = False
 
     def __init__(
         self, trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
@@ -81,7 +89,7 @@ def _equal(one: Array | None, other: Array | None) -> bool:
     return one is not None and other is not None and np.array_equal(one, other, equal_nan=True)
 
 
-class _LayoutIgnored(_Remark):
+class _LayoutIgnored(Remark):
     # The same values in C order come out right.
     name = "layout_ignored"
 
@@ -101,7 +109,7 @@ class _ReadsOutside(_LayoutIgnored):
         return None if np.isfinite(got).all() else True
 
 
-class _BatchMixed(_Remark):
+class _BatchMixed(Remark):
     # An image's result depends on its neighbours: alone, each comes out right, and it changes as
     # they do.
     name = "batch_mixed"
@@ -122,9 +130,10 @@ class _BatchMixed(_Remark):
         return changed is not None and not _equal(changed[n : n + 1], got[n : n + 1])
 
 
-class _Unwritten(_Remark):
+class _Unwritten(Remark):
     # Of a part of the results every element is 0, or no number, or one of another magnitude.
     name = "unwritten"
+    weak = True
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         off = trial.off(name, got)
@@ -145,7 +154,7 @@ class _Unwritten(_Remark):
         return sum(int(off.sum()) for off in marks) < PART * sum(off.size for off in marks)
 
 
-class _Saturated(_Remark):
+class _Saturated(Remark):
     # Only sums are wrong that may leave 16 bits on the way, and none has left them.
     name = "saturated (16 bits)"
 
@@ -161,14 +170,18 @@ class _Saturated(_Remark):
 KNOWN_BITS = ((24, 22.5), (11, 10.2), (8, 7.0))
 # How far from the number of significant bits the errors may be, by what they look like: those of
 # operands are a little smaller, those of long sums larger.
-MORE, LESS = 2.2, 6.0
+MORE, LESS = 2.5, 6.0
 # Errors of fewer elements together may be as small as chance will have it.
 ENOUGH = 8
 # How many results are looked at.
 LOOKED = 60
+# How many results tell sums from operands, and how much less those must scatter; a sum of n
+# products loses as much as n / 6 roundings of the whole sum: the partial sums grow from 0, and
+# roundings are less than half a unit.
+SEVERAL, CLEARLY, ROUNDINGS = 6, 0.7, 6.0
 
 
-class _LowPrecision(_Remark):
+class _LowPrecision(Remark):
     # So many significant bits are left.
     def __init__(
         self,
@@ -191,15 +204,20 @@ class _ResultsRounded(_LowPrecision):
 
 class _OperandsRounded(_LowPrecision):
     # Results are off by about what so few bits of operands or sums lose; integers are exact.
+    guess = True
+
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         bits = _bits(trial, name, got)
         if bits is None or self.nearest is None:
             return False
-        return self.nearest == self.bits and bits >= self.bits - LESS
+        return self.nearest == self.bits and bits[0] >= self.bits - LESS
 
     @cached_property
     def nearest(self) -> int | None:
-        """The bits of a format by the smallest errors, which are those of the shortest sums."""
+        """The bits of a format by the smallest errors.
+
+        Where errors grow with the number of terms, it is the sums that have few bits.
+        """
         came = (
             (trial, name, got)
             for trial in self.trials
@@ -208,28 +226,37 @@ class _OperandsRounded(_LowPrecision):
         )
         seen = []
         for trial, name, got in islice(came, LOOKED):
-            bits = _bits(trial, name, got)
-            if bits is None:
+            both = _bits(trial, name, got)
+            if both is None:
                 return None
-            seen.append((bits, got.size >= ENOUGH))
-        most = max(enough for _, enough in seen)  # none has enough: take what there is
-        known = sorted((bits for bits, enough in seen if enough == most), reverse=True)
-        best = known[len(known) // 10]
+            seen.append((*both, got.size >= ENOUGH))
+        most = max(enough for *_, enough in seen)  # none has enough: take what there is
+        known = np.array([both for *both, enough in seen if enough == most])
+        operands, sums = np.std(known, axis=0)
+        of_sums = len(known) >= SEVERAL and sums < CLEARLY * operands
+        best = sorted(known[:, int(of_sums)], reverse=True)[len(known) // 10]
         return next((bits for bits, low in KNOWN_BITS if low <= best <= bits + MORE), None)
 
 
-def _bits(trial: Trial, name: str, got: Array) -> float | None:
-    # log2 of the sum's magnitude, as of random terms, over the error; None of integers.
+def _bits(trial: Trial, name: str, got: Array) -> tuple[float, float] | None:
+    # log2 of the sum's magnitude, as of random terms, over the error: how many bits the operands
+    # have, or the sums, whose n roundings are each of part of it; None of integers.
     case = trial.case
     if case.integers or not np.isfinite(got).all():
         return None
     size = case.each(np.square).outcome()[name].sum()
     error = ((got - case.truth[name]) ** 2).sum()
-    return float(np.log2(size / error) / 2) if size > 0 and error > 0 else None
+    if not (size > 0 and error > 0):
+        return None
+    bits = float(np.log2(size / error) / 2)
+    terms = np.mean(roundings(case)[name])
+    return bits, bits + math.log2(max(1.0, float(terms) / ROUNDINGS)) / 2
 
 
-class _OfMoments(_Remark):
+class _OfMoments(Remark):
     # What y tells of the mean and of the root that it was made with.
+    guess = True
+
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         if not Grouped(trial.case).own:
             return False

@@ -10,13 +10,14 @@ import numpy as np
 
 from convinsights import (
     batchnorm,
+    conv,
     depthwise,
     depthwise_separable,
     im2col,
     transposed,
     unary,
 )
-from convinsights.verify._calls import Outcome
+from convinsights.verify._calls import Outcome, resized
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._precision import NORMALIZATIONS
@@ -45,6 +46,12 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
         return
     if module is not unary:
         yield Hypothesis("kernel_gradient_flipped", _kernel_gradient_flipped)
+    if module in (depthwise, depthwise_separable):
+        for read in (False, True):
+            slip = partial(_kernel_gradient_multiplier_major, read=read)
+            yield Hypothesis("multiplier_major", slip)
+    if module is transposed:
+        yield Hypothesis("strides_and_dilation_exchanged", _exchanged)
     for last in (0, -1):
         yield Hypothesis("bias_gradient_missing_batch", partial(_one_image, name="dbias", n=last))
     yield Hypothesis("bias_gradient_missing_batch", _bias_gradient_per_image)
@@ -101,6 +108,31 @@ def _kernel_gradient_flipped(case: Case) -> Outcome:
     name = f"d{case.names[1]}"
     gradient = case.truth[name]
     return case.truth | {name: np.flip(gradient, tuple(range(gradient.ndim - 2)))}
+
+
+def _kernel_gradient_multiplier_major(case: Case, read: bool) -> Outcome:
+    # Written as (…, M, C), or read so.
+    name = f"d{case.names[1]}"
+    gradient = case.truth[name]
+    *taps, channels, multiplier = gradient.shape
+    if read:
+        other = gradient.reshape(*taps, multiplier, channels).swapaxes(-1, -2)
+    else:
+        other = gradient.swapaxes(-1, -2).reshape(gradient.shape)
+    return case.truth | {name: other}
+
+
+def _exchanged(case: Case) -> Outcome:
+    # dx of a transposed convolution is a convolution, by strides for rates, in the size of x.
+    dx, _ = conv.forward(
+        case.dy,
+        case.arrays[1],
+        strides=case.axes("dilation_rate"),
+        dilation_rate=case.axes("strides"),
+        padding=case.padding,
+        groups=case.settings["groups"],
+    )
+    return case.truth | {"dx": resized(dx, case.x.shape)}
 
 
 def _one_image(case: Case, name: str | None, n: int) -> Outcome:

@@ -37,6 +37,9 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
         lambda v, e, m: np.sqrt(v * (m / (m - 1)) + e), lambda v, e, m: np.full_like(v, m / (m - 1))
     )
     outside = Scaling(lambda v, e, m: np.sqrt(v) + e, lambda v, e, m: 1 + e / np.sqrt(v))
+    floor = Scaling(lambda v, e, m: np.sqrt(np.maximum(v, e)), lambda v, e, m: (v > e) * 1.0)
+    of_sum = Scaling(lambda v, e, m: np.sqrt(v + e / m), lambda v, e, m: np.ones_like(v))
+    of_mean = Scaling(lambda v, e, m: np.sqrt(v + e * m), lambda v, e, m: np.ones_like(v))
     for known in (True, False):
         slip = partial(_scaled, scaling=unbiased, known=known, inference=False)
         yield Hypothesis("unbiased_variance", slip)
@@ -44,6 +47,8 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
         yield Hypothesis("epsilon_outside_root", slip)
     for constant in (0.0, 1e-3, 1e-5):
         yield Hypothesis("epsilon_ignored", partial(changed, epsilon=constant))
+    for scaling in (floor, of_sum, of_mean):
+        yield Hypothesis("epsilon_ignored", partial(_scaled, scaling=scaling, known=True))
     if module is normalization:
         yield Hypothesis("groups_ignored", partial(changed, groups=1))
         yield Hypothesis("gamma_per_group", _gamma_per_group)

@@ -73,7 +73,7 @@ def of_values(module: ModuleType) -> Iterator[Hypothesis]:
         for number in (0, 1):
             slip = partial(_operand_wrapped, number=number)
             yield Hypothesis("wrapped (8 bits)", slip)
-    for bits, which in product(SIGNIFICANT, ((0,), (1,), (0, 1), (0, 1, 2), None)):
+    for bits, which in product(SIGNIFICANT, ((0,), (1,), (2,), (0, 1), (0, 1, 2), None)):
         slip = partial(_few_bits, bits=bits, which=which)
         yield Hypothesis(f"low_precision ({bits} bits)", slip)
 

@@ -159,6 +159,10 @@ def _of_other_axes(settings: dict[str, Any]) -> Iterator[Hypothesis]:
         axes = partial(_swapped, swap=swap)
         slip = partial(_of_axes, names=some, before=before, axes=axes, pad=axes, fit="own")
         yield Hypothesis("axes_swapped", slip)
+    for some, swap, fit in product(subsets[: len(names)], SWAPS, FITS[1:]):
+        axes = partial(_swapped, swap=swap)
+        slip = partial(_of_axes, names=some, before=True, axes=axes, pad=axes, fit=fit)
+        yield Hypothesis("axes_swapped", slip)
     for some, before in product(subsets, (False, True)):
         slip = partial(_of_axes, names=some, before=before, axes=last, pad=last, fit="own")
         yield Hypothesis(f"last_axis_for_all ({', '.join(some)})", slip)

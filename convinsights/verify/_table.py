@@ -11,7 +11,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._clauses import OPERATORS, Clause, Condition
-from convinsights.verify._words import Feature, cost_of, is_derived, is_setting
+from convinsights.verify._words import ODD, Feature, cost_of, is_derived, is_setting
 
 __all__ = ["Table"]
 
@@ -22,6 +22,8 @@ CANDIDATES = 64
 EXCEPTIONS, NEAR = 8, 4
 # What counts are tried to be multiples of.
 MODULI = (2, 4, 8, 16, 32)
+# And what sums are cut into, besides.
+CHUNKS = (64, 256, 1024)
 
 
 class Table:
@@ -57,7 +59,8 @@ class Table:
         also = np.array([c.holds[passing] for c in kept], np.float32)
         also = also.reshape(len(kept), len(passing))
         found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~also.any(axis=1))]
-        if all(kept[i].operator == "no power" for (i,) in found):  # 3, 5 and 7 may just be odd
+        # 3, 5 and 7 may just be odd, and 37 be more than 32
+        if all(kept[i].operator == "no power" or kept[i].cost > ODD for (i,) in found):
             pairs = np.argwhere(np.triu(also @ also.T == 0, 1))
             found += [(int(i), int(j)) for i, j in pairs]
         if not found:
@@ -138,6 +141,8 @@ class Table:
                 yield self.clause(name, "<=", max(failing))
                 for m in MODULI:
                     yield self.clause(name, "multiple", m)
+                    yield self.clause(name, "no multiple", m)
+                for m in CHUNKS if is_derived(name) else ():
                     yield self.clause(name, "no multiple", m)
                 yield self.clause(name, "power", 2)
                 yield self.clause(name, "no power", 2)

@@ -2,7 +2,16 @@
 
 from typing import TypeAlias
 
-__all__ = ["EFFECTIVE", "Feature", "cost_of", "in_words", "is_derived", "is_setting", "written"]
+__all__ = [
+    "EFFECTIVE",
+    "ODD",
+    "Feature",
+    "cost_of",
+    "in_words",
+    "is_derived",
+    "is_setting",
+    "written",
+]
 
 # A number, one of several words, or the sizes of a kernel.
 Feature: TypeAlias = int | str | tuple[int, ...]
@@ -24,9 +33,11 @@ FEATURE_COSTS = {
     "dilation_rate of the axes": 1.5,
     "padding of the axes": 1.5,
     "padding before and after": 1.5,
-    "padding by name": 0.5,
+    "padding by name": -0.6,
     "output_padding": 0.0,
+    "output pixels": 1.6,
     "output ": 1.2,
+    "pixels behind": 1.4,
     "min(": 2.0,
     "max(": 2.0,
     "taps": 1.5,
@@ -42,6 +53,9 @@ FEATURE_COSTS = {
     "length": 0.8,
     "values": 0.5,
 }
+# Nobody asks for 37 channels: there it is not their number that matters.
+ODD = 3.0
+COUNTED = ("batch", "length", "depth", "height", "width")
 OPERATOR_COSTS = {
     ">=": 0.0,
     "==": 0.5,
@@ -56,6 +70,7 @@ OPERATOR_COSTS = {
 # what is no usual width of vectors and tiles.
 ONE_AXIS, ODD_LIMIT = 0.7, 0.2
 WIDTH_COSTS: dict[Feature, float] = {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}
+FAR_WIDTH = 0.4
 
 
 def cost_of(name: str, operator: str, value: Feature) -> float:
@@ -68,7 +83,9 @@ def cost_of(name: str, operator: str, value: Feature) -> float:
     if operator == ">=" and isinstance(value, int) and value > 2 and not _power(value):
         cost += ODD_LIMIT
     if operator == "no multiple":
-        cost += WIDTH_COSTS[value]
+        cost += WIDTH_COSTS.get(value, FAR_WIDTH)
+    if operator == "==" and isinstance(value, int) and value > 4 and not _power(value):
+        cost += ODD * ("channels" in name or name in COUNTED)
     return cost
 
 
@@ -89,9 +106,21 @@ def is_setting(name: str) -> bool:
     return name.removeprefix(EFFECTIVE) in SETTINGS
 
 
+DERIVED = (
+    "x.size",
+    "y.size",
+    "kernel.size",
+    "terms",
+    "pixels",
+    "output pixels",
+    "max(size)",
+    "min(size)",
+)
+
+
 def is_derived(name: str) -> bool:
     """Tell whether a feature is a product of others, which no kernel asks for by its value."""
-    return name in ("x.size", "y.size", "kernel.size", "terms", "pixels", "max(size)", "min(size)")
+    return name in DERIVED
 
 
 # How some values read that are words.
