@@ -9,7 +9,7 @@ from helpers import first_of_each
 from test_verify_named import NAMED, bytes_case
 from test_verify_slips import BROKEN
 
-from convinsights import batchnorm, conv, normalization, unary
+from convinsights import batchnorm, conv, normalization, transposed, unary
 from convinsights._concepts import defaults
 from convinsights.verify import BFLOAT16, TFLOAT32, explain
 from convinsights.verify._candidate import Candidate
@@ -108,6 +108,28 @@ def test_a_right_result_passes():
     assert report.power == 1
     one = explain(conv, y, X, KERNEL, dy=dy, gradients=(None, gradients.kernel, None), **settings)
     assert one.passed
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # of the candidate's own sums
+@pytest.mark.parametrize(
+    ("module", "arrays"),
+    [(conv, (KERNEL,)), (unary, (KERNEL[0, 0],)), (batchnorm, ()), (transposed, (KERNEL,))],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_arrays_may_hold_what_is_not_finite(module, arrays, value):
+    """And then results must; one that swallows it, or spreads it, is wrong."""
+    x = X.astype(float)
+    x[0, 1, 2, 1] = value
+    y, cache = module.forward(x, *arrays)
+    dy = np.arange(y.size).reshape(y.shape) % 7.0
+    given = {"dtype": np.float64, "dy": dy}
+    gradients = module.backward(dy, cache)[:3]  # but for those of statistics
+    assert explain(module, y, x, *arrays, gradients=gradients, **given).passed
+    swallowed = explain(module, np.nan_to_num(y), x, *arrays, **given)
+    assert (swallowed.passed, swallowed.diagnosis) == (False, "non_finite_swallowed")
+    if module is not batchnorm:
+        y[-1, -1, -1, 0] = value
+        assert not explain(module, y, x, *arrays, **given).passed
 
 
 @pytest.mark.parametrize("statistics", [None, batchnorm.Statistics(np.zeros(2), np.ones(2))])

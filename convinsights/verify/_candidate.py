@@ -168,7 +168,8 @@ def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         error = np.abs(got - expected)
         ratio = np.where(error == 0, 0, error / allowed)
-    ratio[~np.isfinite(got)] = np.inf
+    finite = np.isfinite(got) & np.isfinite(expected)
+    ratio[~finite] = np.where(wrong, np.inf, 0)[~finite]
     trial.worst = max(trial.worst, float(ratio.max(initial=0)))
     if wrong.any():
         worst = np.where(wrong, ratio, 0).argmax()

@@ -12,6 +12,7 @@ from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import check_module
+from convinsights.verify._nonfinite import find_swallowed
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 from convinsights.verify._trials import Answer
@@ -19,6 +20,7 @@ from convinsights.verify._trials import Answer
 __all__ = ["absent", "explain", "uncalled"]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of arrays that are not finite
 def explain(
     module: ModuleType,
     y: Any,
@@ -107,7 +109,9 @@ def explain(
         values="captured",
     )
     candidate = uncalled(module, precision, gradients is not None)
-    return explained(candidate, None, [candidate.judged(case, answer)], None)
+    trial = candidate.judged(case, answer)
+    find_swallowed(trial, answer)
+    return explained(candidate, None, [trial], None)
 
 
 def absent(*arguments: Any, **settings: Any) -> Any:

@@ -27,7 +27,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._trials import Answer, Trial
 
-__all__ = ["Spoilt", "judged", "spoilt"]
+__all__ = ["Spoilt", "find_swallowed", "judged", "spoilt"]
 
 
 class Spoilt(NamedTuple):
@@ -75,8 +75,7 @@ def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
     trial = Trial(case, declined=answer.declined)
     for function, message in answer.error.items():
         trial.fail("y" if function == "forward" else "dx", message, values=False)
-    with np.errstate(all="ignore"):
-        must, may = _readers(case, one.name)
+    must, may = _readers(case, one.name)
     for result, reads in must.items():
         got = answer.copies.get(result)
         if not isinstance(got, np.ndarray) or got.shape != reads.shape:
@@ -87,6 +86,18 @@ def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
         if local:
             _judge(trial, result, ~may[result] & ~finite, "not finite", "non_finite_spread")
     return trial
+
+
+def find_swallowed(trial: Trial, answer: Answer) -> None:
+    """Note what is finite though it reads an element of the case's arrays that is not."""
+    for name, array in trial.case.given.items():
+        if not isinstance(array, np.ndarray) or np.isfinite(array).all():
+            continue
+        must, _ = _readers(trial.case, name)
+        for result, reads in must.items():
+            got = answer.copies.get(result)
+            if isinstance(got, np.ndarray) and got.shape == reads.shape:
+                _judge(trial, result, reads & np.isfinite(got), "finite", "non_finite_swallowed")
 
 
 def _corner(array: Array, value: float) -> tuple[int, ...]:
@@ -109,6 +120,7 @@ def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> No
     )
 
 
+@np.errstate(all="ignore")
 def _readers(case: Case, name: str) -> tuple[Outcome, Outcome]:
     # Which elements of each result must not be finite, and which need not be.
     if case.module in NORMALIZATIONS:
