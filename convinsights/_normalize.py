@@ -19,26 +19,19 @@ where a group has a few times as many channels as rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from convinsights import _tiles, _wide
 from convinsights._arguments import Array, DType
+from convinsights._moments import Moments, gain
 
-__all__ = ["Moments", "denominator", "gradients", "normalized", "statistics"]
+__all__ = ["gradients", "normalized", "statistics"]
 
 # Numbers up to which an array is small: laying out tiles would take longer than the rest.
 SMALL = 2**15
-
-
-class Moments(NamedTuple):
-    """Mean, variance and sqrt(variance + epsilon) of every group, each (B, G)."""
-
-    mean: Array
-    variance: Array
-    root: Array
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
@@ -47,10 +40,8 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. How far the mean
     is rounded off is measured in the second pass, and taken out of both.
     """
-    if x.size > SMALL:
-        if _wide.is_wide(x, groups):
-            return _wide.statistics(x, groups, dtype)
-        return _tiles.statistics(x, groups, dtype)
+    if (way := _faster(x, groups)) is not None:
+        return way.statistics(x, groups, dtype)
     values = _split(x.astype(np.float64), groups)
     mean = _mean(values)
     values -= _spread(mean)
@@ -59,33 +50,19 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     return (mean + off).astype(dtype), variance.astype(dtype)
 
 
-def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel",)) -> Array:
-    """Return sqrt(variance + epsilon); `axes` name the entries of a variance in the refusal."""
-    raised = variance + epsilon
-    if (raised <= 0).any():
-        index = np.argwhere(raised <= 0)[0]
-        where = ", ".join(f"{axis} {entry}" for axis, entry in zip(axes, index, strict=True))
-        raise ValueError(
-            f"variance + epsilon must be positive, got 0 for {where} and epsilon = {epsilon}"
-        )
-    return np.sqrt(raised, out=raised)
-
-
 def normalized(
     x: Array, moments: Moments, gamma: Array | None, beta: Array | None, out: Array
 ) -> None:
     """Write y = r (x - mean) + beta."""
-    if x.size > SMALL:
-        if _wide.is_wide(x, moments.mean.shape[1]):
-            return _wide.normalized(x, moments, gamma, beta, out)
-        return _tiles.normalized(x, moments, gamma, beta, out)
     groups = moments.mean.shape[1]
+    if (way := _faster(x, groups)) is not None:
+        way.normalized(x, moments, gamma, beta, out)
+        return
     y = _split(out, groups)
     np.subtract(_split(x, groups), _spread(moments.mean), out=y, dtype=out.dtype)
-    y *= _scale(gamma, moments.root)
+    y *= _gain(gamma, moments.root)
     if beta is not None:
         y += beta.reshape(groups, -1)
-    return None
 
 
 def gradients(
@@ -102,22 +79,40 @@ def gradients(
     The sums are over the rows of all parts. If the moments are constant, and not those of x,
     dx = r dy.
     """
-    if x.size > SMALL:
-        if _wide.is_wide(x, moments.mean.shape[1]):
-            return _wide.gradients(dy, x, moments, gamma, out)
-        return _tiles.gradients(dy, x, moments, gamma, out, constant=constant)
     dtype, groups = out.dtype, moments.mean.shape[1]
+    if (way := _faster(x, groups)) is not None:
+        return way.gradients(dy, x, moments, gamma, out, constant=constant)
     slopes, values, dx = (_split(a, groups) for a in (dy, x, out))
     normal = np.subtract(values, _spread(moments.mean), dtype=dtype)
     normal /= _spread(moments.root)
     dgamma, dbeta = _sums(slopes * normal), _sums(slopes)
-    np.multiply(slopes, _scale(gamma, moments.root), out=dx, dtype=dtype)
+    np.multiply(slopes, _gain(gamma, moments.root), out=dx, dtype=dtype)
     if not constant:
         along, level = _mean(dx * normal), _mean(dx)
         normal *= _spread(along.astype(dtype))
         dx -= normal
         dx -= _spread(level.astype(dtype))
     return dgamma.sum(axis=0).ravel(), dbeta.sum(axis=0).ravel()
+
+
+class _Way(NamedTuple):
+    """The three laws above, done in another way."""
+
+    statistics: Callable[[Array, int, DType], tuple[Array, Array]]
+    normalized: Callable[[Array, Moments, Array | None, Array | None, Array], None]
+    gradients: Callable[..., tuple[Array, Array]]
+
+
+_BY_TILES = _Way(_tiles.statistics, _tiles.normalized, _tiles.gradients)
+_BY_PRODUCTS = _Way(_wide.statistics, _wide.normalized, _wide.gradients)
+
+
+def _faster(x: Array, groups: int) -> _Way | None:
+    # A large array leaves the cache between two operations: tile by tile. In wide groups what is
+    # broadcast meets few rows: by products. A small one is done as it stands above.
+    if x.size <= SMALL:
+        return None
+    return _BY_PRODUCTS if _wide.is_wide(x, groups) else _BY_TILES
 
 
 def _split(rows: Array, groups: int) -> Array:
@@ -145,8 +140,6 @@ def _spread(values: Array) -> Array:
     return values[:, np.newaxis, :, np.newaxis]
 
 
-def _scale(gamma: Array | None, root: Array) -> Array:
-    # r = gamma / root, (B, 1, G, K) or (B, 1, G, 1), in the root's dtype
-    if gamma is None:
-        return 1 / _spread(root)
-    return gamma.astype(root.dtype, copy=False).reshape(root.shape[1], -1) / _spread(root)
+def _gain(gamma: Array | None, root: Array) -> Array:
+    # r, (B, 1, G, K) or (B, 1, G, 1)
+    return gain(None if gamma is None else gamma.reshape(root.shape[1], -1), _spread(root))

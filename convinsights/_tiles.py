@@ -7,24 +7,20 @@ With r = gamma / root, root = sqrt(variance + epsilon), and about any centre c, 
     sum(dy x̂) = (sum(dy (x - c)) - (mean - c) sum(dy)) / root
     dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
 
-The differences cancel where the mean is many deviations away from c. So c is the mean, and 0 only
-where that is near: it saves a pass over x and an operation in all the others.
-
-References
-----------
-Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance: Analysis and
-Recommendations", 1983 (shifted data).
+The differences cancel where the mean is many deviations away from c, which is `_moments`' choice:
+0 saves a pass over x and an operation in all the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from convinsights._arguments import Array, DType
+from convinsights._moments import Moments, gain, settled, taken_about
 from convinsights._passes import (
     REPEATS,
     SUMMED,
@@ -35,13 +31,7 @@ from convinsights._passes import (
     together,
 )
 
-__all__ = ["gradients", "normalized", "settled", "statistics", "taken_about"]
-
-About = Callable[[Array | None], tuple[Array, Array]]
-
-# Deviations from 0 up to which a mean is near it. About 0 a variance then has at most 1 + NEAR²
-# times the relative error that it has about the mean.
-NEAR = 4
+__all__ = ["gradients", "normalized", "statistics"]
 
 # Numbers, one for each channel of some parts or for some channels of one, to hold at a time.
 TILE = 2**16
@@ -69,15 +59,15 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
 @short_buffers()
 def normalized(
     x: Array,
-    moments: tuple[Array, Array, Array],
+    moments: Moments,
     gamma: Array | None,
     beta: Array | None,
     out: Array,
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
-    for tile in _tiles(x, moments[0].shape[1]):
-        off, root, centre = taken_about([a[tile.parts, tile.groups] for a in moments])
-        r = _scale(gamma, root, tile)
+    for tile in _tiles(x, moments.mean.shape[1]):
+        off, root, centre = taken_about(Moments(*(a[tile.parts, tile.groups] for a in moments)))
+        r = _gain(gamma, root, tile)
         shift = -r * _per_channel(off, tile)
         if beta is not None:
             shift += beta[tile.channels]
@@ -91,7 +81,7 @@ def normalized(
 def gradients(
     dy: Array,
     x: Array,
-    moments: tuple[Array, Array, Array],
+    moments: Moments,
     gamma: Array | None,
     out: Array,
     *,
@@ -104,15 +94,15 @@ def gradients(
     dtype = out.dtype
     # Where there are many channels, there are few parts to be added.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
-    for tile in _tiles(x, moments[0].shape[1]):
-        off, root, centre = taken_about([a[tile.parts, tile.groups] for a in moments])
+    for tile in _tiles(x, moments.mean.shape[1]):
+        off, root, centre = taken_about(Moments(*(a[tile.parts, tile.groups] for a in moments)))
         arrays = [_taken(a, tile) for a in (x, dy, out)]
         along, level = _sums(arrays[0], arrays[1], centre, tile, dtype)
         along -= _per_channel(off, tile)[:, 0] * level
         along /= _per_channel(root, tile)[:, 0]
         dgamma[tile.channels] += along.sum(axis=0)
         dbeta[tile.channels] += level.sum(axis=0)
-        r = _scale(gamma, root, tile)
+        r = _gain(gamma, root, tile)
         if constant:
             for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
                 np.multiply(slope, scale, out=dx, dtype=dtype)
@@ -127,16 +117,6 @@ def gradients(
             room += addend
             dx -= room
     return dgamma, dbeta
-
-
-def settled(about: About, dtype: DType) -> tuple[Array, Array]:
-    """Return the mean and the variance, given E[x - c] and E[(x - c)²] - E[x - c]² about any c."""
-    mean, variance = (values.astype(dtype) for values in about(None))
-    centre = _centre(mean, variance)
-    if centre is not None:
-        off, variance = about(centre)
-        mean = centre + off
-    return mean.astype(dtype, copy=False), variance.astype(dtype, copy=False)
 
 
 def _about(x: Array, tile: Tile, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
@@ -178,19 +158,6 @@ def _centred(
         yield parts, [a.astype(dtype, copy=False) for a in block]
 
 
-def _centre(mean: Array, variance: Array) -> Array | None:
-    # What to take x about: the mean, or 0 where that is near; None if it is everywhere.
-    near = (np.abs(mean) <= NEAR * np.sqrt(variance)) & (variance < np.inf)
-    return None if near.all() else np.where(near, 0, mean)
-
-
-def taken_about(moments: Sequence[Array]) -> tuple[Array, Array, Array | None]:
-    """Return mean - c, root and c, given mean, variance and root."""
-    mean, variance, root = moments
-    centre = _centre(mean, variance)
-    return mean if centre is None else mean - centre, root, centre
-
-
 def _tiles(x: Array, groups: int) -> Iterator[Tile]:
     parts, m, channels = x.shape
     width = channels // groups  # of a group
@@ -225,9 +192,6 @@ def _group_sums(values: Array, groups: int) -> Array:
     return sums
 
 
-def _scale(gamma: Array | None, root: Array, tile: Tile) -> Array:
-    # r = gamma / root, (b, 1, channels), in the root's dtype
-    below = _per_channel(root, tile)
-    return (
-        1 / below if gamma is None else gamma[tile.channels].astype(root.dtype, copy=False) / below
-    )
+def _gain(gamma: Array | None, root: Array, tile: Tile) -> Array:
+    # r, (b, 1, channels)
+    return gain(None if gamma is None else gamma[tile.channels], _per_channel(root, tile))

@@ -22,8 +22,8 @@ from functools import partial
 import numpy as np
 
 from convinsights._arguments import Array, DType
+from convinsights._moments import Moments, settled, taken_about
 from convinsights._passes import PASS
-from convinsights._tiles import settled, taken_about
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
 
@@ -59,15 +59,15 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
 
 def normalized(
     x: Array,
-    moments: tuple[Array, Array, Array],
+    moments: Moments,
     gamma: Array | None,
     beta: Array | None,
     out: Array,
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
-    values, m = _runs(x, moments[0].shape[1])
+    values, m = _runs(x, moments.mean.shape[1])
     y, dtype = out.reshape(values.shape), out.dtype
-    off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
+    off, root, centre = taken_about(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     scale, shift = _by_group(gamma, values), _by_group(beta, values)
     scales, shifts = _columns(1 / root, 0), _columns(-off / root, 1)
     for _, some in _some(values, m, dtype):
@@ -79,13 +79,22 @@ def normalized(
 
 
 def gradients(
-    dy: Array, x: Array, moments: tuple[Array, Array, Array], gamma: Array | None, out: Array
+    dy: Array,
+    x: Array,
+    moments: Moments,
+    gamma: Array | None,
+    out: Array,
+    *,
+    constant: bool = False,
 ) -> tuple[Array, Array]:
-    """Write dx = r dy + a (x - c) + b; return sum(dy x̂) and sum(dy) over all parts, each (C,)."""
-    values, m = _runs(x, moments[0].shape[1])
+    """Write dx = r dy + a (x - c) + b; return sum(dy x̂) and sum(dy) over all parts, each (C,).
+
+    If the moments are constant, and not those of x, dx = r dy.
+    """
+    values, m = _runs(x, moments.mean.shape[1])
     slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
     _, groups, width = values.shape
-    off, root, centre = taken_about([np.repeat(a, m, axis=0) for a in moments])
+    off, root, centre = taken_about(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     scale, below = _by_group(gamma, values), 1 / root
     scales, shifts = _columns(below, 0), _columns(-off * below, 1)
     # Of dy x̂ and of dy. Where there are many channels, there are few rows to be added.
@@ -103,17 +112,18 @@ def gradients(
             level += _group_sums(slope, scale, piece, m)
         mean = below[some] / (m * width)
         a = (off[some] * level - along) * (mean * below[some] ** 2)
-        along_x, constant = _columns(a, 0), _columns(-mean * level - a * off[some], 0)
+        along_x, beside = _columns(a, 0), _columns(-mean * level - a * off[some], 0)
         for piece in _pieces(values):
-            centred = _centred(values[some, :, piece], some, centre, dtype)
             slope, part = slopes[some, :, piece], dx[some, :, piece]
-            ones = _rows(None, part, piece)
             table = _product(scales[:, some], _rows(scale, part, piece))
             np.multiply(slope, table, out=part, dtype=dtype)
+            if constant:
+                continue
+            ones = _rows(None, part, piece)
             table = _product(along_x, ones)
-            table *= centred
+            table *= _centred(values[some, :, piece], some, centre, dtype)
             part += table
-            part += _product(constant, ones)
+            part += _product(beside, ones)
     of_rows = [sums[:, i].reshape(-1, x.shape[2]) for i in range(2)]
     dgamma, dbeta = (each.sum(axis=0) if len(each) > 1 else each[0] for each in of_rows)
     return dgamma, dbeta

@@ -45,6 +45,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._moments import Moments, denominator, gain
 from convinsights._passes import rows
 from convinsights._products import converted
 from convinsights._weights import ParameterCount
@@ -203,7 +204,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dstatistics = None
     if not cache.training:
         root = moments.root[0]
-        scale = 1 / root if cache.gamma is None else cache.gamma.astype(compute, copy=False) / root
+        scale = gain(cache.gamma, root)
         dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2
         dstatistics = Statistics(*converted(cache.dtype, dmean, dvariance))
     dx, dgamma, dbeta = converted(cache.dtype, dx, dgamma, dbeta)
@@ -362,8 +363,8 @@ def fold(
     dtype = result_dtype(kernel, bias, gamma, beta)
     compute = compute_dtype(dtype)
     variance = used.variance.astype(compute)
-    root = _normalize.denominator(variance, check_fraction("epsilon", epsilon))
-    scale = 1 / root if gamma is None else gamma.astype(compute, copy=False) / root
+    root = denominator(variance, check_fraction("epsilon", epsilon))
+    scale = gain(gamma, root)
     shift = -used.mean.astype(compute) if bias is None else bias - used.mean.astype(compute)
     shift = shift * scale if beta is None else shift * scale + beta
     folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
@@ -416,7 +417,7 @@ def as_statistics(statistics: object, channels: int | None, name: str = "statist
     return pair
 
 
-def _moments(statistics: Statistics, epsilon: float) -> _normalize.Moments:
+def _moments(statistics: Statistics, epsilon: float) -> Moments:
     mean, variance = statistics
-    root = _normalize.denominator(variance, epsilon)
-    return _normalize.Moments(mean[np.newaxis], variance[np.newaxis], root[np.newaxis])
+    root = denominator(variance, epsilon)
+    return Moments(mean[np.newaxis], variance[np.newaxis], root[np.newaxis])

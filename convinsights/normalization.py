@@ -49,6 +49,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._moments import Moments, denominator
 from convinsights._passes import rows
 from convinsights._products import converted
 from convinsights._weights import ParameterCount
@@ -214,6 +215,6 @@ def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, 
     return batchnorm.initialize(channels, dtype=dtype)
 
 
-def _moments(cache: Cache) -> _normalize.Moments:
-    root = _normalize.denominator(cache.variance, cache.epsilon, ("image", "group"))
-    return _normalize.Moments(cache.mean, cache.variance, root)
+def _moments(cache: Cache) -> Moments:
+    root = denominator(cache.variance, cache.epsilon, ("image", "group"))
+    return Moments(cache.mean, cache.variance, root)

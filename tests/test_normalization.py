@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from numpy.testing import assert_array_equal
 
 from convinsights import _normalize, _passes, _tiles, _wide, batchnorm, normalization
+from convinsights._moments import Moments
 from convinsights.normalization import ParameterCount
 
 rng = np.random.default_rng(67)
@@ -235,6 +236,22 @@ def test_wide_groups_are_cut_in_any_way(monkeypatch, level, groups, given, size,
         assert (a is None) == (b is None)
         if a is not None:
             close(a, b, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("level", [0, 1000])
+def test_groups_of_constant_moments_have_the_gradients_of_their_law_in_either_way(given, level):
+    x, dy = rng.normal(level, 1, (5, 3, 12)), integers(rng, (5, 3, 12)).astype(float)
+    gamma = rng.normal(size=12) if given else None
+    mean, variance = rng.normal(level, 1, (5, 2)), rng.uniform(1, 2, (5, 2))
+    moments = Moments(mean, variance, np.sqrt(variance))
+    centre, root = (np.repeat(a, 6, axis=1)[:, np.newaxis] for a in (mean, moments.root))
+    for way in (_tiles, _wide):
+        dx = np.empty(x.shape)
+        dgamma, dbeta = way.gradients(dy, x, moments, gamma, dx, constant=True)
+        close(dx, (gamma if given else 1) * dy / root)
+        close(dgamma, (dy * (x - centre) / root).sum(axis=(0, 1)), tolerance=1e-11)
+        assert_array_equal(dbeta, dy.sum(axis=(0, 1)))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
