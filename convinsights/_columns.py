@@ -55,9 +55,10 @@ def gather_multiply(
     columns = Columns(x, geometry, groups, y.shape[-1], dtype)
     matrix = columns.split(_by_group(kernel, groups))
     for box in columns.boxes:
-        _multiply(columns.gather(box), matrix, out=_rows(y[box], groups))
+        part = y[box]
+        _multiply(columns.gather(box), matrix, out=_rows(part, groups))
         if bias is not None:
-            add_bias(y[box], bias)
+            add_bias(part, bias)
     return y
 
 
