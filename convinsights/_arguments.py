@@ -12,7 +12,7 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
@@ -44,6 +44,7 @@ __all__ = [
     "check_pixels",
     "check_size",
     "compute_dtype",
+    "converted",
     "described",
     "entries_of",
     "is_sequence",
@@ -136,6 +137,11 @@ def result_dtype(*arrays: Array | None) -> DType:
 def compute_dtype(dtype: DType) -> DType:
     """Return the dtype to compute in: float16 is only ever stored, and computed as float32."""
     return np.dtype(np.float32) if dtype.type is np.float16 else dtype
+
+
+def converted(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
+    """Convert arrays to the dtype that they are to have; None stays None."""
+    return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
 
 
 def as_float(dtype: FloatType) -> DType:
@@ -363,7 +369,7 @@ def check_groups(groups: object, **channels: int) -> int:
 
 
 def remembered(plan: Callable[P, T]) -> Callable[P, T]:
-    """Let a function of sizes remember its last results: of a small call, half the time is plans.
+    """Let a function of sizes remember its last results: planning is half of a small call's time.
 
     Only where all arguments are plain. Others may be equal to these and yet be refused: True, 1.0.
     """

@@ -1,8 +1,8 @@
 """One kernel for every channel: sums over the pixels of a window alone.
 
-With strides of 1, every tap reads the same distance from its window: u rows and v pixels on. So
-neighbouring windows need not be gathered, nor told apart from their channels: they are one long run
-of numbers, and what a tap reads is the same run, further on. Where the rows are short, several are
+With strides of 1, what tap (u, v) reads lies the same distance behind every window: u d rows and
+v d pixels. So a row of windows, channels and all, is one run of numbers, and what a tap reads of it
+is a run as long, further on: nothing is gathered. Where the rows are short, several are
 one run: windows that wrap from one row into the next are computed along, and dropped. A run is gone
 through in stretches, each with its numbers as one axis.
 
@@ -26,11 +26,11 @@ from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks, column_sums
 from convinsights.im2col import blank, copy_runs, crop, pad, windows
 
-__all__ = ["correlate", "image_gradient", "kernel_gradient", "scattered"]
+__all__ = ["correlate", "image_gradient", "kernel_gradient", "multiply_scatter"]
 
-# Numbers of a stretch, which einsum goes through at once, and those that starting one costs:
-# gradients of kernels take 1.6 times as long with half as many, and up to 1.2 times where starting
-# is free.
+# Numbers of a stretch, which einsum goes through at once; starting one takes as long as going
+# through START more. Gradients of kernels take 1.6 times as long with half the former, up to 1.2
+# times where starting is free.
 STRETCH, START = 4096, 2000
 
 
@@ -81,7 +81,7 @@ def kernel_gradient(x: Array, dy: Array, geometry: Geometry, dtype: DType) -> Ar
     return dkernel
 
 
-def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
+def multiply_scatter(dy: Array, kernel: Array, geometry: Geometry) -> Array:
     """Return the image gradient in the plain way: every window adds to its pixels."""
     padded = blank(dy.shape[:1], geometry, dy.shape[-1], kernel.dtype)
     view, pixels = windows(padded, geometry), (slice(None),) * (dy.ndim - 1)
@@ -92,7 +92,7 @@ def scattered(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 
 def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
     # Box by box of the windows, the pixels under them: half of WORKSPACE, beside as many sums.
-    # Neighbouring boxes share the halo of their windows, so they may be twice as high as that.
+    # Every box reads its halo again, so it is at least twice as high as that, even if larger then.
     halo_windows = geometry.halo * math.prod(geometry.output_size[1:])
     most = max(1, _costs.WORKSPACE // 2 // (x.shape[-1] * dtype.itemsize), 2 * halo_windows)
     # Of no images `blocks` would still make a box, and NumPy shows no windows in no memory.

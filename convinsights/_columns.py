@@ -2,7 +2,8 @@
 
 The columns would take prod(kernel_size) times the memory of the images. So they are not all there:
 windows are gathered block by block into a workspace, where the product reads them out of the cache.
-Groups come first: what a group's images hold lies together, as do its columns (groups, windows, K).
+Groups come first, (groups, windows, K): np.matmul then multiplies group by group. Kernels come in
+the dtype that is computed in.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ __all__ = [
     "ungrouped",
 ]
 
-# Blocks that two cores multiply are gathered into so many places in turn, as many of them as fit
-# into TURNS * WORKSPACE bytes. What another core has just read is slow to write to again where the
-# cores share no cache: in one place, training steps of wide 3×3 layers take 1.2 times as long.
+# Places that blocks which two cores multiply are gathered into in turn. What another core has just
+# read is slow to write to again where the cores share no cache: in one place, training steps of
+# wide 3×3 layers take 1.2 times as long.
 TURNS = 5
+
+
+FREED = 31 * 2**20
 
 
 def _keep_freed_memory() -> None:
@@ -41,7 +45,7 @@ def _keep_freed_memory() -> None:
     # block's size, at most 32 MiB, and the trim threshold to twice that. Then arrays of up to that
     # size use again what others left. This block is freed at once and never written to. Without it,
     # training steps of 5 to 50 ms take 1.0 to 1.3 times as long.
-    np.empty(31 * 2**20, np.uint8)
+    np.empty(FREED, np.uint8)
 
 
 _keep_freed_memory()
@@ -106,7 +110,7 @@ def gather_both(
     """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
     y, dkernel = np.empty(dy.shape, dtype), np.empty(kernel.shape, dtype)
     columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
-    matrix = columns.split(_by_group(kernel.astype(dtype, copy=False), groups))
+    matrix = columns.split(_by_group(kernel, groups))
     dmatrix = columns.split(_by_group(dkernel, groups))
     for index, box in enumerate(columns.boxes):
         parts = columns.gather(box)
@@ -116,10 +120,12 @@ def gather_both(
 
 
 class Columns:
-    """The columns of images, gathered block by block in the cheapest way (see `_costs`).
+    """The columns of images, gathered block by block in the way that `_costs` chooses.
 
-    They come in parts: one, or one for each row of taps. The products of the parts with the parts
-    of the kernel add up.
+    Plainly they are one part, and `gather` copies the windows of a box. Planar: the same, stored
+    entry by entry. By rows: only the windows of the first row of taps are gathered, over every row
+    of pixels of the box and the halo below it. For row u of taps they are the same matrix, from
+    u · rate rows of windows on: a part of its own, and the products of all parts add up.
     """
 
     def __init__(
@@ -129,8 +135,8 @@ class Columns:
         inputs, outputs = images.shape[-1], filters // groups
         layout = _layout(geometry, groups, len(x), inputs, outputs, dtype.itemsize)
         self.planar, self.halo, self.starts = layout.planar, layout.halo, layout.starts
-        self.side_by_side = geometry.is_identity and x.dtype == dtype  # the windows are the pixels
-        if self.side_by_side:
+        self.identity = geometry.is_identity and x.dtype == dtype  # the windows are the pixels
+        if self.identity:
             self.view = images.reshape(*images.shape[:-1], *geometry.kernel_size, inputs)
         else:
             self.view = windows(pad(images, geometry, dtype, layout.planar), layout.shown)
@@ -147,12 +153,11 @@ class Columns:
         if first.stop is not None:
             first = slice(first.start, first.stop + self.halo)
         view = self.view[(slice(None), images, first, *others)]
-        if not (self.side_by_side or view.flags.c_contiguous):
+        if not (self.identity or view.flags.c_contiguous):
             columns = self.workspace.columns(view.shape, self.planar)
             copy_runs(columns, view)
             view = columns
         matrix = _as_matrix(view)
-        # Row u of taps is the same matrix, from window u · rate · line on.
         count = matrix.shape[1] - self.starts[-1]
         return [matrix[:, start : start + count] for start in self.starts]
 
@@ -190,24 +195,25 @@ def _layout(
 class Workspace:
     """Room for the columns of a few blocks, used in turn.
 
-    size: numbers in a block. count: blocks to come. one_core: whether one core multiplies each.
+    size: numbers in a block. count: blocks to come. one_core: whether one core multiplies each. The
+    places take TURNS * WORKSPACE bytes together: fewer, if one window alone is larger than that.
     """
 
     def __init__(self, size: int, count: int, one_core: bool, dtype: DType) -> None:
         turns = 1 if one_core else TURNS
         fitting = turns * _costs.WORKSPACE // max(1, size * dtype.itemsize)
         self.size, self.dtype = size, dtype
-        self.count = max(1, min(count, turns, fitting))
+        self.turns = max(1, min(count, turns, fitting))
         self.places: list[Array] = []  # made when first used, the latest last
 
-    def columns(self, shape: tuple[int, ...], across: bool) -> Array:
-        """Return room for windows (groups, *windows, *entries); across: stored entry by entry."""
-        if len(self.places) < self.count:
+    def columns(self, shape: tuple[int, ...], planar: bool) -> Array:
+        """Return room for windows (groups, *windows, *entries); planar: stored entry by entry."""
+        if len(self.places) < self.turns:
             self.places.append(np.empty(self.size, self.dtype))
         else:
             self.places.append(self.places.pop(0))
         room = self.places[-1][: math.prod(shape)]
-        if not across:
+        if not planar:
             return room.reshape(shape)
         axes = len(shape) // 2
         turned = room.reshape(shape[0], *shape[axes + 1 :], *shape[1 : axes + 1])
@@ -224,18 +230,9 @@ def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
 
 
 def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> None:
-    """Add columnsᵀ dy to dmatrix, part by part; the first block writes it.
-
-    Zeros, if it has no windows.
-    """
+    """Add columnsᵀ dy to dmatrix, part by part; the first block writes it, also if it is empty."""
     for u, part in enumerate(parts):
-        turned, target = part.swapaxes(1, 2), dmatrix[:, u]
-        if first and not _costs.piece(*target.shape[1:]):
-            np.matmul(turned, dy, out=target)
-            continue
-        if first:
-            target[...] = 0
-        add_product(turned, dy, target)
+        add_product(part.swapaxes(1, 2), dy, dmatrix[:, u], write=first)
 
 
 def grouped(pixels: Array, groups: int) -> Array:

@@ -18,7 +18,6 @@ from convinsights._strips import strip_geometry
 
 __all__ = [
     "COPIED",
-    "DOUBLED",
     "NARROW",
     "PIECE",
     "PIECE_ROWS",
@@ -37,7 +36,7 @@ __all__ = [
     "way_to_scatter",
 ]
 
-# Nanoseconds to copy a number or to add it to another: the unit of the other prices.
+# Nanoseconds to go through a number once, to read it, write it or both: the unit of the others.
 COPY = 0.15
 
 # Nanoseconds to begin with the next run of numbers that lie side by side, which are copied, or
@@ -61,8 +60,9 @@ MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 # 1-D takes 1.2 times as long.
 STORE = 0.7
 
-# Nanoseconds to multiply and add by channel, without a matrix product: half of what they are. It
-# takes the place of products of a single channel, and these take twice as long as priced above.
+# Nanoseconds to multiply and add by channel, without a matrix product. Measured 0.2; but products
+# of a single channel, whose place it takes, also take twice their price above, and only the ratio
+# counts.
 CHANNEL = 0.1
 
 # Fewest channels of which two products of the same windows are computed by channel. From 32 on they
@@ -81,12 +81,12 @@ GAIN = 1.15
 # images take 1.1 times as long, with all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * 2**20
 
-# Collecting needs a copy of the kernel, rearranged: at most as large as dy or so many WORKSPACE. In
-# `both_gradients` the kernel's gradient is there in both orders too: half as many.
-COPIED, DOUBLED = 4, 2
+# WORKSPACEs that copies of the kernel may take, rearranged for collecting, or as much as dy: what
+# the promise on memory leaves.
+COPIED = 4
 
-# Multiplications up to which OpenBLAS (a million) keeps a product on one core and its factors as
-# they are: cut into such pieces, narrow 3-D layers take 0.75 of the time.
+# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are (with
+# AVX-512, 100³): cut into such pieces, narrow 3-D layers take 0.75 of the time.
 PIECE = 990_000
 
 # The same of a product of a single column, which is one with a vector.
@@ -122,7 +122,7 @@ def piece(inner: int, columns: int) -> int:
 
 @lru_cache(1024)
 def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, numbers: int) -> Way:
-    """Choose how the windows of images are gathered: `numbers` of them at a time, for each group.
+    """Choose how the windows of images are gathered, `numbers` of their entries at a time.
 
     plainly: along what lies together in a window, a row of taps with all channels (inputs).
 
@@ -138,11 +138,12 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     entries = math.prod(geometry.kernel_size) * inputs
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * kernel_width
     kernel = entries * outputs * 2 * COPY  # every block reads it, or reads its gradient and adds
-    whole = kernel / max(1, numbers // entries)
-    ways = [Way(entries * _copying(run) + whole)]
+    kernel_share = kernel / max(1, numbers // entries)
+    ways = [Way(entries * _copying(run) + kernel_share)]
     if geometry.strides[-1] == 1 and entries > inputs:
-        stored = STORE * inputs * geometry.spread
-        ways.append(Way(entries * _copying(geometry.output_size[-1]) + stored + whole, planar=True))
+        stored = STORE * inputs * math.prod(geometry.input_size) / math.prod(geometry.output_size)
+        copies = entries * _copying(geometry.output_size[-1])
+        ways.append(Way(copies + stored + kernel_share, planar=True))
     line = math.prod(geometry.output_size[1:])
     fitting = numbers * kernel_rows // (line * entries) - halo, numbers // (line * outputs)
     high = min(geometry.output_size[0], *fitting)
@@ -238,9 +239,9 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     """Tell whether pixels collect their gradients from windows of dy, or windows scatter them.
 
     Both multiply and then copy or add; a pixel collects `outputs` numbers of a group from each tap,
-    a window adds `inputs` of them to each. Collecting visits every pixel, scattering every window:
-    few, beside a large kernel. Collecting rearranges the kernel, and every phase of the strides is
-    a convolution of its own.
+    a window adds `inputs` of them to each. Collecting visits every pixel, scattering every window,
+    of which there are few where the kernel is nearly as large as the image. Collecting rearranges
+    the kernel, and every phase of the strides is a convolution of its own.
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
@@ -266,13 +267,13 @@ class Scatter(NamedTuple):
 def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
     """Choose how the windows of a batch are added to their pixels.
 
-    Tap by tap: neighbouring windows overlap, but the pixels under one tap are distinct.
+    Tap by tap, adding runs along the channels of a pixel.
 
     planar: one channel at a time too, in an image that is stored channel by channel. Adding then
     runs along the pixels.
 
-    one by one: the pixels under one window are distinct too. Adding then runs along a row of taps,
-    and there is a call for each window of a block, not for each tap.
+    one by one: adding runs along a row of taps, and there is a call for each window of a block, not
+    for each tap.
     """
     if geometry.disjoint:
         return Scatter(0)

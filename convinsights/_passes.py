@@ -46,7 +46,7 @@ PASS = 2**20
 # steps, then costs 3 %, and a few rows, 4 KiB each in float32, still fit in the nearest cache.
 RUN = 1024
 
-# Fewest such rows to be left of one of several parts. With 2, instance normalization of images of
+# Fewest wide rows to be left of one of several parts. With 2, instance normalization of images of
 # 8×8 pixels takes 1.3 times as long.
 REPEATS = 8
 
@@ -54,7 +54,7 @@ REPEATS = 8
 # images of 28×28 pixels and 8 channels takes 1.1 times as long.
 SUMMED = 32
 
-# Numbers in all that are gone through at once: to lay out blocks would take longer.
+# Arrays of fewer numbers are gone through at once: laying out blocks would take longer.
 FEW = 2**14
 
 
@@ -90,9 +90,9 @@ def rows(x: Array, parts: int) -> Array:
 def together(x: Array, repeats: int = REPEATS) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
-    As many as fit in RUN, or down to half as many if then no row is left over. Where there are
-    several parts, whose channels have numbers of their own, at most one in `repeats`. One by one
-    where they do not lie side by side, as a part of the channels.
+    As many as fit in RUN, or down to half as many if then no row is left over. Of several parts,
+    whose channels have numbers of their own, at most one in `repeats`. 1 where the rows do not lie
+    side by side, as in some of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:

@@ -30,12 +30,12 @@ def product(a: Array, b: Array, out: Array) -> Array:
     return out
 
 
-def add_product(a: Array, b: Array, target: Array) -> None:
-    """Add a b to target: (groups, rows, count) (groups, count, columns), with a large count.
+def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
+    """Add a b to target, or write it: (groups, rows, count) (groups, count, columns), count large.
 
-    Some rows of it at a time, so that at most WORKSPACE bytes of products are there. A narrow one
-    is a sum of pieces, `piece` of the count each, for so few rows that these are at least
-    PIECE_ROWS; several pieces are multiplied at a time.
+    It goes `most` rows at a time, so that the products take at most WORKSPACE bytes. If it is
+    narrow, `few` rows at a time, and the count is cut into pieces, of at least PIECE_ROWS each;
+    `several` pieces are multiplied in one call, and summed.
     """
     (groups, rows, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows
@@ -43,6 +43,11 @@ def add_product(a: Array, b: Array, target: Array) -> None:
     few = min(most, max(1, _costs.PIECE // (_costs.PIECE_ROWS * columns)))
     piece = _costs.piece(few, columns) if min(rows, columns) <= _costs.NARROW else 0
     whole = count - count % piece if piece else 0
+    if not whole and write:
+        np.matmul(a, b, out=target)
+        return
+    if write:
+        target[...] = 0
     if not whole:
         for first in range(0, rows, most):
             some = slice(first, first + most)

@@ -15,15 +15,22 @@ together: `both_from_columns`, `both_gradients`.
 Each takes the first of these ways that pays (`_costs` knows the prices):
 
     way           chosen by                 pays where
-    by channel    by_channel                every group is one channel, with few outputs
+    by channel    by_channel, …_twice       every group is one channel, with few outputs
+      collecting  collects_by_channel       dx so: windows do not lie far apart
     boxes         apart                     many taps read zeros alone: they are left out
     collecting    collects                  dx: adding to pixels costs more than gathering from dy
     strips        neighbours                wide kernels of few filters are copied again and again
-    blocks        way_to_gather/scatter     everywhere else: the plain way, see `_columns`
+    blocks        -                         everywhere else: the plain way, see `_columns`
+      planar      way_to_gather/scatter     few channels, long rows: stored channel by channel
+      by rows     way_to_gather             tall kernels: windows of one row of taps serve all rows
+      one by one  way_to_scatter            many taps, few windows
 
-A result must be what padded zeros would give, also where inf or nan meets one. Boxes leave those
-zeros out, so they need a finite kernel or dy; dx drops what falls on padding anyway. Collecting and
-strips add zeros, so they need finite factors, or are redone.
+Every product of blocks is cut into pieces where it is narrow, to stay on one core (`piece`).
+
+A result must be what padded zeros would give, also where inf or nan meets one. Boxes leave zeros
+out: y needs a finite kernel, dkernel a finite dy; dx drops what falls on padding anyway. Collecting
+pads dy with zeros, and so needs a finite kernel. Strips put zeros into the kernel: a result that is
+not finite is computed anew without them.
 """
 
 from __future__ import annotations
@@ -31,7 +38,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -53,7 +59,6 @@ __all__ = [
     "both_from_columns",
     "both_from_pixels",
     "both_gradients",
-    "converted",
     "correlate",
     "image_gradient",
     "kernel_gradient",
@@ -164,15 +169,19 @@ def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: i
         if collects:
             _channelwise.image_gradient(of_dy, of_kernel, geometry, dx, add=index > 0)
         else:
-            dx += _channelwise.scattered(of_dy, of_kernel, geometry)
+            dx += _channelwise.multiply_scatter(of_dy, of_kernel, geometry)
     return dx
 
 
 def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool:
     inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
-    small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
     cheaper = _costs.collects(geometry, groups, inputs, outputs, len(dy))
-    return small_kernel and cheaper and bool(np.isfinite(kernel).all())
+    return _room_for(kernel, dy, 1) and cheaper and bool(np.isfinite(kernel).all())
+
+
+def _room_for(kernel: Array, dy: Array, copies: int) -> bool:
+    # Whether so many rearranged copies of the kernel keep the promise on memory
+    return copies * kernel.nbytes <= max(copies * dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
 
 
 def _collected(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
@@ -273,15 +282,14 @@ def both_gradients(
 ) -> tuple[Array, Array]:
     """Return the image_gradient and the kernel_gradient.
 
-    dkernel is columnsᵀ dy or, just as well, backwards: (windows of dy)ᵀ x. Where dx is collected
-    with strides of 1, the windows of dy are there anyway, and serve both: training steps take 0.75
-    to 0.97 of the time.
+    dkernel is columnsᵀ dy or, flipped, (windows of dy)ᵀ x. Where dx is collected with strides of 1
+    the windows of dy are gathered for it anyway; here they serve both (0.75 to 0.97 of the time of
+    a training step).
     """
     kernel = np.ascontiguousarray(kernel, dtype)
-    small_kernel = kernel.nbytes <= max(dy.nbytes, _costs.DOUBLED * _costs.WORKSPACE)
     plain = max(geometry.strides) == 1 and geometry.touching
     plain = plain and not _by_channel(len(x), geometry, groups, kernel.shape)
-    if not (small_kernel and plain and _collects(dy, kernel, geometry, groups)):
+    if not (plain and _room_for(kernel, dy, 2) and _collects(dy, kernel, geometry, groups)):
         dkernel = kernel_gradient(x, dy, geometry, groups, dtype)
         return image_gradient(dy, kernel, geometry, groups, dtype), dkernel
     (phase,) = geometry.phases_to_pixels
@@ -289,17 +297,13 @@ def both_gradients(
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
-    # Here pixels meet the zeros around dy, in kernel_gradient dy those around the pixels. As every
-    # window of x reads some pixel (`touching`), some tap's gradient is not finite if that differs.
+    # The two ways differ only where inf or nan meets a zero of the padding. If it is in x, it meets
+    # one around dy here; if in dy, it meets pixels here too, as every window reads some (touching).
+    # Either way some number of `backwards` is not finite.
     if np.isfinite(backwards).all():
         return dx, _backwards(backwards, groups)
     del backwards
     return dx, kernel_gradient(x, dy, geometry, groups, dtype)
-
-
-def converted(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
-    """Convert arrays to the dtype that they are to have; None stays None."""
-    return (None if a is None else a.astype(dtype, copy=False) for a in arrays)
 
 
 def _backwards(kernel: Array, groups: int) -> Array:

@@ -40,6 +40,7 @@ from convinsights._arguments import (
     check_fraction,
     check_size,
     compute_dtype,
+    converted,
     result_dtype,
     shown,
     to_integer,
@@ -47,7 +48,6 @@ from convinsights._arguments import (
 from convinsights._caches import cache_class
 from convinsights._moments import Moments, denominator, gain
 from convinsights._passes import rows
-from convinsights._products import converted
 from convinsights._weights import ParameterCount
 
 __all__ = [

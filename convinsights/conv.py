@@ -44,8 +44,8 @@ from convinsights._arguments import (
     check_dy,
     check_groups,
     check_pixels,
-    check_size,
     compute_dtype,
+    converted,
     described,
     remembered,
     result_dtype,
@@ -53,7 +53,7 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._caches import cache_class
-from convinsights._geometry import Geometry, effective_size
+from convinsights._geometry import Geometry
 from convinsights._passes import channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
 from convinsights.im2col import im2col
@@ -183,10 +183,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_dy(dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
-    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy, dbias = sum of dy
+    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy (together, for they may share windows of dy),
+    # dbias = sum of dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
+    return Gradients(*converted(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(
@@ -343,8 +344,8 @@ SHAPES = ("input_shape", "kernel_shape")
 class Plan(NamedTuple):
     """A kernel over an image, checked: where its windows lie, and what shapes go with them.
 
-    Of `transposed` too: then the geometry is that of the convolution which it transposes, and the
-    shapes are its own.
+    `transposed` makes one too: the geometry is then that of the convolution which it transposes,
+    kernel_shape and output_shape those of the transposed one.
     """
 
     geometry: Geometry
@@ -379,13 +380,3 @@ def plan(
         x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, others=others
     )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))
-
-
-def inflated(name: str, array: Array, first: int, steps: tuple[int, ...]) -> Array:
-    """Set step - 1 zeros between neighbours, along the axes from `first` on, one step each."""
-    last = first + len(steps)
-    size = effective_size(array.shape[first:last], steps)
-    shape = check_size(name, (*array.shape[:first], *size, *array.shape[last:]))
-    result = np.zeros(shape, result_dtype(array))
-    result[(slice(None),) * first + tuple(slice(None, None, step) for step in steps)] = array
-    return result

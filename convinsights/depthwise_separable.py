@@ -44,6 +44,7 @@ from convinsights._arguments import (
     check_cache,
     check_size,
     compute_dtype,
+    converted,
     described,
     result_dtype,
     shape_of,
@@ -51,7 +52,6 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
-from convinsights._products import converted
 from convinsights._weights import he_normal
 
 __all__ = [

@@ -30,13 +30,15 @@ from convinsights._arguments import (
     Pad,
     as_array,
     check_cache,
+    check_size,
     is_sequence,
     per_axis,
+    result_dtype,
     spatial_rank,
 )
 from convinsights._geometry import effective_size
 from convinsights._weights import spatial_size
-from convinsights.conv import KERNEL, Cache, Gradients, inflated
+from convinsights.conv import KERNEL, Cache, Gradients
 
 __all__ = [
     "Cache",
@@ -274,3 +276,13 @@ def inflate(kernel: Array, dilation_rate: Ints) -> Array:
     kernel = as_array("kernel", kernel)
     rank = spatial_rank("kernel", kernel.shape, KERNEL)
     return inflated("dilation_rate", kernel, 0, per_axis("dilation_rate", dilation_rate, rank))
+
+
+def inflated(name: str, array: Array, first: int, steps: tuple[int, ...]) -> Array:
+    """Set step - 1 zeros between neighbours, along the axes from `first` on, one step each."""
+    last = first + len(steps)
+    size = effective_size(array.shape[first:last], steps)
+    shape = check_size(name, (*array.shape[:first], *size, *array.shape[last:]))
+    result = np.zeros(shape, result_dtype(array))
+    result[(slice(None),) * first + tuple(slice(None, None, step) for step in steps)] = array
+    return result

@@ -179,9 +179,9 @@ def resolve_padding(
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
-    """Return x (…, *input_size, C) in `dtype` and C order, with its zeros around it.
+    """Return x (…, *input_size, C) in `dtype`, with its zeros around it, in C order.
 
-    x itself, if nothing is to change. planar: stored channel by channel, of the same shape.
+    x itself, if nothing is to change. planar: stored channel by channel instead.
     """
     if not (geometry.is_padded or planar) and x.flags.c_contiguous and x.dtype == dtype:
         return x
@@ -268,7 +268,7 @@ def scatter(columns: Array, view: Array, geometry: Geometry, way: Scatter) -> No
 
     Neighbouring windows overlap, but the pixels under one tap are distinct, as are those under one
     window, and `+=` adds each of them just once. Windows that lie apart are written: their pixels
-    must be 0.
+    must have been 0.
     """
     if geometry.disjoint:
         copy_runs(view, columns)

@@ -45,13 +45,13 @@ from convinsights._arguments import (
     check_groups,
     check_pixels,
     compute_dtype,
+    converted,
     result_dtype,
     to_integer,
 )
 from convinsights._caches import cache_class
 from convinsights._moments import Moments, denominator
 from convinsights._passes import rows
-from convinsights._products import converted
 from convinsights._weights import ParameterCount
 
 __all__ = [

@@ -46,6 +46,7 @@ from convinsights._arguments import (
     check_cache,
     check_size,
     compute_dtype,
+    converted,
     per_axis,
     result_dtype,
     shown,
@@ -60,7 +61,6 @@ from convinsights._block import (
     norms_of,
 )
 from convinsights._caches import cache_class
-from convinsights._products import converted
 from convinsights._weights import ParameterCount, he_normal, spatial_size
 from convinsights.batchnorm import Statistics
 from convinsights.parameters import arrays

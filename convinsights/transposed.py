@@ -48,6 +48,7 @@ from convinsights._arguments import (
     check_pixels,
     check_size,
     compute_dtype,
+    converted,
     described,
     per_axis,
     remembered,
@@ -60,7 +61,8 @@ from convinsights._caches import cache_class
 from convinsights._geometry import Geometry, effective_size, resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
-from convinsights.conv import SHAPES, Gradients, Plan, inflated
+from convinsights.conv import SHAPES, Gradients, Plan
+from convinsights.dilated import inflated
 
 __all__ = [
     "Cache",
@@ -204,7 +206,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):
         dx, dkernel = _products.both_from_pixels(dy, kernel, x, geometry, groups, compute)
     dbias = channel_sum(dy, compute) if cache.has_bias else None
-    return Gradients(*_products.converted(cache.dtype, dx, dkernel, dbias))
+    return Gradients(*converted(cache.dtype, dx, dkernel, dbias))
 
 
 def output_shape(

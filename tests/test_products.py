@@ -359,8 +359,10 @@ def test_a_product_in_pieces_is_the_product(piece, workspace):
         assert product(a, b, out) is out
         assert_array_equal(out, a @ b)
         total = np.ones((2, 4, 3))
-        add_product(a.swapaxes(1, 2), c, total)
+        add_product(a.swapaxes(1, 2), c, total, write=False)
         assert_array_equal(total, 1 + a.swapaxes(1, 2) @ c)
+        add_product(a.swapaxes(1, 2), c, total, write=True)
+        assert_array_equal(total, a.swapaxes(1, 2) @ c)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +392,7 @@ def test_a_wide_product_is_added_whole_however_few_rows_fit():
 
     a, b = integers(rng, (1, 20, 33)).astype("f4"), integers(rng, (1, 33, 8192)).astype("f4")
     target = np.ones((1, 20, 8192), "f4")
-    add_product(a.view(Watched), b, target)
+    add_product(a.view(Watched), b, target, write=False)
     assert multiplied == [(1, 20, 33)]
     assert_array_equal(target, 1 + a @ b)
 
