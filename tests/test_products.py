@@ -564,6 +564,19 @@ def test_both_products_of_many_channels_go_without_matrix_products(
         same_values(actual, expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"padding": 2}, {"dilation_rate": 4}, {"strides": 3}])
+def test_every_pixel_of_a_gradient_is_written_channel_by_channel(monkeypatch, options):
+    """Also those between taps or windows, which no window reads."""
+    x, kernel = integers(rng, (2, 6, 5, 3)), integers(rng, (2, 2, 3, 2))
+    y, cache = depthwise.forward(x, kernel, **options)
+    with prices(by_channel=lambda *_: False):
+        wanted = depthwise.backward(y, cache).x
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.nan, dtype))
+    ways = dict.fromkeys(("by_channel", "collects_by_channel"), lambda *_: True)
+    with prices(**ways):
+        assert_array_equal(depthwise.backward(y, cache).x, wanted)
+
+
 def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(monkeypatch):
     collected = spied(monkeypatch, _products, "_collected", lambda *_: True)
     x, kernel = np.ones((1, 9, 2)), np.ones((9, 2, 2))
