@@ -16,7 +16,7 @@ skip what is 0; so of what does not read the element this is not judged:
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,26 +126,40 @@ def _readers(case: Case, name: str) -> tuple[Outcome, Outcome]:
     if case.module in NORMALIZATIONS:
         reached = {result: ~np.isfinite(value) for result, value in case.truth.items()}
         return reached, reached
-    ones = {n: None if a is None else np.ones_like(a) for n, a in case.given.items()}
-    ones[name] = np.where(np.isfinite(case.given[name]), 0.0, 1.0)
+    ones: dict[str, Any] = {
+        n: None if a is None else np.ones_like(a) for n, a in case.given.items()
+    }
+    alone = ones[name] = np.where(np.isfinite(case.given[name]), 0.0, 1.0)
     added = ones["x" if name == "bias" else "bias"]
     if added is not None:  # or else it would count everywhere
         added[...] = 0
-    *arrays, dy = ones.values()
+    must = _reading(case, ones, name)
+    # An element that nothing reads is multiplied all the same, by zeros, as those beside it are.
+    lines = tuple(range(alone.ndim - 2)) if "kernel" in name else tuple(range(1, alone.ndim - 1))
+    ones[name] = np.broadcast_to(alone.max(axis=lines, keepdims=True), alone.shape)
+    beside = _reading(case, ones, name)
+    return must, {
+        result: _unjudged(case, result, name, reads, beside[result])
+        for result, reads in must.items()
+    }
+
+
+def _reading(case: Case, counts: dict[str, Any], name: str) -> Outcome:
+    # Which elements of each result are made of one of these that is not 0.
+    *arrays, dy = counts.values()
     counted = Call(case.module, tuple(arrays), case.settings, dy).outcome()
-    must = {result: (count != 0) & _depends(result, name) for result, count in counted.items()}
-    return must, {result: _unjudged(case, result, name, reads) for result, reads in must.items()}
+    return {result: (count != 0) & _depends(result, name) for result, count in counted.items()}
 
 
-def _unjudged(case: Case, result: str, name: str, reads: Array) -> Array:
-    # The table above, and what reads the element.
+def _unjudged(case: Case, result: str, name: str, reads: Array, beside: Array) -> Array:
+    # The table above, and what reads the element, or those beside it.
     if not _depends(result, name) or (result, name) in (("y", "x"), ("dx", "dy")):
         return reads
     cropped = case.module is transposed and result == "dkernel"
     if cropped or (result != "y" and case.settings.get("groups", 1) > 1):
         return np.ones(reads.shape, bool)
     lines = tuple(range(reads.ndim - (2 if "kernel" in result else 1)))
-    there = reads | ~np.isfinite(case.truth[result])
+    there = beside | ~np.isfinite(case.truth[result])
     return np.broadcast_to(there.any(axis=lines, keepdims=True), reads.shape)
 
 
