@@ -261,7 +261,7 @@ def second_call_wrong():
 
 def buffer_of_one_size():
     """Results are views of one buffer that the next call writes to."""
-    buffer = np.zeros(1 << 18, np.float32)
+    buffer = np.zeros(1 << 20, np.float32)
 
     def forward(x, kernel, bias, **hyper):
         y = conv.forward(x, kernel, bias, **hyper)[0]
