@@ -25,7 +25,7 @@ from convinsights._arguments import (
     shown,
     spatial_rank,
 )
-from convinsights._geometry import resolve
+from convinsights._padding import resolve
 from convinsights.batchnorm import Statistics
 
 __all__ = [

@@ -13,32 +13,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import product
 from typing import Any, NamedTuple
 
-from convinsights._arguments import (
-    MOST_AXES,
-    Ints,
-    Pad,
-    check_size,
-    entries_of,
-    is_sequence,
-    per_axis,
-    shown,
-    to_integer,
-)
+from convinsights._arguments import Ints, Pad, check_size, per_axis
+from convinsights._axes import Axis, AxisPhase, AxisRange
+from convinsights._padding import Pairs, resolve
 
-__all__ = ["Geometry", "axis_reads", "effective_size", "resolve"]
-
-Pairs = tuple[tuple[int, int], ...]
-
-PADDING_RULE = (
-    'padding must be "valid", "same", "causal", an int, or one entry per spatial axis, '
-    "each an int or a (before, after) pair"
-)
+__all__ = ["Geometry", "effective_size"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +76,7 @@ class Geometry:
         return cls(input_size, kernel_size, steps, rates, pairs, output)
 
     def __hash__(self) -> int:
-        """Return the hash of the sizes, kept: every lru_cache of `_costs` asks for it."""
+        """Return the hash of the sizes, kept: every lru_cache of the core asks for it."""
         return self._hash
 
     @cached_property
@@ -118,9 +103,9 @@ class Geometry:
 
     @cached_property
     def interior(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Where the input lies in the padded input, and which part of it does: (…, *spatial, C).
+        """Two indices (…, *spatial, C): where the padded input has pixels, and which of the input.
 
-        All of it does, unless a padding is negative and cuts pixels off (see `phases_to_pixels` and
+        All of them, unless a padding is negative and cuts some off (as in `phases_to_pixels` and
         `part`).
         """
         target, kept = [], []
@@ -194,7 +179,7 @@ class Geometry:
         """
         if all(where == slice(None) for where in box):  # saves 5 µs of a small call's 100
             return box, self
-        axes = [_axis_part(where, *sizes) for where, sizes in zip(box, self.axes(), strict=True)]
+        axes = [axis.part(where) for axis, where in zip(self.axes(), box, strict=True)]
         pixels, sizes, padding, counts = zip(*axes, strict=True)
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
@@ -210,21 +195,20 @@ class Geometry:
         """The way from pixels to windows as convolutions with strides of 1, to be added up.
 
         All pixels that leave one remainder by the stride are one image, and the taps that read them
-        its kernel (see `_taps_by_phase`).
+        its kernel (see `Axis`).
         """
-        return self._phases(_axis_to_windows, back=False)
+        return self._phases([axis.to_windows() for axis in self.axes()], back=False)
 
     @cached_property
     def phases_to_pixels(self) -> tuple[Phase, ...]:
         """The way back, from windows to pixels, as convolutions with strides of 1.
 
         All pixels of a phase come from the windows by one, with the flipped part of the kernel (see
-        `_taps_by_phase`); pixels of a phase without taps come from none.
+        `Axis`); pixels of a phase without taps come from none.
         """
-        return self._phases(_axis_to_pixels, back=True)
+        return self._phases([axis.to_pixels() for axis in self.axes()], back=True)
 
-    def _phases(self, of_axis: Callable[..., list[AxisPhase]], *, back: bool) -> tuple[Phase, ...]:
-        axes = [of_axis(*sizes) for sizes in self.axes()]
+    def _phases(self, axes: list[list[AxisPhase]], *, back: bool) -> tuple[Phase, ...]:
         ones, phases = (1,) * len(axes), []
         for chosen in product(*axes):
             pixels, taps, pixel_counts, tap_counts, rates, padding = zip(*chosen, strict=True)
@@ -236,7 +220,7 @@ class Geometry:
     @property
     def ranges(self) -> tuple[list[AxisRange], ...]:
         """Per axis, ranges of windows that read pixels, not zeros, with the same taps."""
-        return tuple(_axis_ranges(*sizes) for sizes in self.axes())
+        return tuple(axis.ranges() for axis in self.axes())
 
     @property
     def boxes(self) -> Iterator[BoxOfWindows]:
@@ -250,10 +234,10 @@ class Geometry:
             rest = self.strides, self.dilation_rate, none, outputs
             yield BoxOfWindows(windows, taps, pixels, Geometry(sizes, counts, *rest))
 
-    def axes(self) -> list[tuple[int, int, int, int, tuple[int, int], int]]:
-        """Return input size, kernel size, stride, rate, padding and output size, axis by axis."""
+    def axes(self) -> list[Axis]:
+        """Return the sizes axis by axis."""
         sizes = self.input_size, self.kernel_size, self.strides, self.dilation_rate
-        return list(zip(*sizes, self.padding, self.output_size, strict=True))
+        return list(map(Axis, *sizes, self.padding, self.output_size))
 
 
 class Phase(NamedTuple):
@@ -276,174 +260,6 @@ class BoxOfWindows(NamedTuple):
     geometry: Geometry
 
 
-class AxisRange(NamedTuple):
-    """A range of windows that read pixels with the same taps, along one axis."""
-
-    windows: slice
-    taps: slice
-    pixels: slice
-
-
-class AxisPhase(NamedTuple):
-    """A phase along one axis: the pixels, the taps, and what makes the geometry between them."""
-
-    pixels: slice
-    taps: slice
-    pixel_count: int
-    tap_count: int
-    dilation_rate: int
-    padding: tuple[int, int]
-
-
-def _axis_part(
-    where: slice,
-    size: int,
-    taps: int,
-    stride: int,
-    rate: int,
-    padding: tuple[int, int],
-    windows: int,
-) -> tuple[slice, int, tuple[int, int], int]:
-    # The pixels, how many they are, the zeros around them (negative where the windows lie among
-    # zeros further out), and how many windows there are.
-    if where == slice(None):
-        return where, size, padding, windows
-    count = len(range(windows)[where])
-    first = where.start * stride - padding[0]
-    end = first + (count - 1) * stride + (taps - 1) * rate + 1
-    low = min(max(first, 0), size)
-    high = max(min(end, size), low)
-    return slice(low, high), high - low, (low - first, end - high), count
-
-
-# Window i reads with tap u the pixel i s + u d - before. Let u d = skipped s + phase. Then that is
-# number i + skipped of the pixels at q s + phase - before, q = 0, ±1, …, which lie s apart. Taps of
-# one phase are step = s / gcd(s, d) apart, and from one to the next `skipped` grows by
-# d / gcd(s, d). So in every phase there is a convolution with strides of 1 and that rate: forward,
-# window i reads q = i + skipped; backward, q collects from i = q - skipped, which flips the taps.
-
-
-def _taps_by_phase(taps: int, stride: int, rate: int) -> Iterator[tuple[int, int, slice, int, int]]:
-    # The phase, what its first tap skips, its taps, how many they are, and their rate
-    common = math.gcd(stride, rate)
-    step = stride // common
-    for first in range(min(taps, step)):
-        skipped, phase = divmod(first * rate, stride)
-        count = len(range(first, taps, step))
-        yield phase, skipped, slice(first, None, step), count, rate // common
-
-
-def _axis_to_windows(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> list[AxisPhase]:
-    phases = []
-    for phase, skipped, chosen, count, apart in _taps_by_phase(taps, stride, rate):
-        start = (phase - padding[0]) % stride
-        pixels = slice(start, None, stride)
-        length = len(range(size)[pixels])
-        before = (start + padding[0] - phase) // stride - skipped
-        after = windows + (count - 1) * apart - before - length
-        phases.append(AxisPhase(pixels, chosen, length, count, apart, (before, after)))
-    return phases
-
-
-def _axis_to_pixels(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> list[AxisPhase]:
-    phases = []
-    for phase, skipped, chosen, count, apart in _taps_by_phase(taps, stride, rate):
-        # q from low to high gives the pixels that are not padding.
-        low = -((phase - padding[0]) // stride)
-        high = (size - 1 + padding[0] - phase) // stride
-        if low > high:
-            continue
-        # Pixel q is read by the windows q - skipped - w * apart, w = 0 … count - 1: over all q from
-        # low - skipped - span to high - skipped. What lies before 0 or behind the last is zeros.
-        span = (count - 1) * apart
-        around = span + skipped - low, high - skipped - (windows - 1)
-        pixels = slice(low * stride + phase - padding[0], None, stride)
-        phases.append(AxisPhase(pixels, chosen, high - low + 1, count, apart, around))
-    return phases
-
-
-def axis_reads(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> Iterator[tuple[int, slice, slice]]:
-    """Tell along an axis which windows read a pixel with which tap, and those pixels."""
-    for tap in range(taps):
-        offset = tap * rate - padding[0]
-        first = max(0, -(offset // stride))
-        last = min(windows - 1, (size - 1 - offset) // stride)
-        if first <= last:
-            pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
-            yield tap, slice(first, last + 1), pixels
-
-
-def _axis_ranges(
-    size: int, taps: int, stride: int, rate: int, padding: tuple[int, int], windows: int
-) -> list[AxisRange]:
-    reads = axis_reads(size, taps, stride, rate, padding, windows)
-    ends = sorted({end for _, at, _ in reads for end in (at.start, at.stop)})
-    ranges = []
-    for start, stop in pairwise(ends):
-        place = start * stride - padding[0]
-        first, last = max(0, -(place // rate)), min(taps - 1, (size - 1 - place) // rate)
-        if first <= last:
-            pixels = slice(
-                place + first * rate, place + (stop - 1 - start) * stride + last * rate + 1
-            )
-            ranges.append(AxisRange(slice(start, stop), slice(first, last + 1), pixels))
-    return ranges
-
-
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:
     """Return the pixels that a dilated kernel spans: (k - 1) d + 1."""
     return tuple([(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)])
-
-
-def resolve(
-    padding: Pad, input_size: tuple[int, ...], effective: tuple[int, ...], strides: tuple[int, ...]
-) -> Pairs:
-    """Return the zeros before and after each spatial axis that `padding` stands for."""
-    rank = len(effective)
-    if isinstance(padding, str):
-        if padding == "valid":
-            return ((0, 0),) * rank
-        if padding == "same":
-            return tuple(map(_same, input_size, effective, strides))
-        if padding == "causal":
-            if rank != 1:
-                raise ValueError(f'padding "causal" needs one spatial axis, got {rank}')
-            return ((effective[0] - 1, 0),)
-        raise ValueError(f"{PADDING_RULE}, got {shown(padding)}")
-    if not is_sequence(padding):
-        zeros = _zeros(padding)
-        return ((zeros, zeros),) * rank
-    entries = entries_of("padding", padding, MOST_AXES)
-    if len(entries) != rank:
-        raise ValueError(f"{PADDING_RULE}; there are {rank} spatial axes, got {shown(padding)}")
-    return tuple(map(_pair, entries))
-
-
-def _same(size: int, effective: int, stride: int) -> tuple[int, int]:
-    # TensorFlow's rule: ceil(size / stride) windows, centred, the odd zero behind. Where the stride
-    # is larger than the kernel they need no zeros at all, and some pixels are never read.
-    zeros = max((-(-size // stride) - 1) * stride + effective - size, 0)
-    return zeros // 2, zeros - zeros // 2
-
-
-def _pair(entry: object) -> tuple[int, int]:
-    if not is_sequence(entry):
-        zeros = _zeros(entry)
-        return zeros, zeros
-    numbers = entries_of("padding", entry, MOST_AXES)
-    if len(numbers) != 2:
-        raise ValueError(f"{PADDING_RULE}, got the entry {shown(entry)}")
-    return _zeros(numbers[0]), _zeros(numbers[1])
-
-
-def _zeros(entry: object) -> int:
-    try:
-        return to_integer("padding", entry, minimum=0)
-    except TypeError:
-        raise TypeError(f"{PADDING_RULE}, got {shown(entry)}") from None

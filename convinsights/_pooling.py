@@ -27,7 +27,7 @@ from convinsights._arguments import (
     shape_of,
     shown,
 )
-from convinsights._geometry import Geometry, axis_reads
+from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks
 
 __all__ = [
@@ -162,7 +162,7 @@ def reads(geometry: Geometry, axis: int) -> list[Read]:
     if not one_by_one(geometry, axis):
         return [
             Read((*outer, windows), tap, (*outer, pixels))
-            for tap, windows, pixels in axis_reads(*geometry.axes()[along])
+            for tap, windows, pixels in geometry.axes()[along].reads()
         ]
     (first, last), start = taps_over_pixels(geometry)[along], starts(geometry)[along]
     rate = geometry.dilation_rate[along]

@@ -51,7 +51,7 @@ from convinsights._columns import (
     multiply_scatter,
     ungrouped,
 )
-from convinsights._geometry import Geometry, axis_reads
+from convinsights._geometry import Geometry
 from convinsights._passes import add_bias
 from convinsights._strips import Strips
 
@@ -268,7 +268,7 @@ def both_from_pixels(
     taps = grouped(kernel, groups).astype(dtype)  # (groups, *kernel_size, C_in / g, C_out / g)
     y, dtaps = np.zeros(dy.shape, dtype), np.zeros(taps.shape, dtype)
     batch, axes = (slice(None),) * 2, tuple(range(1, dy.ndim - 1))
-    for reads in product(*(list(axis_reads(*sizes)) for sizes in geometry.axes())):
+    for reads in product(*(list(axis.reads()) for axis in geometry.axes())):
         tap, windows, pixels = zip(*reads, strict=True)
         for g in range(groups):
             read, at = x[(*batch, *pixels)][g], dy[(*batch, *windows)][g]

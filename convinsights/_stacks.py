@@ -24,7 +24,8 @@ from convinsights._arguments import (
     to_integer,
     to_integers,
 )
-from convinsights._geometry import axis_reads, resolve
+from convinsights._axes import Axis
+from convinsights._padding import resolve
 
 __all__ = [
     "DEPTH",
@@ -158,7 +159,7 @@ class Step(NamedTuple):
         """Tell for every tap the windows that read a pixel with it, and those pixels."""
         of = self.window
         sizes = self.pixels, of.kernel_size, of.strides, of.dilation_rate, of.padding, self.windows
-        for _, windows, pixels in axis_reads(*sizes):
+        for _, windows, pixels in Axis(*sizes).reads():
             yield windows, pixels
 
 

@@ -58,7 +58,8 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._caches import cache_class
-from convinsights._geometry import Geometry, effective_size, resolve
+from convinsights._geometry import Geometry, effective_size
+from convinsights._padding import resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
 from convinsights.conv import SHAPES, Gradients, Plan

@@ -3,7 +3,8 @@
 from types import ModuleType
 
 from convinsights import transposed
-from convinsights._geometry import effective_size, resolve
+from convinsights._geometry import effective_size
+from convinsights._padding import resolve
 
 __all__ = ["BY_NAME", "fits", "zeros"]
 
