@@ -172,6 +172,23 @@ def when(holds, change):
     return changed
 
 
+def five_strided(arrays, hyper):
+    return arrays[1].shape[:-2] == (5, 5) and max(hyper["strides"]) == 2
+
+
+def tail_dropped(least, block):
+    """From so many input channels on, those that do not fill blocks are left out."""
+
+    def change(arrays, hyper):
+        channels = arrays[1].shape[-2]
+        if channels >= least:
+            arrays[1] = arrays[1].copy()
+            arrays[1][..., channels // block * block :, :] = 0
+        return arrays, hyper
+
+    return change
+
+
 def flip_first_axis(arrays, hyper):
     arrays[1] = arrays[1][::-1]
     return arrays, hyper
@@ -216,6 +233,12 @@ def one_tap(arrays, hyper):
 
 def three_taps(arrays, hyper):
     return all(k == 3 for k in taps_of(arrays))
+
+
+def one_more_behind_blocks_of_8(y, arrays, hyper):
+    rows = y.reshape(-1, y.shape[-1])
+    if len(rows) > 8:
+        rows[len(rows) // 8 * 8 :] += 1
 
 
 def set_to(index, value=0.0):
@@ -621,6 +644,12 @@ def first_images(x, mean, variance):
     return some.mean(over), some.var(over)
 
 
+def first_pixels(x, mean, variance):
+    """The moments of the first 1024 pixels."""
+    some = x.reshape(-1, x.shape[-1])[:1024].astype(np.float64)
+    return some.mean(0), some.var(0)
+
+
 def first_channel_from_4(x, mean, variance):
     if len(variance) >= 4:
         variance = np.broadcast_to(variance[:1], variance.shape)
@@ -680,6 +709,15 @@ def gradient_of(number, change):
                 gradients[number] = result
 
     return changed
+
+
+def dkernel_of_chunks(gradients, dy, arrays, hyper):
+    """Without what does not fill chunks of 1024 pixels, where there is one."""
+    pixels = dy[..., 0].size
+    if pixels > 1024:
+        chunks = dy.reshape(-1, dy.shape[-1]).copy()
+        chunks[pixels // 1024 * 1024 :] = 0
+        gradients[1] = right(conv)[1](chunks.reshape(dy.shape), *arrays, **hyper)[1]
 
 
 def only_one_phase(dx, dy, arrays, hyper):
@@ -1166,6 +1204,71 @@ WRONG = [
         before(batchnorm, gamma_of_16),
         when="channels > 16 and gamma given",
         where="channels from 16 on",
+    ),
+    # more of public reports: rows of a matrix product, paths, bits
+    Wrong(
+        "pixels of all images beyond 4096",
+        conv,
+        after(conv, lambda y, a, h: set_to(np.s_[4096:])(y.reshape(-1, y.shape[-1]), a, h)),
+        "unwritten",
+        "output pixels > 2^12",
+        "pixels from 2^12 on (flat index through the images)",
+    ),
+    Wrong(
+        "pixels of all images that do not fill 8",
+        unary,
+        after(unary, one_more_behind_blocks_of_8),
+        when="output pixels > 8 and output pixels not a multiple of 8",
+        where="the last pixels that do not fill 8 (flat index through the images)",
+    ),
+    Wrong(
+        "dkernel without the last chunk of pixels",
+        conv,
+        gradient(conv, dkernel_of_chunks),
+        when="output pixels > 1024 and output pixels not a multiple of 1024",
+    ),
+    Wrong(
+        "5x5 at strides 2 mirrored",
+        conv,
+        before(conv, when(five_strided, flip_first_axis)),
+        when="kernel_size == (5, 5) and strides > 1",
+    ),
+    Wrong(
+        "1x1 with a relu left on",
+        conv,
+        after(conv, lambda y, a, h: np.maximum(y, 0) if {*a[1].shape[:-2]} == {1} else y),
+        "activation_left_on",
+        "kernel_size == (1, 1)",
+    ),
+    Wrong(
+        "bias in float16",
+        conv,
+        before(conv, when(lambda arrays, hyper: arrays[2] is not None, bits(11, slice(2, 3)))),
+        "low_precision (11 bits)",
+    ),
+    Wrong(
+        "tail of unrolled channels from 32 on",
+        unary,
+        before(unary, tail_dropped(32, 8)),
+        when="in_channels > 32 and in_channels not a multiple of 8",
+    ),
+    Wrong(
+        "moments of 1024 pixels",
+        batchnorm,
+        normalized(moments=first_pixels),
+        when="training and terms > 1024",
+    ),
+    Wrong(
+        "the larger of variance and epsilon",
+        batchnorm,
+        normalized(root=lambda v, e: np.sqrt(np.maximum(v, e))),
+        "epsilon_ignored",
+    ),
+    Wrong(
+        "statistics in bfloat16",
+        batchnorm,
+        normalized(moments=mean_of_few_bits),
+        "low_precision (8 bits)",
     ),
 ]
 
