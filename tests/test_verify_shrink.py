@@ -107,3 +107,12 @@ def test_a_case_of_ones_own_is_not_tried_again():
     assert shrinker.retry([trial], "batch", 3) is None
     assert not shrinker.again(frozenset({"y"}), case)
     assert shrinker.calls == 0
+
+
+def test_output_pixels_come_of_images_or_of_images_of_one_pixel():
+    plan = Plan(conv, (2,), frozenset(defaults(conv)), Precision.of(conv, np.float32))
+    row = plan.plain(2) | {"size[0]": 4}  # under a kernel of 3
+    case = case_of(conv, 2, row, plan.precision, 0)
+    assert with_count(2, row, "output pixels", 10, case) == {"batch": 5}
+    alone = {"size[0]": 1, "size[1]": 1, "batch": 11}
+    assert with_count(2, row, "output pixels", 11, case) == alone

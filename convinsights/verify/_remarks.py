@@ -246,11 +246,10 @@ def _bits(trial: Trial, name: str, got: Array) -> tuple[float, float] | None:
         return None
     size = case.each(np.square).outcome()[name].sum()
     error = ((got - case.truth[name]) ** 2).sum()
-    if not (size > 0 and error > 0):
-        return None
-    bits = float(np.log2(size / error) / 2)
     terms = np.mean(roundings(case)[name])
-    return bits, bits + math.log2(max(1.0, float(terms) / ROUNDINGS)) / 2
+    grown = math.log2(max(1.0, float(terms) / ROUNDINGS)) / 2
+    both = size > 0 and error > 0
+    return (bits := float(np.log2(size / error) / 2), bits + grown) if both else None
 
 
 class _OfMoments(Remark):
