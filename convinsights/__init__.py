@@ -32,8 +32,9 @@ verify have functions of their own. What holds in all modules is said here, and 
   included, and 32 MiB, however many taps the kernel has; two copies of the kernel too where its
   type is not that of the result, or where it is not contiguous. A float16 image counts as the
   float32 one that is computed with; depthwise_separable and residual keep the images between their
-  steps, max pooling a byte or two per window; statistics in the cache of a normalization count as
-  results. Under Linux, up to 62 MiB of what is freed stay with the process, for the next call.
+  steps, max pooling a byte or two per window; what a normalization computes per channel or group
+  (statistics, their roots, sums of gradients) counts as results. Under Linux, up to 62 MiB of what
+  is freed stay with the process, for the next call.
 * **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not
   fit its padded image), a wrong type a TypeError; the message says what would be right. Nothing is
   broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,

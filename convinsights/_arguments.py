@@ -276,12 +276,12 @@ def per_axis(
     """Return one int per axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
         return (to_integer(name, value, minimum=minimum),) * count
-    numbers = entries_of(name, value, MOST_AXES)
+    numbers = entries_of(name, value, max(count, MOST_AXES))
     if len(numbers) != count:
         raise ValueError(
             f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
         )
-    return to_integers(name, numbers, minimum=minimum)
+    return tuple([to_integer(f"{name}[{i}]", n, minimum=minimum) for i, n in enumerate(numbers)])
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -69,7 +69,7 @@ def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
 def as_parameters(parameters: Any) -> Parameters:
     """Return arrays in tuples, whatever they were given as, each of a shape it may have."""
     try:
-        # One more than there are, so that it is refused, and what has no end comes to one.
+        # Five, one more than the fields: too many are refused, even from an iterator without end.
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
     except (NotImplementedError, TypeError):  # the former of a memoryview
         form = f"Parameters({', '.join(Parameters._fields)})"
@@ -149,7 +149,7 @@ def _plan(
     rank = len(kernel_shapes[0]) - 2
     check_pixels("x", x_shape, rank)
     ones, whole = (1,) * rank, per_axis("strides", strides, rank)
-    # So that a bad padding is refused though every kernel is 1×1.
+    # Checked here: no 1×1 kernel reads it, and a bad one is to be refused all the same.
     resolve(padding, x_shape[1:-1], ones, ones)
     large = [math.prod(kernel[:-2]) > 1 for kernel in kernel_shapes]
     striding = large.index(True) if any(large) else 0

@@ -1,11 +1,12 @@
 """Mean, variance and root of the groups, and the centre that an array is taken about.
 
-In one pass, E[x²] - E[x]² cancels where the mean is large: x is taken about a centre c,
+E[x²] - E[x]² cancels where the mean is large. So x is taken about a centre c, any number near the
+mean:
 
     mean = c + E[x - c]        variance = E[(x - c)²] - E[x - c]²
 
-with any c that is near the mean. So c is the mean itself, as a first pass about 0 finds it; where
-that is near 0 already, the first pass was enough.
+A first pass takes c = 0. Where the mean that it finds is near 0, that was enough; elsewhere it is
+the c of a second pass.
 
 References
 ----------
@@ -22,12 +23,13 @@ import numpy as np
 
 from convinsights._arguments import Array, DType
 
-__all__ = ["Moments", "denominator", "gain", "settled", "taken_about"]
+__all__ = ["Moments", "denominator", "from_centre", "gain", "mean_and_variance"]
 
+# A pass over x: E[x - c] and E[(x - c)²] - E[x - c]², given c (None: 0).
 About = Callable[[Array | None], tuple[Array, Array]]
 
-# Deviations from 0 up to which a mean is near it. About 0 a variance then has at most 1 + NEAR²
-# times the relative error that it has about the mean.
+# A mean is near 0 if it is at most so many deviations away: a variance about 0 then has at most
+# 1 + NEAR² times the relative error that it has about the mean.
 NEAR = 4
 
 
@@ -56,8 +58,8 @@ def gain(gamma: Array | None, root: Array) -> Array:
     return 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
 
 
-def settled(about: About, dtype: DType) -> tuple[Array, Array]:
-    """Return the mean and the variance, given E[x - c] and E[(x - c)²] - E[x - c]² about any c."""
+def mean_and_variance(about: About, dtype: DType) -> tuple[Array, Array]:
+    """Return the mean and the variance, by one pass or two."""
     mean, variance = (values.astype(dtype) for values in about(None))
     centre = _centre(mean, variance)
     if centre is not None:
@@ -66,8 +68,8 @@ def settled(about: About, dtype: DType) -> tuple[Array, Array]:
     return mean.astype(dtype, copy=False), variance.astype(dtype, copy=False)
 
 
-def taken_about(moments: Moments) -> tuple[Array, Array, Array | None]:
-    """Return mean - c, root and c."""
+def from_centre(moments: Moments) -> tuple[Array, Array, Array | None]:
+    """Return mean - c, root and c (None: 0), with the c that x is to be taken about."""
     mean, variance, root = moments
     centre = _centre(mean, variance)
     return mean if centre is None else mean - centre, root, centre

@@ -31,14 +31,14 @@ from convinsights._moments import Moments, gain
 __all__ = ["gradients", "normalized", "statistics"]
 
 # Numbers up to which an array is small: laying out tiles would take longer than the rest.
-SMALL = 2**15
+SMALL = 24_000
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G).
 
-    Mean first and variance second: E[x²] - E[x]² cancels where the mean is large. How far the mean
-    is rounded off is measured in the second pass, and taken out of both.
+    In two passes: E[x²] - E[x]² cancels where the mean is large. The second also measures by how
+    much the mean was rounded, `off`, and corrects both for it.
     """
     if (way := _faster(x, groups)) is not None:
         return way.statistics(x, groups, dtype)

@@ -75,8 +75,8 @@ def plan(
     check_pixels(name, x_shape)
     sizes = x_shape[1:-1]
     if pool_size is None:
-        given = {"strides": strides, "padding": None if padding == "valid" else padding}
-        for argument, value in given.items():
+        none = isinstance(padding, str) and padding == "valid"
+        for argument, value in (("strides", strides), ("padding", None if none else padding)):
             if value is not None:
                 raise ValueError(
                     f"{argument} must be left out where pool_size is None, the whole image, "
@@ -105,9 +105,9 @@ def canonical_plan(
     padding: Pad,
     dilation_rate: Ints = 1,
 ) -> Geometry:
-    """Lay the windows with a stride of 1 where there is a single one, a rate of 1 for a single tap.
+    """Lay the windows, with strides of 1 where there is a single one, a rate of 1 for a single tap.
 
-    They might be any numbers, also such as overflow.
+    Neither matters there, and what was given may be so large that it would overflow.
     """
     return _canonical(plan(x_shape, pool_size, strides, padding, dilation_rate))
 
@@ -154,9 +154,10 @@ def pooled_shape(image: Array, geometry: Geometry, axis: int) -> tuple[int, ...]
 
 
 def reads(geometry: Geometry, axis: int) -> list[Read]:
-    """Tell along an axis of (N, *spatial, C) which windows read which pixels, tap by tap.
+    """Tell along an axis of (N, *spatial, C) which windows read which pixels.
 
-    Every window reads one pixel per tap; where they are read `one_by_one`, all of its pixels.
+    Tap by tap, one pixel for every window; or, where they are read `one_by_one`, window by window,
+    all of its pixels.
     """
     outer, along = (slice(None),) * axis, axis - 1
     if not one_by_one(geometry, axis):

@@ -28,7 +28,6 @@ from convinsights._axes import Axis
 from convinsights._padding import resolve
 
 __all__ = [
-    "DEPTH",
     "Fork",
     "Layer",
     "Layers",
@@ -43,20 +42,21 @@ __all__ = [
     "ways",
 ]
 
-# How deep sums may be nested in sums: Python's own functions call themselves as often.
+# How deep sums may be nested: each level takes several of the 1000 calls that Python allows.
 DEPTH = 100
 
 
 class Layer(NamedTuple):
     """One axis of a convolution, a pooling or a transposed convolution, in pixels.
 
-    padding is the zeros on each side, a (before, after) pair, "valid", "causal" or "same". With
-    strides, the zeros of "same" depend on the input's size, which only `dependencies` and
-    `overlaps` know. Of a transposed layer padding cuts off as many output pixels; its output size
-    is (size - 1) * strides + ke - before - after + output_padding, as in `transposed`, and
-    (size - 1) * strides + 1 + output_padding with "same". Not given, output_padding is 0 here even
-    with "same", where that of `transposed` is strides - 1, so that the output has size * strides
-    pixels: for these say `output_padding=strides - 1`.
+    padding: zeros on each side, or a (before, after) pair, "valid", "causal" or "same". With
+    strides the zeros of "same" depend on the input's size, which only `dependencies` and `overlaps`
+    know.
+
+    In a transposed layer padding cuts off output pixels instead, which leaves (size - 1) * strides
+    + ke - before - after + output_padding; "same" leaves (size - 1) * strides + 1 + output_padding.
+    The default of output_padding is 0. (`transposed` has strides - 1 with "same", for an output of
+    size * strides.)
     """
 
     kernel_size: int
@@ -176,6 +176,7 @@ Steps: TypeAlias = list[Step | Sum]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
+    # These claim to be iterable, and cannot be, or are bytes.
     single = getattr(layers, "ndim", 1) == 0 or isinstance(layers, memoryview)
     if single or not isinstance(layers, Iterable):
         raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
@@ -242,7 +243,7 @@ def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, 
 
 
 def ways(steps: Steps) -> int:
-    """Return a number that no count of `follow` exceeds."""
+    """Bound the paths that lead to one pixel: the product of the taps, with sums added up."""
     most = 1
     for step in steps:
         if isinstance(step, Sum):

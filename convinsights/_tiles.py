@@ -7,8 +7,8 @@ With r = gamma / root, root = sqrt(variance + epsilon), and about any centre c, 
     sum(dy x̂) = (sum(dy (x - c)) - (mean - c) sum(dy)) / root
     dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
 
-The differences cancel where the mean is many deviations away from c, which is `_moments`' choice:
-0 saves a pass over x and an operation in all the others.
+These differences cancel where the mean is many deviations away from c. `_moments` chooses c: 0
+where that is near enough, which saves a pass over x and an operation in every other; else the mean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._moments import Moments, gain, settled, taken_about
+from convinsights._moments import Moments, from_centre, gain, mean_and_variance
 from convinsights._passes import (
     REPEATS,
     SUMMED,
@@ -33,12 +33,12 @@ from convinsights._passes import (
 
 __all__ = ["gradients", "normalized", "statistics"]
 
-# Numbers, one for each channel of some parts or for some channels of one, to hold at a time.
+# Channels that a tile may have, counted over its parts: so many numbers of a kind are held at once.
 TILE = 2**16
 
 
 class Tile(NamedTuple):
-    """Some groups of some parts, so few that there are TILE channels of them at most, or one."""
+    """Some groups of some parts: TILE channels at most, counted over the parts, or one group."""
 
     parts: slice
     groups: slice
@@ -52,7 +52,7 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     mean, variance = np.empty((2, len(x), groups), dtype)
     for tile in _tiles(x, groups):
         here = tile.parts, tile.groups
-        mean[here], variance[here] = settled(partial(_about, x, tile, dtype), dtype)
+        mean[here], variance[here] = mean_and_variance(partial(_about, x, tile, dtype), dtype)
     return mean, variance
 
 
@@ -66,7 +66,7 @@ def normalized(
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
     for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = taken_about(Moments(*(a[tile.parts, tile.groups] for a in moments)))
+        off, root, centre = from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
         r = _gain(gamma, root, tile)
         shift = -r * _per_channel(off, tile)
         if beta is not None:
@@ -92,10 +92,11 @@ def gradients(
     If the moments are constant, and not those of x, dx = r dy.
     """
     dtype = out.dtype
-    # Where there are many channels, there are few parts to be added.
+    # In float64, as many parts are added; with very many channels in dtype: sums in float64 would
+    # weigh, and few are added.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
     for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = taken_about(Moments(*(a[tile.parts, tile.groups] for a in moments)))
+        off, root, centre = from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
         arrays = [_taken(a, tile) for a in (x, dy, out)]
         along, level = _sums(arrays[0], arrays[1], centre, tile, dtype)
         along -= _per_channel(off, tile)[:, 0] * level

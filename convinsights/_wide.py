@@ -2,16 +2,17 @@
 
 A group is wide if it has a few times as many channels as rows, as in layer normalization of words
 (a row each). Then a number of a group, or one of a channel, meets few others of its kind, and what
-would be broadcast is laid out in full, by products of matrices with two columns and two rows:
+would be broadcast is laid out in full, by products of matrices. With x about any centre c, as in
+`_tiles`,
 
-    y = s x + t        (s, t) = ((1 / root, 0), (-mean / root, 1)) (gamma, beta)
+    y = s (x - c) + t        (s, t) = ((1 / root, 0), ((c - mean) / root, 1)) (gamma, beta)
 
-with one row for each row of x. That is as fast as copying, however wide the groups are. Sums, too,
-are products: with the gammas of the channels, or with the numbers of the rows. With
-r = gamma / root and x about any centre c, as in `_tiles`,
+Per group that is a product of (n, 2) and (2, K): the columns hold the numbers of the n rows of x,
+the rows those of the K channels. It is as fast as copying. Sums are products too: with gamma over
+the channels of a group, with 1 / root over the rows of x. With r = gamma / root,
 
     sum(dy x̂) = sum(dy (x - c) / root) - sum(dy (mean - c) / root)
-    dx        = r dy + a (x - c) + b      a = -mean(r dy x̂) / root, b = -mean(r dy) - a (mean - c)
+    dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import partial
 import numpy as np
 
 from convinsights._arguments import Array, DType
-from convinsights._moments import Moments, settled, taken_about
+from convinsights._moments import Moments, from_centre, mean_and_variance
 from convinsights._passes import PASS
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
@@ -31,7 +32,7 @@ __all__ = ["gradients", "is_wide", "normalized", "statistics"]
 # channels in 8 groups takes twice as long.
 WIDE = 3
 
-# Numbers of a part up to which, if it is one group, its rows are taken as one.
+# Up to so many numbers, a part that is one group is taken as a single row.
 ROW = 2**14
 
 # Channels of a group to be laid out at a time.
@@ -43,17 +44,17 @@ TERMS = 2**11
 
 def is_wide(x: Array, groups: int) -> bool:
     """Tell whether the groups of x (B, m, C) are wide."""
-    values, m = _runs(x, groups)
+    values, m = _as_rows(x, groups)
     return bool(values.shape[2] > WIDE * m)
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G)."""
     mean, variance = np.empty((2, len(x), groups), dtype)
-    values, m = _runs(x, groups)
-    for parts, some in _some(values, m, dtype):
+    values, m = _as_rows(x, groups)
+    for parts, some in _batches(values, m, dtype):
         about = partial(_about, values[some], m, dtype)
-        mean[parts], variance[parts] = settled(about, dtype)
+        mean[parts], variance[parts] = mean_and_variance(about, dtype)
     return mean, variance
 
 
@@ -65,12 +66,12 @@ def normalized(
     out: Array,
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
-    values, m = _runs(x, moments.mean.shape[1])
+    values, m = _as_rows(x, moments.mean.shape[1])
     y, dtype = out.reshape(values.shape), out.dtype
-    off, root, centre = taken_about(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
+    off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     scale, shift = _by_group(gamma, values), _by_group(beta, values)
     scales, shifts = _columns(1 / root, 0), _columns(-off / root, 1)
-    for _, some in _some(values, m, dtype):
+    for _, some in _batches(values, m, dtype):
         for piece in _pieces(values):
             part = y[some, :, piece]
             centred = _centred(values[some, :, piece], some, centre, dtype)
@@ -87,32 +88,35 @@ def gradients(
     *,
     constant: bool = False,
 ) -> tuple[Array, Array]:
-    """Write dx = r dy + a (x - c) + b; return sum(dy x̂) and sum(dy) over all parts, each (C,).
+    """Write dx = r dy - (a (x - c) + b); return sum(dy x̂) and sum(dy) over all parts, each (C,).
 
     If the moments are constant, and not those of x, dx = r dy.
     """
-    values, m = _runs(x, moments.mean.shape[1])
+    values, m = _as_rows(x, moments.mean.shape[1])
     slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
     _, groups, width = values.shape
-    off, root, centre = taken_about(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
-    scale, below = _by_group(gamma, values), 1 / root
-    scales, shifts = _columns(below, 0), _columns(-off * below, 1)
-    # Of dy x̂ and of dy. Where there are many channels, there are few rows to be added.
+    off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
+    scale, inverse = _by_group(gamma, values), 1 / root
+    scales, shifts = _columns(inverse, 0), _columns(-off * inverse, 1)
+    # Of dy x̂ and of dy. In float64, as many rows are added; with very many channels in dtype: two
+    # rows in float64 would weigh, and few are added.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= PIECE else dtype)
-    for _, some in _some(values, m, dtype):
+    for _, some in _batches(values, m, dtype):
+        # The first pass, for the sums. dx is room for dy (x - c).
         along, level = np.zeros((2, *off[some].shape))
         for piece in _pieces(values):
             centred = _centred(values[some, :, piece], some, centre, dtype)
             slope, part = slopes[some, :, piece].astype(dtype, copy=False), dx[some, :, piece]
             np.multiply(slope, centred, out=part)
-            of_slope = shifts[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
-            of_slope[:, :1] += _row(scales[:, some]) @ part.swapaxes(0, 1)
-            sums[..., piece] += of_slope
+            row_sums = shifts[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
+            row_sums[:, :1] += _first_as_row(scales[:, some]) @ part.swapaxes(0, 1)
+            sums[..., piece] += row_sums
             along += _group_sums(part, scale, piece, m)
             level += _group_sums(slope, scale, piece, m)
-        mean = below[some] / (m * width)
-        a = (off[some] * level - along) * (mean * below[some] ** 2)
-        along_x, beside = _columns(a, 0), _columns(-mean * level - a * off[some], 0)
+        # The second pass, for dx.
+        share = inverse[some] / (m * width)
+        a = (along - off[some] * level) * (share * inverse[some] ** 2)
+        a_columns, b_columns = _columns(a, 0), _columns(share * level - a * off[some], 0)
         for piece in _pieces(values):
             slope, part = slopes[some, :, piece], dx[some, :, piece]
             table = _product(scales[:, some], _rows(scale, part, piece))
@@ -120,10 +124,10 @@ def gradients(
             if constant:
                 continue
             ones = _rows(None, part, piece)
-            table = _product(along_x, ones)
+            table = _product(a_columns, ones)
             table *= _centred(values[some, :, piece], some, centre, dtype)
-            part += table
-            part += _product(beside, ones)
+            part -= table
+            part -= _product(b_columns, ones)
     of_rows = [sums[:, i].reshape(-1, x.shape[2]) for i in range(2)]
     dgamma, dbeta = (each.sum(axis=0) if len(each) > 1 else each[0] for each in of_rows)
     return dgamma, dbeta
@@ -189,12 +193,12 @@ def _product(columns: Array, rows: Array) -> Array:
     return table
 
 
-def _row(columns: Array) -> Array:
+def _first_as_row(columns: Array) -> Array:
     # The first of the columns, (G, n, 2), as a row: (G, 1, n)
     return np.ascontiguousarray(columns[:, np.newaxis, :, 0])
 
 
-def _some(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
+def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
     # Some of the parts and their rows: as many as stay in the cache, or one
     n, groups, width = values.shape
     most = max(1, min(PASS // (m * groups * width * dtype.itemsize), TERMS // m))
@@ -208,8 +212,9 @@ def _pieces(values: Array) -> Iterator[slice]:
     return (slice(start, start + PIECE) for start in range(0, width, PIECE))
 
 
-def _runs(x: Array, groups: int) -> tuple[Array, int]:
-    # (B, m, C) -> (B m, G, K) and m, or (B, 1, m C) and 1
+def _as_rows(x: Array, groups: int) -> tuple[Array, int]:
+    # (B, m, C) -> (B m, G, K) and m, or (B, 1, m C) and 1: a small part of one group becomes a
+    # single row, for all of its numbers have one mean
     parts, m, channels = x.shape
     if groups == 1 and m * channels <= ROW:
         return x.reshape(parts, 1, m * channels), 1

@@ -4,8 +4,8 @@
 
 over the pixels that are there. `count` is how many these are or, if padding counts, k1 k2: then a
 window that hangs over the edge averages zeros too. With a count of k1 k2 it is a depthwise
-convolution with all weights 1 / (k1 k2). Every pixel has the same share in its window, and so has
-its gradient:
+convolution with all weights 1 / (k1 k2). Every pixel of a window has the same share in the mean,
+and gets the same share of the gradient:
 
     dx[n, i s + u - before, j s + v - before, c] += dy[n, i, j, c] / count(i, j)        for all u, v
 
@@ -83,17 +83,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C)
-        In the dtype of x, where integers count as float64.
     cache : Cache
         For `backward`; refers to no argument.
 
     Raises
     ------
     ValueError
-        If a shape or a size is wrong, the window does not fit the padded image, or some window
-        would have padding alone.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the window does not fit the padded image, or some window would have padding alone.
 
     Examples
     --------
@@ -125,12 +121,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x)
-        In the dtype of the output.
 
     Examples
     --------

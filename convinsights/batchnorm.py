@@ -3,15 +3,17 @@
     y = gamma x̂ + beta        x̂ = (x - mean) / sqrt(variance + epsilon)
 
 per channel, with the mean and the variance over all other axes: those of the batch in training,
-moving averages of them in inference. gamma scales and beta shifts (some course notes name them the
-other way round); gamma = sqrt(variance + epsilon) and beta = mean undo the normalization.
+moving averages of them in inference. gamma scales and beta shifts; gamma = sqrt(variance + epsilon)
+and beta = mean undo the normalization.
 
 In training the batch's own mean and variance depend on x. Of a gradient they take away the part
 along 1 and the part along x̂: with m values per channel, and r = gamma / sqrt(variance + epsilon),
 
     dx = r (dy - mean(dy) - x̂ mean(dy x̂)) = r (I - 1 1ᵀ/m - x̂ x̂ᵀ/m) dy
 
-In inference they are constants, and dx = r dy.
+In inference they are constants, dx = r dy, and their own gradients are
+
+    dmean = -r sum(dy)        dvariance = -r sum(dy x̂) / (2 sqrt(variance + epsilon))
 
 References
 ----------
@@ -106,7 +108,7 @@ def forward(
     *,
     epsilon: float = 1e-3,
 ) -> tuple[Array, Cache]:
-    """Bring every channel to mean beta and standard deviation gamma.
+    """Centre and scale every channel: in training to mean beta and standard deviation gamma.
 
     Parameters
     ----------
@@ -122,19 +124,14 @@ def forward(
     Returns
     -------
     y : array of x's shape
-        In the result type of the floating arrays among x, gamma and beta (float64 if there are
-        none); the statistics do not count.
     cache : Cache
-        For `backward`; refers to the inputs. `cache.statistics` are those normalized by, in the
-        dtype computed in.
+        For `backward`; `cache.statistics` are those normalized by, in the dtype computed in.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a variance or epsilon is negative, both are 0 for some channel, or the
-        batch is empty in training.
-    TypeError
-        If an argument is of the wrong type.
+        Also if a variance or epsilon is negative, both are 0 for some channel, or the batch is
+        empty in training.
 
     Examples
     --------
@@ -161,6 +158,7 @@ def forward(
     else:
         used = Statistics(*(a.astype(compute) for a in as_statistics(statistics, channels)))
     y = np.empty(x.shape, compute)
+    # y = gamma x̂ + beta
     _normalize.normalized(rows(x, 1), _moments(used, epsilon), gamma, beta, out=rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
@@ -174,13 +172,13 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array of x's shape
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, gamma, beta, statistics)
-        In the dtype of the output. gamma and beta are None where they were not given; statistics
-        are a Statistics of gradients where they were given, None where they were the batch's own.
+        statistics are a Statistics of gradients where they were given, None where they were the
+        batch's own.
 
     Examples
     --------
@@ -197,6 +195,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, cache.x.shape)
     dx, moments = np.empty(dy.shape, compute), _moments(cache.statistics, cache.epsilon)
     arrays = rows(dy, 1), rows(cache.x, 1)
+    # dx = r (dy - mean(dy) - x̂ mean(dy x̂)), or r dy; the sums are sum(dy x̂) and sum(dy)
     sums = _normalize.gradients(
         *arrays, moments, cache.gamma, rows(dx, 1), constant=not cache.training
     )
@@ -204,16 +203,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dstatistics = None
     if not cache.training:
         root = moments.root[0]
-        scale = gain(cache.gamma, root)
-        dmean, dvariance = -scale * dbeta, -scale / root * dgamma / 2
+        r = gain(cache.gamma, root)
+        dmean, dvariance = -r * dbeta, -r / root * dgamma / 2
         dstatistics = Statistics(*converted(cache.dtype, dmean, dvariance))
-    dx, dgamma, dbeta = converted(cache.dtype, dx, dgamma, dbeta)
-    return Gradients(
-        dx,
-        None if cache.gamma is None else dgamma,
-        dbeta if cache.has_beta else None,
-        dstatistics,
-    )
+    asked = None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None
+    dx, dgamma, dbeta = converted(cache.dtype, dx, *asked)
+    return Gradients(dx, dgamma, dbeta, dstatistics)
 
 
 def update(
@@ -245,9 +240,7 @@ def update(
     Raises
     ------
     ValueError
-        If shapes differ, a variance is negative, momentum is not from 0 to 1 or sample_size < 2.
-    TypeError
-        If an argument is of the wrong type.
+        Also if a variance is negative, momentum is not from 0 to 1 or sample_size < 2.
 
     Examples
     --------
@@ -266,14 +259,12 @@ def update(
     if sample_size is not None:
         n = to_integer("sample_size", sample_size, minimum=2)
         correction = n / (n - 1)
-    return Statistics(
-        *(
-            (keep * a.astype(np.float64) + (1 - keep) * factor * b.astype(np.float64)).astype(
-                result_dtype(a)
-            )
-            for a, b, factor in zip(old, new, (1.0, correction), strict=True)
-        )
-    )
+
+    def moved(a: Array, b: Array, factor: float = 1.0) -> Array:
+        average = keep * a.astype(np.float64) + (1 - keep) * factor * b.astype(np.float64)
+        return average.astype(result_dtype(a))
+
+    return Statistics(moved(old.mean, new.mean), moved(old.variance, new.variance, correction))
 
 
 def initial_statistics(channels: int) -> Statistics:
@@ -313,7 +304,7 @@ def fold(
 ) -> tuple[Array, Array]:
     """Fold the normalization that follows a convolution into its kernel and bias.
 
-    In inference both are linear: with r = gamma / sqrt(variance + epsilon), the kernel of every
+    In inference both are affine: with r = gamma / sqrt(variance + epsilon), the kernel of every
     output channel is multiplied by its r, and the bias becomes (bias - mean) r + beta. That is
     exact whatever the padding; a normalization *before* a zero-padded convolution cannot be folded.
 
@@ -338,9 +329,7 @@ def fold(
     Raises
     ------
     ValueError
-        If a shape is wrong, a variance or epsilon is negative, or both are 0 for some channel.
-    TypeError
-        If an argument is of the wrong type.
+        Also if a variance or epsilon is negative, or both are 0 for some channel.
 
     Examples
     --------
@@ -365,7 +354,8 @@ def fold(
     variance = used.variance.astype(compute)
     root = denominator(variance, check_fraction("epsilon", epsilon))
     scale = gain(gamma, root)
-    shift = -used.mean.astype(compute) if bias is None else bias - used.mean.astype(compute)
+    mean = used.mean.astype(compute)
+    shift = -mean if bias is None else bias - mean
     shift = shift * scale if beta is None else shift * scale + beta
     folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
     return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
@@ -406,7 +396,8 @@ def as_statistics(statistics: object, channels: int | None, name: str = "statist
             for field, a in zip(Statistics._fields, statistics, strict=True)
         )
     )
-    channels = max(1, pair.mean.size) if channels is None else channels
+    if channels is None:
+        channels = max(1, pair.mean.size)  # 1: an empty one is refused
     for field, a in zip(Statistics._fields, pair, strict=True):
         if a.shape != (channels,):
             raise ValueError(

@@ -89,17 +89,13 @@ def forward(
     Returns
     -------
     y : array (N, *output_size, C)
-        In the dtype of x, where integers count as float64.
     cache : Cache
         For `backward`; refers to no argument.
 
     Raises
     ------
     ValueError
-        If a shape or a size is wrong, the window does not fit the padded image, or some window
-        would have padding alone.
-    TypeError
-        If an argument is of the wrong type.
+        Also if the window does not fit the padded image, or some window would have padding alone.
 
     Examples
     --------
@@ -130,12 +126,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array (N, *output_size, C)
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x)
-        In the dtype of the output.
 
     Examples
     --------

@@ -115,17 +115,14 @@ def forward(
     Returns
     -------
     y : array of x's shape
-        In the result type of the floating arrays (float64 if there are none).
     cache : Cache
-        For `backward`; refers to the inputs.
+        For `backward`.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, groups do not divide the channels, epsilon is negative, or it and the
-        variance of some group are 0.
-    TypeError
-        If an argument is of the wrong type.
+        Also if groups do not divide the channels, epsilon is negative, or it and the variance of
+        some group are 0.
 
     Examples
     --------
@@ -149,6 +146,7 @@ def forward(
     mean, variance = _normalize.statistics(images, groups, compute)
     cache = Cache(x, gamma, beta is not None, mean, variance, epsilon, dtype)
     y = np.empty(x.shape, compute)
+    # y = gamma x̂ + beta
     _normalize.normalized(images, _moments(cache), gamma, beta, out=rows(y, len(y)))
     return y.astype(dtype, copy=False), cache
 
@@ -161,12 +159,12 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array of x's shape
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x, gamma, beta)
-        In the dtype of the output; gamma and beta are None where they were not given.
+        gamma and beta are None where they were not given.
 
     Examples
     --------
@@ -185,10 +183,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, x.shape)
     dx = np.empty(x.shape, compute)
     slopes, images, out = (rows(a, len(x)) for a in (dy, x, dx))
+    # dx = r dy - mean(r dy) - x̂ mean(r dy x̂); the sums are sum(dy x̂) and sum(dy)
     sums = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)
     dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
-    dx, dgamma, dbeta = converted(cache.dtype, dx, dgamma, dbeta)
-    return Gradients(dx, None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None)
+    asked = None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None
+    return Gradients(*converted(cache.dtype, dx, *asked))
 
 
 def parameter_count(channels: int) -> ParameterCount:

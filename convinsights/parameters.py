@@ -166,7 +166,7 @@ def _walk(
         yield (), tuple(as_array(name, array) for array in (tree, *trees))
         return
     for place, (key, branch) in enumerate(branches.items()):
-        there = tuple(other[place] for other in others if other is not None)  # none is
+        there = tuple(other[place] for other in others if other is not None)  # all, by now
         for way, arrays in _walk(name + written((key,)), branch, there, depth - 1):
             yield (key, *way), arrays
 
@@ -199,7 +199,8 @@ def filled(tree: Any, values: Iterator[Any]) -> Any:
 def aligned(tree: Any, other: Any) -> list[Any] | None:
     """Return the branches of the other in the order of the tree's; None where they do not match."""
     ours, theirs = _branches(tree), _branches(other)
-    if ours is None or theirs is None:  # an array at least: two of them match, and have no branches
+    if ours is None or theirs is None:
+        # One at least is an array: it matches only another array, and has no branches.
         return [] if ours is theirs else None
     if set(ours) == set(theirs):
         return [theirs[key] for key in ours]

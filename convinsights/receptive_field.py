@@ -34,7 +34,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -70,6 +71,8 @@ def __dir__() -> list[str]:
 
 # Pixels that `has_gaps` follows at most, at all places together: a few seconds.
 PATHS = 2**22
+
+Seen: TypeAlias = tuple[int, Fraction, Fraction]  # how many pixels, from where to where
 
 
 class ReceptiveField(NamedTuple):
@@ -139,7 +142,7 @@ def has_gaps(layers: Layers) -> bool:
     stack = as_stack("layers", layers)
     windows = [part for part in stack if not isinstance(part, Fork) and not part.transposed]
     if len(windows) < len(stack):
-        places, (count, _) = _period(stack), _most_seen(stack, (1, 1))
+        places, (count, *_) = _period(stack), _most_seen(stack, (1, Fraction(0), Fraction(0)))
         if places * count > PATHS:
             raise ValueError(
                 f"layers must have at most {PATHS} pixels to follow through transposed layers and "
@@ -230,9 +233,9 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
     """Count the paths that end in every output pixel: the sum of its `dependencies`.
 
     A transposed layer whose stride does not divide its kernel size makes a checkerboard: without
-    dilation and away from the borders, ceil((k - i) / s) taps fall on the pixel i behind the first
-    of a stamp, i = 0 … s - 1. layers, input_size and the dtype are as for `dependencies`: one stack
-    where input_size is an int.
+    dilation and away from the borders, ceil((k - i) / s) stamps overlap on every pixel that lies
+    i = 0 … s - 1 behind the first pixel of some stamp. layers, input_size and the dtype are as for
+    `dependencies`: one stack where input_size is an int.
 
     Examples
     --------
@@ -243,8 +246,8 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
     array([1, 2, 2, 2, 2, 2, 2, 1])
     """
     stacks, size = along_axes(layers, "input_size", input_size)
-    steps, _ = plan(stacks, size)
-    counts: Array = np.ones(check_size("input_size", size), _dtype(steps))
+    steps, _ = plan(stacks, check_size("input_size", size))
+    counts: Array = np.ones(size, _dtype(steps))
     return _as_integers(follow(steps, counts, back=False))
 
 
@@ -286,25 +289,29 @@ def _seen(stack: Stack, pixels: set[int]) -> set[int]:
     return pixels
 
 
-def _most_seen(stack: Stack, pixels: tuple[int, int]) -> tuple[int, int]:
-    # How many pixels some pixels depend on, at most, and from the first to the last of them
-    count, size = pixels
+def _most_seen(stack: Stack, seen: Seen) -> Seen:
+    # How many pixels some pixels depend on, at most. What they lie between may be no whole numbers:
+    # then it holds, moved, for all places of the output pixel.
+    count, first, last = seen
     for part in reversed(stack):
         if isinstance(part, Fork):
-            sides = [_most_seen(side, (count, size)) for side in (part.branch, part.shortcut)]
-            count, size = (sum(numbers) for numbers in zip(*sides, strict=True))
-            continue
-        if part.transposed:
-            size = (size + part.span - 2) // part.strides + 1
+            sides = [_most_seen(way, (count, first, last)) for way in (part.branch, part.shortcut)]
+            counts, firsts, lasts = zip(*sides, strict=True)
+            count, first, last = sum(counts), min(firsts), max(lasts)
         else:
-            size = (size - 1) * part.strides + part.span
-        count = min(count * part.kernel_size, size)
-    return count, size
+            behind = part.span - 1 - part.before
+            if part.transposed:
+                first, last = (first - behind) / part.strides, (last + part.before) / part.strides
+            else:
+                first, last = first * part.strides - part.before, last * part.strides + behind
+            count *= part.kernel_size
+        count = min(count, math.floor(last - first) + 1)
+    return count, first, last
 
 
 def _period(stack: Stack) -> int:
-    # Output pixels this far apart see the same, moved (behind a transposed layer of stride 2: every
-    # other one). Strides of convolutions can only shorten it.
+    # After so many output pixels what is seen repeats, moved: 2 behind a transposed layer of stride
+    # 2. The true period may be shorter, where convolutions have strides.
     return math.prod(
         math.lcm(_period(part.branch), _period(part.shortcut))
         if isinstance(part, Fork)

@@ -56,14 +56,8 @@ def forward(x: Array) -> tuple[Array, Cache]:
     Returns
     -------
     y : array of x's shape
-        In the dtype of x, where integers count as float64.
     cache : Cache
         For `backward`; refers to the input.
-
-    Raises
-    ------
-    TypeError
-        If x holds no real numbers.
 
     Examples
     --------
@@ -91,12 +85,11 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy : array of x's shape
         Gradient with respect to the output of `forward`.
     cache : Cache
-        What that `forward` returned; it may be used again.
+        What that `forward` returned.
 
     Returns
     -------
     Gradients(x)
-        In the dtype of the output.
 
     Examples
     --------

@@ -4,9 +4,9 @@ A residual block adds what a branch of convolutions F computes to what came in, 
 
     y = x + F(x)        dx = dy + (the gradient through F)
 
-Where F is 0 the sum is x, and whatever F does, the gradient of the sum reaches x undiminished. Only
-what stands behind the sum comes before that; with "preactivation" nothing does. Where normalization
-and activation stand is the variant:
+Where F is 0 the sum is x, and whatever F does, the gradient of the sum reaches x undiminished. What
+stands behind the sum acts on that gradient first; with "preactivation" nothing does. The variant
+says where normalization and activation stand:
 
     variant            branch F                                   after x + F(x)
     "original"         conv, bn, relu, …, conv, bn                relu
@@ -198,8 +198,8 @@ def forward(
     if p.projection_norm is not None:
         identity = normalize(identity, len(p.norms))
 
-    # The rows of the table: F, then the sum, then what stands behind it. (+=: no cache keeps what
-    # the last step before the sum returned.)
+    # The rows of the table: F, the sum, what stands behind it. The sum is written into a, which no
+    # cache refers to: each keeps what its step read, not what it returned.
     a, end = x, len(p.kernels)
     if variant == "original":
         for i in range(end):

@@ -211,6 +211,11 @@ REFUSED = [
         ValueError,
         "padding must be left out where pool_size is N",
     ),
+    (
+        {"pool_size": None, "padding": np.array([1, 1])},
+        ValueError,
+        "padding must be left out where pool_size is None, the whole image, got array([1, 1])",
+    ),
 ]
 
 

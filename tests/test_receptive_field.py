@@ -443,10 +443,19 @@ def test_dependencies_lie_in_the_field(layers, pixel):
         ([Residual([Layer(3, dilation_rate=2, padding=2)])], True),
         ([Residual([Layer(2, dilation_rate=2, padding=1)])], False),
         ([Residual([Layer(3, 3, transposed=True), Layer(3, 3)])], False),
+        ([Residual([Layer(3, padding=1)] * 2)] * 25, False),
     ],
 )
 def test_gaps_by_hand(layers, gaps):
     assert has_gaps(layers) is gaps
+
+
+def test_ways_that_lie_apart_are_not_followed_beyond_some_millions_of_pixels():
+    apart = [Residual([Layer(1, padding=10**i)]) for i in range(2, 17)]
+    with pytest.raises(
+        ValueError, match=r"at most 4194304 pixels .* got some 6553600 at each of 1"
+    ):
+        has_gaps([Layer(200), *apart])
 
 
 @given(layers_of, st.data())

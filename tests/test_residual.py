@@ -648,6 +648,13 @@ def test_initialize_makes_what_the_variant_takes(variant, norms):
     assert residual.forward(SEEN, p, variant=variant)[0].shape == (3, 5, 4, 5)
 
 
+def test_a_block_may_have_more_convolutions_than_an_array_has_axes():
+    p = residual.initialize(rng, [(1,)] * 65, 1, (1,) * 65)
+    assert len(p.kernels) == 65
+    start = residual.initial_statistics(p)
+    assert len(residual.update(start, start, sample_sizes=(5,) * len(start))) == len(start)
+
+
 @pytest.mark.parametrize(
     ("filters", "strides", "needed"),
     [
