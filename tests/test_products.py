@@ -26,7 +26,7 @@ from convinsights import _channelwise, _columns, _costs, _products, conv, depthw
 from convinsights._geometry import Geometry
 from convinsights._pieces import add_product, product
 from convinsights._strips import Strips
-from convinsights.im2col import copy_runs, im2col
+from convinsights.im2col import copy_runs, im2col, pad
 
 rng = np.random.default_rng(211)
 FLOAT = np.dtype(float)
@@ -224,6 +224,17 @@ def test_what_is_put_is_what_was_there(dtype, one, other, data):
         patch.setattr(convinsights.im2col, "FEW", 0)
         copy_runs(target, source)
     assert_array_equal(target, np.arange(source.size).reshape(source.shape))
+
+
+@pytest.mark.parametrize("size", [1, 2 * 8 * 3 * 4 * 6, 2**20])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_are_taken_apart_a_few_images_at_a_time(monkeypatch, size, groups):
+    monkeypatch.setattr(convinsights.im2col, "FEW", 0)
+    monkeypatch.setattr(convinsights.im2col, "PASS", size)
+    images = _columns.grouped(integers(rng, (5, 3, 4, 6)).astype(float), groups)
+    padded = pad(images, Geometry.of((3, 4), (3, 2), 1, (1, (0, 2)), 1), FLOAT)
+    none = 0, 0
+    assert_array_equal(padded, np.pad(images, (none, none, (1, 1), (0, 2), none)))
 
 
 @pytest.mark.parametrize("groups", [1, 2])
