@@ -16,9 +16,10 @@ __all__ = ["narrowed"]
 
 # Below this share of cases that are taken, there are others.
 TAKEN = 0.6
-# Factors that are narrowed first, to what a few cases show that were taken; others after so many.
+# Factors that are narrowed to the levels that were taken, in however few cases; the others only
+# where those are FEW_TAKEN at least.
 WINDOWS = ("path", "kernel_size", "strides", "dilation_rate", "padding", "output")
-TELLING = 5
+FEW_TAKEN = 5
 # The widths that kernels ask for.
 WIDTHS = (4, 16, 32, 64)
 
@@ -35,7 +36,7 @@ def narrowed(plan: Plan, rank: int, trials: Sequence[Trial]) -> Iterator[Case]:
     kept = {}
     for name, levels in plan.levels(rank).items():
         have = {row[name] for row in taken}
-        if len(taken) >= TELLING or name.startswith(WINDOWS):
+        if len(taken) >= FEW_TAKEN or name.startswith(WINDOWS):
             kept[name] = tuple(level for level in levels if level in have)
     tried = [row for _, row in made]
     yield from plan.of_rows(rank, [row for row in plan.rows(rank, kept) if row not in tried])
@@ -47,7 +48,7 @@ def _likely(plan: Plan, rank: int) -> list[Levels]:
     found: list[Levels] = []
     bases = {row["path"]: row for row in plan.rows(rank) if "path" in row}
     for base in bases.values():
-        simple = {**base, "groups": plain.get("groups"), "layout": "C", "bias": True}
+        simple = base | {n: plain[n] for n in ("groups", "layout", "bias") if n in base}
         names = [name for name in ("in_channels", "out_channels") if name in base]
         found += [simple | dict.fromkeys(names, width) for width in WIDTHS]
     return found
