@@ -26,6 +26,7 @@ from helpers import loop_padding, says, thinned
 from convinsights import (
     batchnorm,
     conv,
+    depthwise,
     depthwise_separable,
     normalization,
     relu,
@@ -232,13 +233,15 @@ def test_what_is_not_implemented_is_declined():
     assert line in str(report).splitlines()
 
 
-def test_nothing_verified_is_no_pass():
+@pytest.mark.parametrize("module", [conv, unary, depthwise])
+def test_nothing_verified_is_no_pass(module):
     def no(*arrays):
         raise NotImplementedError
 
-    report = verify.verify(conv, no)
+    report = verify.verify(module, no)
     assert (report.cases, report.failures, report.passed) == (0, (), False)
-    assert str(report).startswith("conv in float32: nothing was verified, for no case ran\n")
+    said = f"{module.__name__.rpartition('.')[2]} in float32: nothing was verified, for no case ran"
+    assert str(report).startswith(f"{said}\n")
     with pytest.raises(AssertionError, match="nothing was verified"):
         report.check()
 
@@ -474,6 +477,17 @@ def test_an_argument_that_is_remembered(key, place):
     assert report.diagnosis == "stale_argument"
     name = ("x", "kernel")[place]
     assert f"y: earlier values of {name} were used, though they had changed" in failing(report)
+
+
+def test_a_padding_by_name_that_is_refused_hides_no_remembered_kernel():
+    kept = {}
+
+    def forward(x, kernel, bias, *, padding):
+        if isinstance(padding, str):
+            raise TypeError("no names")
+        return my_conv(x, kept.setdefault(kernel.shape, kernel.copy()), bias, padding=padding)
+
+    assert verify.verify(conv, forward).diagnosis == "stale_argument"
 
 
 def test_arrays_are_changed_for_those_alone_that_still_answer():

@@ -76,7 +76,7 @@ class Candidate:
     def judged(self, case: Case, answer: Answer) -> Trial:
         """Compare what came with the truth."""
         trial = Trial(case, declined=answer.declined)
-        if trial.declined == "forward":
+        if trial.declined not in (None, "backward"):
             return trial
         trial.allowed = allowances(case, self.precision, self.backward is not None)
         for name, message in answer.error.items():
