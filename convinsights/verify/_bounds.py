@@ -72,8 +72,8 @@ def error_bound(
     accumulate : float16, float32, float64 or Format, optional
         In which the sums are formed; dtype, unless given, and float32 for a Format.
     algorithm : "direct", "winograd" or "fft"
-        Any order of the sum of products; or one of the transforms, whose own bound, one for the
-        whole result of each image, is added.
+        Any order of the sum of products; or one of the transforms, whose own bound, the same for
+        all results of an image, is added.
     probabilistic : bool
         The bound with sqrt(n), which `verify` uses, in place of the rigorous one with n.
     **hyperparameters

@@ -23,7 +23,10 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Clause:
-    """One thing said of one feature: `holds` is where, `low` and `high` what bounds a threshold."""
+    """One thing said of one feature.
+
+    `holds` marks the cases in which it is true, `cost` is how far-fetched it is.
+    """
 
     feature: str
     operator: str

@@ -117,7 +117,7 @@ def _when(
 
 
 def _spread(trials: Sequence[Trial]) -> list[Trial]:
-    # The smallest, the largest and one between.
+    # The smallest, the middle one and that at three quarters.
     return [trials[len(trials) * quarter // 4] for quarter in (0, 2, 3)]
 
 

@@ -61,7 +61,7 @@ LAYOUTS = (
     "broadcast",
 )
 # Most zeros on a side that full padding is tried with.
-FULL = 9
+FULL = 8
 # Multiply-adds of a case, about and at most.
 BUDGET = 1e6
 
@@ -193,7 +193,7 @@ def _rules(
         yield Rule(("padding", *per_axis), fit, "the kernel does not fit its padded image")
         yield Rule(
             ("padding", per_axis[1], per_axis[3]),
-            lambda kind, kernel, rate: kind != "full" or (kernel - 1) * rate < FULL,
+            lambda kind, kernel, rate: kind != "full" or (kernel - 1) * rate <= FULL,
             "so much padding makes large images",
         )
         yield Rule(("path", per_axis[0]), room, "the path's kernel does not fit its padded image")

@@ -173,9 +173,11 @@ def drawn_normalization(
     draw = Draw(seed, row["values"], precision)
     far = 0.0
     x = draw(shape)
-    if not draw.integers:  # channels of their own width, some of them below that of epsilon
+    if not draw.integers:
+        # Widths of their own, the least of them so small that epsilon matters.
         widths = np.resize([0.05, 1, 3], channels)
         if row["values"] == "far from 0":
+            # As far as the format holds the deviations beside the mean.
             far = 8.0 if precision.exact_integers < 2**12 else 1000.0
         x = precision.held(x * widths + np.resize([0.5, -1, 2], channels) + far)
     if row["layout"] == "broadcast":
