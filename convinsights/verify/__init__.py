@@ -3,18 +3,19 @@
 The modules behind it, in the order in which they are best read:
 
     what a kernel claims    _formats, _precision
-    what it is asked        _calls, _cases, _values, _covering, _padding, _paths, _factors, _made,
-                            _given, _plan, _asked, _narrowing
+    what it is asked        _calls, _covering, _cases, _values, _padding, _paths, _factors, _made,
+                            _given, _plan
     how far it may be off   _terms, _sums, _transforms, _grouped, _normalized, _bounds, _power,
                             _agreement
-    what it answers         _trials, _candidate, _memory, _stale, _nonfinite, _run
-    what is wrong           _meanings, _slips, _slips_windows, _slips_padding, _slips_channels,
+    what it answers         _trials, _candidate, _narrowing, _memory, _stale, _nonfinite
+    what is wrong           _meanings, _slips, _slips_padding, _slips_windows, _slips_channels,
                             _slips_normalization, _slips_gradients, _slips_values, _hypotheses,
                             _explanations, _moments, _remarks, _shifts, _diagnosis
     when                    _words, _features, _clauses, _table, _thresholds, _levels, _shrink,
                             _when
     where                   _coordinates, _parts, _where
     the report              _report, _explain
+    the whole               _asked, _run
     without calling it      _captured, _files, _folder
     its gradients alone     _point, _lines, _slopes
 """
