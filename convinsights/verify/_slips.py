@@ -7,13 +7,15 @@ gradient of an output of another shape) is left out: a slip says nothing of it.
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from convinsights import transposed
 from convinsights._arguments import Array
 from convinsights._geometry import effective_size
 from convinsights.verify._calls import Call, Outcome
 from convinsights.verify._cases import Case
 
-__all__ = ["FITS", "Fit", "Hypothesis", "changed", "with_arrays"]
+__all__ = ["FITS", "Fit", "Hypothesis", "changed", "interleaved", "with_arrays"]
 
 # How an output of another shape comes to be of the one asked for: not at all; by cutting off or
 # adding zeros at its end; or by windows that read zeros behind the image.
@@ -37,13 +39,13 @@ def changed(case: Case, *, fit: Fit = "own", **settings: Any) -> Outcome:
         if case.module is transposed or "padding" not in others:
             return {}
         others["padding"] = _behind(case, others)
-    # Several slips come down to the same settings.
+    # Several slips come down to the same settings; None stays where the library refuses them.
     kept: dict[str, Outcome | None] = case.kept.setdefault("others", {})
-    call = f"{fit != 'own'} {others}"
-    if call not in kept:
-        kept[call] = None
-        kept[call] = Call(case.module, case.arrays, others, case.dy).outcome(fit=fit != "own")
-    outcome = kept[call]
+    key = f"{fit != 'own'} {others}"
+    if key not in kept:
+        kept[key] = None
+        kept[key] = Call(case.module, case.arrays, others, case.dy).outcome(fit=fit != "own")
+    outcome = kept[key]
     if outcome is None:
         raise ValueError("no such call")
     return outcome
@@ -66,6 +68,11 @@ def _behind(case: Case, settings: dict[str, Any]) -> tuple[tuple[int, int], ...]
         (before, max(after, far - size - before))
         for (before, after), far, size in zip(other.padding, reach, case.x.shape[1:-1], strict=True)
     )
+
+
+def interleaved(count: int, groups: int) -> Array:
+    """Return the numbers below `count`, those of one rest modulo `groups` side by side."""
+    return np.arange(count).reshape(-1, groups).T.ravel()
 
 
 def with_arrays(case: Case, *arrays: Any, dy: Array | None = None) -> Outcome:

@@ -12,7 +12,7 @@ from convinsights._arguments import Array
 from convinsights._concepts import defaults
 from convinsights.verify._calls import Outcome, resized
 from convinsights.verify._cases import Case
-from convinsights.verify._slips import Hypothesis, with_arrays
+from convinsights.verify._slips import Hypothesis, interleaved, with_arrays
 
 __all__ = ["of_channels", "of_kernel"]
 
@@ -96,8 +96,7 @@ def _groups_interleaved(case: Case, moved: tuple[bool, ...]) -> Outcome:
         return case.truth
 
     def order(channels: int, move: bool) -> Array:
-        numbers = np.arange(channels)
-        return numbers.reshape(-1, groups).T.ravel() if move else numbers
+        return interleaved(channels, groups) if move else np.arange(channels)
 
     filters = case.dy.shape[-1]
     of_x, of_kernel, of_y = map(order, (x.shape[-1], kernel.shape[-1], filters), moved)
@@ -116,7 +115,8 @@ def _multiplier_major(case: Case, read: bool, written: bool) -> Outcome:
     # The depthwise outputs stand at m C + c, or the kernel is read as (…, M, C).
     x, kernel, *others = case.arrays
     *taps, channels, multiplier = kernel.shape
-    order = np.arange(channels * multiplier).reshape(channels, multiplier).T.ravel()
+    # order[k]: which output of the right layout stands at k; back is its inverse.
+    order = interleaved(channels * multiplier, multiplier)
     back = np.argsort(order)
     if not written:
         order = back = np.arange(channels * multiplier)
@@ -145,7 +145,7 @@ def _pointwise_multiplier_major(case: Case) -> Outcome:
     # The rows of the pointwise kernel are read as (M, C).
     x, kernel, pointwise, bias = case.arrays
     *_, channels, multiplier = kernel.shape
-    order = np.arange(channels * multiplier).reshape(channels, multiplier).T.ravel()
+    order = interleaved(channels * multiplier, multiplier)
     outcome, name = (
         with_arrays(case, x, kernel, pointwise[..., order, :], bias),
         "dpointwise_kernel",

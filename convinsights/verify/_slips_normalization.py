@@ -15,7 +15,7 @@ from convinsights._arguments import Array
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._slips import Hypothesis, changed, with_arrays
+from convinsights.verify._slips import Hypothesis, changed, interleaved, with_arrays
 
 __all__ = ["of_normalization", "training_gradient"]
 
@@ -61,17 +61,17 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
 
 
 def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -> Outcome:
-    training = case.module is normalization or case.arrays[3] is None
-    if (not training and not inference) or not case.x.size:
-        return case.truth
+    # `known`: the backward knows of the slip; `inference`: given statistics show it too.
     parts, epsilon = Grouped(case), case.settings["epsilon"]
-    if training and ((parts.variance == 0).any() or parts.count == 1):
+    if (not parts.own and not inference) or not case.x.size:
+        return case.truth
+    if parts.own and ((parts.variance == 0).any() or parts.count == 1):
         raise ValueError("a slip that divides by 0 says nothing")
     root = scaling.root(parts.variance, epsilon, parts.count)
     normal = (parts.x - parts.mean) / root
     y = parts.whole(parts.scale * normal + parts.shift)
     outcome = {"y": y, "dx": parts.whole(parts.scale * parts.view(case.dy) / root)}
-    if training:
+    if parts.own:
         slope = scaling.slope(parts.variance, epsilon, parts.count) if known else 1.0
         outcome["dx"] = training_gradient(parts, case.dy, root, slope)
     axes = tuple(range(case.x.ndim - 1))
@@ -83,7 +83,10 @@ def _scaled(case: Case, scaling: Scaling, known: bool, inference: bool = True) -
 
 
 def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | float = 1.0) -> Array:
-    """Return dx through mean and variance, whose root's derivative is `slope` of the right."""
+    """Return dx through mean and variance.
+
+    The root's derivative by the variance is `slope` times the right one.
+    """
     normal, r = (parts.x - parts.mean) / root, parts.scale * parts.view(dy) / root
     along = parts.average(r * normal) * slope
     return parts.whole(r - parts.average(r) - normal * along)
@@ -101,7 +104,7 @@ def _groups_interleaved(case: Case, read: bool, written: bool) -> Outcome:
     # Channel c is normalized with those of group c mod G, and left where it is or not.
     groups = case.settings["groups"]
     x, *vectors = case.arrays
-    order = np.arange(x.shape[-1]).reshape(-1, groups).T.ravel()
+    order = interleaved(x.shape[-1], groups)
     if groups == 1 or groups == x.shape[-1]:
         return case.truth
     same = np.arange(x.shape[-1])

@@ -56,7 +56,7 @@ def _padding_symmetric(case: Case, rule: Callable[[int, int, int], int]) -> Outc
 def _padding_before(case: Case) -> Outcome:
     if case.settings["padding"] != "same":
         return case.truth
-    return _padded(case, tuple((after, before) for before, after in case.padding))
+    return _padding_reversed(case)
 
 
 def _padding_reversed(case: Case) -> Outcome:

@@ -9,18 +9,17 @@ from types import ModuleType
 import numpy as np
 
 from convinsights import (
-    batchnorm,
     conv,
     depthwise,
     depthwise_separable,
     dilated,
     im2col,
-    normalization,
     unary,
 )
 from convinsights._arguments import Array
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 
 __all__ = ["clamped", "of_values", "to_bits"]
@@ -29,13 +28,21 @@ __all__ = ["clamped", "of_values", "to_bits"]
 # -- activations and limits ----------------------------------------------------------------------
 
 ACTIVATIONS: tuple[tuple[Callable[[Array], Array], Callable[[Array], Array] | None], ...] = (
+    # ReLU
     (lambda y: np.maximum(y, 0), lambda y: (y > 0) * 1.0),
+    # ReLU6
     (lambda y: np.clip(y, 0, 6), lambda y: ((y > 0) & (y < 6)) * 1.0),
+    # sigmoid
     (lambda y: 1 / (1 + np.exp(-y)), None),
+    # tanh
     (np.tanh, None),
+    # SiLU
     (lambda y: y / (1 + np.exp(-y)), None),
+    # hard swish
     (lambda y: y * np.clip(y / 6 + 0.5, 0, 1), None),
+    # ELU
     (lambda y: np.where(y > 0, y, np.expm1(np.minimum(y, 0))), None),
+    # GELU
     (lambda y: y * (1 + np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3))) / 2, None),
 )
 # What "activation_left_on" is tried with besides: y where it is positive, else so much of it.
@@ -48,7 +55,7 @@ SIGNIFICANT = (8, 11, 24, 4, 3)
 
 
 def of_values(module: ModuleType) -> Iterator[Hypothesis]:
-    """Yield the slips of a module's values, exact ones."""
+    """Yield the slips of a module's values that give every number of a result."""
     for function, slope in ACTIVATIONS:
         slip = partial(_through, function=function, slope=slope)
         yield Hypothesis("activation_left_on", slip)
@@ -59,7 +66,7 @@ def of_values(module: ModuleType) -> Iterator[Hypothesis]:
         below = partial(_leaky, slope=leak)
         slip = partial(_through, function=below, slope=partial(_leaky_slope, slope=leak))
         yield Hypothesis("activation_left_on", slip)
-    if module not in (batchnorm, normalization):
+    if module not in NORMALIZATIONS:
         for bits, signed, bias_after in product(BITS, (True, False), (False, True)):
             low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
             limit = partial(np.clip, a_min=low, a_max=high)

@@ -42,13 +42,13 @@ def of_windows(module: ModuleType) -> Iterator[Hypothesis]:
     if "padding" in settings:
         yield from of_other_sizes()
         for along, across in product((False, True), repeat=2):
-            yield Hypothesis("reads_outside", partial(_wrapped, along=along, across=across))
+            yield Hypothesis("reads_outside", partial(_read_on, along=along, across=across))
 
 
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def _wrapped(case: Case, along: bool, across: bool) -> Outcome:
+def _read_on(case: Case, along: bool, across: bool) -> Outcome:
     # Beyond the end of a row the next one is read; `along`: of all axes, not of the last alone,
     # `across`: of other images too. Zeros are read beyond the memory.
     pairs = case.padding
@@ -56,15 +56,15 @@ def _wrapped(case: Case, along: bool, across: bool) -> Outcome:
         return case.truth
     images, *size, channels = case.x.shape
     numbers, inside = np.arange(images), np.ones(images, bool)
-    first = numbers
+    starts = numbers
     for axis, (n, (before, after)) in enumerate(zip(size, pairs, strict=True)):
         places = np.arange(-before, n + after)
         wraps = along or axis == len(size) - 1
         numbers = numbers[..., np.newaxis] * n + places
         inside = inside[..., np.newaxis] & (((places >= 0) & (places < n)) | wraps)
-        first = first[..., np.newaxis] * n + 0 * places
+        starts = starts[..., np.newaxis] * n + 0 * places
     pixels = math.prod(size)
-    low, high = (0, images * pixels) if across else (first, first + pixels)
+    low, high = (0, images * pixels) if across else (starts, starts + pixels)
     known = inside & (numbers >= low) & (numbers < high)
     read = case.x.reshape(-1, channels)[np.where(known, numbers, 0)]
     x: Array = read * known[..., np.newaxis]
@@ -87,29 +87,31 @@ def _of_steps(settings: dict[str, Any]) -> Iterator[Hypothesis]:
             ("dilation_off_by_one", "dilation_rate", lambda d: max(d - 1, 1)),
             ("dilation_applied_twice", "dilation_rate", lambda d: d * d),
         ]
-        for before, fit in product((False, True), FITS):
-            slip = partial(_exchanged, before=before, fit=fit)
+        for resolved, fit in product((False, True), FITS):
+            slip = partial(_exchanged, resolved=resolved, fit=fit)
             yield Hypothesis("strides_and_dilation_exchanged", slip)
-    for (said, name, step), before, fit in product(rules, (False, True), FITS):
-        yield Hypothesis(said, partial(_stepped, name=name, step=step, before=before, fit=fit))
+    for (said, name, step), resolved, fit in product(rules, (False, True), FITS):
+        yield Hypothesis(said, partial(_stepped, name=name, step=step, resolved=resolved, fit=fit))
     if "output_padding" in settings:
-        for value, outright, cut in product((0, None), (False, True), (False, True)):
-            slip = partial(
-                _output_padding_ignored, value=value, said=outright, fit="cut" if cut else "own"
-            )
+        for value, outright, fit in product((0, None), (False, True), FITS[:2]):
+            slip = partial(_output_padding_ignored, value=value, outright=outright, fit=fit)
             yield Hypothesis("output_padding_ignored", slip)
 
 
-def _resolved_first(case: Case, before: bool) -> dict[str, Any]:
+def _resolved_first(case: Case, resolved: bool) -> dict[str, Any]:
     # The padding in zeros by the right strides and rates, if the slip came after that.
-    return {"padding": case.padding} if before and case.settings.get("padding") == "same" else {}
+    return {"padding": case.padding} if resolved and case.settings.get("padding") == "same" else {}
 
 
-def _stepped(case: Case, name: str, step: Callable[[int], int], before: bool, fit: Fit) -> Outcome:
+def _stepped(
+    case: Case, name: str, step: Callable[[int], int], resolved: bool, fit: Fit
+) -> Outcome:
     entries = tuple(map(step, case.axes(name)))
     if entries == case.axes(name):
         return case.truth
-    return changed(case, fit=fit, **_resolved_first(case, before), **{name: entries}, **_free(case))
+    return changed(
+        case, fit=fit, **_resolved_first(case, resolved), **{name: entries}, **_free(case)
+    )
 
 
 def _free(case: Case) -> dict[str, Any]:
@@ -117,25 +119,25 @@ def _free(case: Case) -> dict[str, Any]:
     return {"output_padding": None, "output_size": None} if case.module is transposed else {}
 
 
-def _exchanged(case: Case, before: bool, fit: Fit) -> Outcome:
+def _exchanged(case: Case, resolved: bool, fit: Fit) -> Outcome:
     strides, rates = case.axes("strides"), case.axes("dilation_rate")
     if strides == rates:
         return case.truth
     steps = {"strides": rates, "dilation_rate": strides}
-    return changed(case, fit=fit, **_resolved_first(case, before), **steps, **_free(case))
+    return changed(case, fit=fit, **_resolved_first(case, resolved), **steps, **_free(case))
 
 
-def _output_padding_ignored(case: Case, value: int | None, said: bool, fit: Fit) -> Outcome:
-    # `said`: a size that was said outright is ignored as well.
+def _output_padding_ignored(case: Case, value: int | None, outright: bool, fit: Fit) -> Outcome:
+    # `outright`: a size that was given so is ignored as well.
     padding, size = case.settings["output_padding"], case.settings["output_size"]
-    if padding is None and (size is None or not said):
+    if padding is None and (size is None or not outright):
         return case.truth
     return changed(case, output_padding=value, output_size=None, fit=fit)
 
 
 # -- of other axes -------------------------------------------------------------------------------
 
-# The same for two axes; of three any two may be exchanged.
+# With two axes all three are the same exchange.
 SWAPS = ((-1, -2), (0, 1), (0, -1))
 
 
@@ -146,25 +148,25 @@ def _of_other_axes(settings: dict[str, Any]) -> Iterator[Hypothesis]:
         said = f"first_axis_for_all ({', '.join(some)})"
         fits = FITS if "padding" in settings else FITS[:1]
         both = (first, _first_before) if "padding" in some else (first,)
-        for before, pad, fit in product((False, True), both, fits):
-            slip = partial(_of_axes, names=some, before=before, axes=first, pad=pad, fit=fit)
+        for resolved, pad, fit in product((False, True), both, fits):
+            slip = partial(_of_axes, names=some, resolved=resolved, axes=first, pad=pad, fit=fit)
             yield Hypothesis(said, slip)
     if "padding" in settings:
         for fit in FITS:
             slip = partial(
-                _of_axes, names=("padding",), before=True, axes=first, pad=_before, fit=fit
+                _of_axes, names=("padding",), resolved=True, axes=first, pad=_before, fit=fit
             )
             yield Hypothesis("first_axis_for_all (padding before)", slip)
-    for some, before, swap in product(subsets, (False, True), SWAPS):
+    for some, resolved, swap in product(subsets, (False, True), SWAPS):
         axes = partial(_swapped, swap=swap)
-        slip = partial(_of_axes, names=some, before=before, axes=axes, pad=axes, fit="own")
+        slip = partial(_of_axes, names=some, resolved=resolved, axes=axes, pad=axes, fit="own")
         yield Hypothesis("axes_swapped", slip)
     for some, swap, fit in product(subsets[: len(names)], SWAPS, FITS[1:]):
         axes = partial(_swapped, swap=swap)
-        slip = partial(_of_axes, names=some, before=True, axes=axes, pad=axes, fit=fit)
+        slip = partial(_of_axes, names=some, resolved=True, axes=axes, pad=axes, fit=fit)
         yield Hypothesis("axes_swapped", slip)
-    for some, before in product(subsets, (False, True)):
-        slip = partial(_of_axes, names=some, before=before, axes=last, pad=last, fit="own")
+    for some, resolved in product(subsets, (False, True)):
+        slip = partial(_of_axes, names=some, resolved=resolved, axes=last, pad=last, fit="own")
         yield Hypothesis(f"last_axis_for_all ({', '.join(some)})", slip)
 
 
@@ -186,13 +188,13 @@ def _first_before(pairs: Pairs) -> Pairs:
 def _of_axes(
     case: Case,
     names: tuple[str, ...],
-    before: bool,
+    resolved: bool,
     axes: Callable[[Any], Any],
     pad: Callable[[Any], Any],
     fit: Fit,
 ) -> Outcome:
-    # Every entry from the axis that `axes` and `pad` take it from.
-    settings = _resolved_first(case, before)
+    # Every setting as `axes` makes it of the right ones, the padding as `pad` does.
+    settings = _resolved_first(case, resolved)
     padding = settings.get("padding", case.settings.get("padding"))
     for name in names:
         if name != "padding":
