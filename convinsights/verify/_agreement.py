@@ -18,8 +18,8 @@ def beyond(values: Array, truth: Array, allowed: Array) -> Array:
 def agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
     """Tell whether two results are equal but for rounding.
 
-    The bound was derived for the truth; elsewhere take its largest, and some units of the largest
-    value. Elements that may be anything agree.
+    The bound holds for the truth only, so any element may be off by twice the largest bound and
+    four units of the largest value; those of infinite bound agree.
     """
     if got.shape != expected.shape:
         return False

@@ -31,7 +31,7 @@ from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._sums import of_sums, peak
 from convinsights.verify._transforms import lost
 
-__all__ = ["Precision", "allowances", "as_stored", "bounds", "error_bound", "with_those_left_out"]
+__all__ = ["allowances", "as_stored", "bounds", "error_bound", "with_those_left_out"]
 
 # Numbers of float64 that error_bound looks at together
 BLOCK = 2**18
@@ -52,10 +52,10 @@ def error_bound(
     Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
     times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
     dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
-    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. So the factor of `probabilistic` is 8;
-    where gamma_n is less, it is that.
+    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. `probabilistic` takes the smaller of that
+    and gamma_n.
 
-    For batch normalization the same bounds of the two sums, mean and (two-pass) variance, are
+    For normalizations the same bounds of the two sums, mean and (two-pass) variance, are
     carried through 1 / sqrt(variance + epsilon) to the output.
 
     Parameters
@@ -151,9 +151,8 @@ def bounds(call: Call, precision: Precision) -> Outcome:
 def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
     """Return what a verdict allows each result to be off by.
 
-    To the bound it adds that of the truth, itself a sum in float64: the bound shrinks at least as
-    much as the unit roundoff does. Where the truth is not finite, or more than the format holds, it
-    is infinite: nothing can be said of values.
+    The truth is itself a sum in float64; its own error, at most 2^-53 / u of the bound, is added.
+    Where the truth is not finite, or more than the format holds, the allowance is infinite.
     """
     call = case if gradients else Call(case.module, case.arrays, case.settings, None)
     truth, sums = case.truth, case.module not in NORMALIZATIONS

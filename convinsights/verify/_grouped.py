@@ -85,7 +85,7 @@ class Grouped:
 
     @cached_property
     def variance(self) -> Array:
-        """The variance that is divided by the root of."""
+        """The variance; its root, with epsilon, divides."""
         if self.own:
             return self.average((self.x - self.mean) ** 2)
         return np.reshape(self.call.arrays[3].variance, (1, 1, -1, 1))

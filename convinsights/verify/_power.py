@@ -51,7 +51,11 @@ def seen(case: Case, name: str, allowed: Array) -> Array:
 
 
 def says_something(case: Case, name: str, allowed: Array) -> bool:
-    """Tell whether half of a result's values, at least, are larger than what it may be off by."""
+    """Tell whether most of a result is held to less than its values.
+
+    At least half of the elements may be off by less than their value or one average product, or
+    must be exact.
+    """
     least = np.maximum(np.abs(case.truth[name]), average_products(case)[name])
     return allowed.size == 0 or float(np.mean((allowed < least) | (allowed == 0))) >= 0.5
 

@@ -146,19 +146,20 @@ class Precision:
 
     def multiplied(self, n: Any) -> Any:
         """Return what the rounding of both operands and n roundings do to a product."""
-        o = (1 + self.coarser) ** 2 - 1
+        o = (1 + self.operand_unit) ** 2 - 1
         growth = self.growth(n)
         return o + growth + o * growth
 
     @property
-    def coarser(self) -> float:
+    def operand_unit(self) -> float:
         """The unit roundoff of the operands, 0 where they are as fine as what they come from."""
         given = self.stored.unit if self.algorithm == "direct" else self.unit
         return self.operands.unit if self.operands.unit > given else 0.0
 
     def final(self, bound: Array, value: Array | None = None) -> Array:
-        """Add to the bound of the sums the rounding of the result, which is `value`.
+        """Add to the bound of the sums the rounding of the result `value`.
 
+        Nothing is added where it is not given: results are then stored as they were summed.
         Integers that were summed exactly, and can be held, are not rounded.
         """
         if value is not None:

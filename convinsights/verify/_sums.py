@@ -54,16 +54,16 @@ def of_sums(call: Call, precision: Precision, integers: bool = False) -> Outcome
 
 
 def _of_operands(call: Call, precision: Precision, magnitudes: Outcome, counts: Outcome) -> Outcome:
-    # What comes of rounding the operands, and of two steps what is stored in between: that is the
-    # only operand to be rounded where the arrays can be held as they are.
+    # What rounding the operands does. In two steps the first result is an operand of the second,
+    # rounded even where the arrays themselves are held.
     two = call.module is depthwise_separable
     steps, between = (2, precision.rounding) if two else (1, 0.0)
     times = steps - 1 if _held(call, precision) else 2 * steps
-    off = (1 + precision.coarser) ** times * (1 + between) - 1
+    off = (1 + precision.operand_unit) ** times * (1 + between) - 1
     if not off:
         return dict.fromkeys(magnitudes, np.zeros(()))
     result = {name: off * magnitude for name, magnitude in magnitudes.items()}
-    if not precision.coarser:
+    if not precision.operand_unit:
         return result
     factors, n = _factors(call), max(float(n.max()) for n in counts.values())
     # Errors of a value that comes again and again add up like one.
@@ -78,7 +78,7 @@ def _of_operands(call: Call, precision: Precision, magnitudes: Outcome, counts: 
 
 
 def peak(call: Call, precision: Precision) -> float:
-    """Return the largest sum of magnitudes, infinite where sums of integers need not be exact."""
+    """Return a bound of all sums of magnitudes; infinite where those of integers may be inexact."""
     limit = _exact_limit(call, precision)
     most = peaks(call, min(limit, precision.result.exact)).values()
     return max(most) if sum(most) < np.inf and max(most) <= limit else np.inf
@@ -99,7 +99,7 @@ def _factors(call: Call) -> list[Array]:
 
 def _held(call: Call, precision: Precision) -> bool:
     # Whether rounding to operands leaves the arrays as they are.
-    return not precision.coarser or all(map(precision.operands.holds, _factors(call)))
+    return not precision.operand_unit or all(map(precision.operands.holds, _factors(call)))
 
 
 def _varied(array: Array) -> bool:

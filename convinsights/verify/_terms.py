@@ -8,9 +8,9 @@ products that meet in one result are, along each axis,
     of a pixel     the windows and taps that read it   dx of conv, y of transposed
     of a tap       the windows in which it reads one   dkernel
 
-and as many times the channels that are summed, or the images. None of this looks at a value. What
-does is a sum of one array's values over all that one result reads: times the largest of the other
-it bounds every sum of products, and of squares it gives the norms of what is multiplied.
+times the channels that are summed (for dkernel: times the images). Counts look at no value. `over`
+and `tap_norms` do: the largest sum of one array's magnitudes over what one result reads, times the
+largest magnitude of the other, bounds every sum of products; the same of squares gives norms.
 """
 
 from __future__ import annotations
@@ -91,13 +91,8 @@ class Products(NamedTuple):
     def counts(self, images: int) -> Outcome:
         """Return how many products are summed in y, dx, dkernel and dbias, to be broadcast."""
         window, pixel, tap = map(_outer, zip(*map(_axis_counts, *self._axes()), strict=True))
-        *_, rows, columns = self.kernel.shape
-        inputs, outputs = rows, columns // self.groups
-        if self.module is depthwise:
-            inputs, outputs = 1, columns
-        y, dx = window[..., np.newaxis], pixel[..., np.newaxis]
-        if self.module is transposed:
-            y, dx, inputs, outputs = dx, y, outputs, inputs
+        inputs, outputs = self.channels
+        y, dx = self._in_order(window[..., np.newaxis], pixel[..., np.newaxis])
         return {
             "y": y * inputs,
             "dx": dx * outputs,
@@ -114,8 +109,8 @@ class Products(NamedTuple):
 def roundings(call: Call) -> Outcome:
     """Return how often a product is rounded on its way into each result.
 
-    As often as there are products in the sum, for each is rounded, and all additions but one. Of
-    two steps every product takes the roundings of both.
+    n times in a sum of n products: the product itself, and n - 1 additions. In two steps, the
+    roundings of both.
     """
     *_, bias = call.arrays
     counts = Products.of(call).counts(len(call.x))
@@ -168,7 +163,7 @@ def largest(array: Array) -> float:
 def peaks(call: Call, enough: float = 0.0) -> dict[str, float]:
     """Return what no sum of magnitudes exceeds, result by result, without forming any.
 
-    Less than `enough` will do: how much less is of no interest then.
+    A cruder bound is returned where that is at most `enough`.
     """
     (x, kernel, *others, bias), dy = call.arrays, call.dy
     of_y, of_dx = Products.of(call).over(np.abs(kernel))

@@ -9,12 +9,12 @@ pixel e steps after that of an output weigh
 
     L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
 
-in its error, where a direct sum has 1 at e = p and 0 elsewhere. So the error of every output is at
-most that of R roundings of the sum of |x| with the taps L |k|. Nobody knows where the tiles begin;
-hence i at its worst, and the largest of the bounds for the whole result. Products of one channel
-are bounded by Cauchy's inequality: |sum over c of k_c x_c| <= ||k|| ||x||. It holds for F(2, 3) and
-F(4, 3), the matrices below, and what differs from them by scaled rows; L of the first is less than
-that of the second.
+in its error, where a direct sum has 1 at e = p and 0 elsewhere. So every output is off by at most
+what PASSES roundings per axis, and one per channel summed, do to the sum of |x| with the taps
+L |k|. Nobody knows where the tiles begin; hence i at its worst, and the largest of the bounds for
+the whole result. Products of one channel are bounded by Cauchy's inequality: |sum over c of
+k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and F(4, 3), the matrices below, and what
+differs from them by scaled rows; L of the first is less than that of the second.
 
 A Fourier transform of length n = 2^t in precision u is off by t eta / (1 - t eta) of itself in the
 2-norm, eta = w + gamma_4 (sqrt(2) + w), with twiddle factors off by w. Multiplied and summed, two
@@ -126,6 +126,7 @@ def _wide(taps: Array, axes: Sequence[int]) -> Array:
 
 
 def _laid(products: Products, axes: Sequence[int]) -> dict[str, Any]:
+    # L has seven taps where the kernel has three: two more on either side.
     g = products.geometry
     more = [2 * rate * (axis in axes) for axis, rate in enumerate(g.dilation_rate)]
     padding = [(a + wide, b + wide) for (a, b), wide in zip(g.padding, more, strict=True)]
@@ -172,6 +173,7 @@ def _norms(images: Array, groups: int) -> Array:
 
 
 def _image_norm(images: Array, groups: int) -> float:
+    # The largest of all images and groups
     squares = np.square(_norms(images, groups))
     return math.sqrt(squares.sum(axis=tuple(range(1, images.ndim - 1))).max(initial=0))
 
