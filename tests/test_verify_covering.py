@@ -107,11 +107,12 @@ def test_all_pairs_meet_but_those_that_cannot(module, rank):
     # The rest cannot meet, and these are all the reasons.
     assert set(impossible.values()) <= {
         "the kernel does not fit its padded image",
-        "the path has a kernel of its own",
+        "the path fixes kernel, strides and rates",
+        "the path's kernel is as large as its image",
         "the path's kernel does not fit its padded image",
-        "the path has a padding of its own",
-        "the path has a multiplier of its own",
-        "the path has a output of its own",
+        "the path fixes the padding",
+        "the path fixes the multiplier",
+        "the path fixes the output",
         "so much padding makes large images",
         "too large",
     }

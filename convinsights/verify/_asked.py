@@ -21,13 +21,13 @@ NAMES = {"same", "causal", "valid"}
 class Asked(NamedTuple):
     """The cases, the candidate that they are put to, and what else was asked for.
 
-    `by_name`: that the candidate takes padding by name, surely. `spoil`: that it is to be given
-    numbers that are not finite.
+    `takes_names`: that the candidate is known to take padding by name. `spoil`: that it is to be
+    given numbers that are not finite.
     """
 
     plan: Plan
     candidate: Candidate
-    by_name: bool
+    takes_names: bool
     spoil: bool
 
 

@@ -16,7 +16,7 @@ from convinsights.verify._bounds import allowances
 from convinsights.verify._cases import Case
 from convinsights.verify._power import says_something, seen
 from convinsights.verify._precision import Precision
-from convinsights.verify._trials import Answer, Trial, as_numbers
+from convinsights.verify._trials import Answer, Trial, as_real_array
 from convinsights.verify._values import arranged
 
 __all__ = ["Candidate", "same_bits"]
@@ -155,7 +155,7 @@ def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
     # One result with the truth, noting what is wrong in the trial.
     expected, allowed = trial.case.truth[name], trial.allowed[name]
     trial.got[name] = None
-    array = as_numbers(value)
+    array = as_real_array(value)
     if array is None:
         trial.fail(name, f"{name}: got {_described(value)}, expected an array {expected.shape}")
         return

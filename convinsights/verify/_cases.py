@@ -49,7 +49,10 @@ class Case(Call):
 
     @property
     def size(self) -> int:
-        """How many numbers the case takes to write down; one without outputs shows least."""
+        """How many numbers the case takes to write down.
+
+        The largest int for one without outputs, so that it is shown last.
+        """
         size = self.dy.size + sum(np.size(a) for a in self.arrays if a is not None)
         return size if self.dy.size else sys.maxsize
 

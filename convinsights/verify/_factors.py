@@ -45,7 +45,7 @@ MODULES = (*NORMALIZATIONS, *LINEAR)
 
 COUNTS = (3, 1, 4, 6, 8, 11, 16, 21, 32, 37)
 MORE_COUNTS = (*COUNTS, 64, 128)
-# Enough for sums over the images to leave a tile of 128.
+# With 130, sums over the images leave a tile of 128.
 BATCHES = (2, *COUNTS, 130)
 KERNELS = (3, 1, 2, 4, 5, 7, 33)
 STEPS = (1, 2, 3, 5)
@@ -183,6 +183,7 @@ def _rules(
         def whole(name: str, size: int, kernel: int) -> bool:
             return size == kernel or not paths[name].whole
 
+        # Follows from the other two rules together; said outright, for Covering combines none.
         def room(name: str, size: int, axis: int = a) -> bool:
             path = paths[name]
             kinds = (path.padding,) if path.padding else kinds_of_padding
@@ -197,15 +198,15 @@ def _rules(
             "so much padding makes large images",
         )
         yield Rule(("path", per_axis[0]), room, "the path's kernel does not fit its padded image")
-        yield Rule(("path", *per_axis[1:]), on_path, "the path has a kernel of its own")
-        yield Rule(("path", *per_axis[:2]), whole, "the path has a kernel of its own")
+        yield Rule(("path", *per_axis[1:]), on_path, "the path fixes kernel, strides and rates")
+        yield Rule(("path", *per_axis[:2]), whole, "the path's kernel is as large as its image")
     for name in ("padding", "depth_multiplier", "output"):
         field = name.removeprefix("depth_")
         if any(factor.name == name for factor in factors):
             yield Rule(
                 ("path", name),
                 lambda path, level, field=field: getattr(paths[path], field) in (None, level),
-                f"the path has a {field} of its own",
+                f"the path fixes the {field}",
             )
 
 

@@ -30,7 +30,7 @@ from convinsights.verify._files import (
     write_case,
 )
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
-from convinsights.verify._nonfinite import Spoilt, judged, spoilt
+from convinsights.verify._nonfinite import Spoilt, judged_finite, spoilt
 from convinsights.verify._plan import OTHERS, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
@@ -103,7 +103,8 @@ def write_cases(
         non_finite=non_finite,
         seed=seed,
     )
-    plan, precision = replace(wanted.plan, names=wanted.by_name), wanted.plan.precision
+    # Nothing tells whether names are taken: only where asked for.
+    plan, precision = replace(wanted.plan, names=wanted.takes_names), wanted.plan.precision
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
@@ -167,7 +168,9 @@ def judge(folder: str | Path) -> Report:
         answer = read_answer(root, entry)
         if entry["spoilt"] is not None:
             with np.errstate(all="ignore"):
-                trials.append(judged(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct"))
+                trials.append(
+                    judged_finite(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct")
+                )
             continue
         both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
         trials.append(candidates[both].judged(case, answer))

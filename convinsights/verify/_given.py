@@ -36,18 +36,16 @@ def given_cases(
     x_shape, *kernels = (shape_of(n, settings.pop(n), minimum=0) for n in names)
     for index, values in enumerate(precision.values):
         row = {"layout": "C", "values": values, "bias": True, "gamma": True, "beta": True}
-        numbers = 1994, seed, number, index
+        key = 1994, seed, number, index
         if module in NORMALIZATIONS:
             groups = settings.get("groups", 1)
             row |= {"batch": x_shape[0], "channels": x_shape[-1] // groups, "groups": groups}
             row |= {f"size[{a}]": n for a, n in enumerate(x_shape[1:-1])}
             row["epsilon"] = settings.get("epsilon", 1e-3)
-            case = drawn_normalization(module, len(x_shape) - 2, row, precision, numbers)
+            case = drawn_normalization(module, len(x_shape) - 2, row, precision, key)
         else:
             canonical = _canonical(module, x_shape, kernels, defaults(module) | settings)
-            case = drawn_convolution(
-                module, kind, x_shape, kernels, canonical, row, precision, numbers
-            )
+            case = drawn_convolution(module, kind, x_shape, kernels, canonical, row, precision, key)
         yield replace(case, kind=kind, row=None)
 
 

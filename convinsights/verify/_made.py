@@ -28,9 +28,9 @@ __all__ = ["case_of", "drawn_convolution", "drawn_normalization", "most_terms"]
 def case_of(module: ModuleType, rank: int, row: Levels, precision: Precision, seed: int) -> Case:
     """Make the case of a row; a ValueError where its levels do not go together."""
     # Not the stream of default_rng(seed), which the candidate's own arrays may come from.
-    numbers = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
+    key = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
     make = drawn_normalization if module in NORMALIZATIONS else _convolution
-    return make(module, rank, row, precision, numbers)
+    return make(module, rank, row, precision, key)
 
 
 # -- convolutions ---------------------------------------------------------------------------------
@@ -80,8 +80,17 @@ def drawn_convolution(
         x = np.repeat(x[:1], len(x), axis=0)
     arrays = (x, *map(draw, kernels), draw(y_shape[-1:]) if row["bias"] else None)
     settings, dy = _spelled(settings, row.get("form", "tuple")), draw(y_shape)
-    numbers = draw.integers, row["layout"], row["values"], row
-    return Case(module, arrays, settings, dy, kind, *numbers)
+    return Case(
+        module,
+        arrays,
+        settings,
+        dy,
+        kind,
+        draw.integers,
+        row["layout"],
+        row["values"],
+        row,
+    )
 
 
 def most_terms(
@@ -117,6 +126,7 @@ def _settings(
     if module is transposed:
         effective = effective_size(kernel_size, rates)
         steps = list(zip(size, strides, effective, pairs, strict=True))
+        # The least output; "same" by name fixes ceil(y / s) = n, so y is (n - 1) s + 1 at least.
         least = [(n - 1) * s + (1 if named and same else ke - sum(p)) for n, s, ke, p in steps]
         if row["output"] == "most":
             settings["output_padding"] = tuple(s - 1 for s in strides)
@@ -143,7 +153,7 @@ def _spelled(settings: dict[str, Any], form: str) -> dict[str, Any]:
 def _short(value: Any) -> Any:
     if isinstance(value, int):
         return value
-    return value[0] if len(set(map(str, value))) == 1 and isinstance(value[0], int) else value
+    return value[0] if len(set(value)) == 1 and isinstance(value[0], int) else value
 
 
 def _kind(row: Levels, rank: int) -> str:

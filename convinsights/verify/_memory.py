@@ -12,7 +12,7 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Candidate, same_bits
-from convinsights.verify._trials import Answer, Trial, as_numbers
+from convinsights.verify._trials import Answer, Trial, as_real_array
 
 __all__ = ["Memory"]
 
@@ -22,7 +22,7 @@ BETWEEN = 8
 
 @dataclass
 class _Second:
-    # A result whose second call gave other bits, and whether either was right.
+    # A result whose second call gave other bits, and whether each call was right.
     number: int
     trial: Trial
     name: str
@@ -106,7 +106,7 @@ class Memory:
         judged = None
         for name, value in first.results.items():
             now, then = second.copies.get(name), first.copies[name]
-            array, other = as_numbers(value), as_numbers(second.results.get(name))
+            array, other = as_real_array(value), as_real_array(second.results.get(name))
             if array is None:
                 continue
             if not same_bits(array, then) or _shared(array, other, first.handed):

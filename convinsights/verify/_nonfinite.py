@@ -27,7 +27,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._trials import Answer, Trial
 
-__all__ = ["Spoilt", "find_swallowed", "judged", "spoilt"]
+__all__ = ["Spoilt", "find_swallowed", "judged_finite", "spoilt"]
 
 
 class Spoilt(NamedTuple):
@@ -66,7 +66,7 @@ def _with_zeros(pixels: Array) -> Array:
     return pixels
 
 
-def judged(one: Spoilt, answer: Answer, local: bool) -> Trial:
+def judged_finite(one: Spoilt, answer: Answer, local: bool) -> Trial:
     """Look at what is finite in the results.
 
     Without `local`, as in transforms of whole tiles, other results may be spoilt as well.

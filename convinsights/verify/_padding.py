@@ -3,7 +3,6 @@
 from types import ModuleType
 
 from convinsights import transposed
-from convinsights._geometry import effective_size
 from convinsights._padding import resolve
 
 __all__ = ["BY_NAME", "fits", "zeros"]
@@ -15,7 +14,7 @@ BY_NAME = " by name"
 def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
     """Return the zeros of one axis, (before, after), of a kind of padding."""
     kind = kind.removesuffix(BY_NAME)
-    (effective,) = effective_size((kernel,), (rate,))
+    effective = (kernel - 1) * rate + 1
     if kind == "same":
         ((before, after),) = resolve("same", (size,), (effective,), (stride,))
         return before, after

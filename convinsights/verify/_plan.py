@@ -16,9 +16,10 @@ from convinsights.verify._precision import NORMALIZATIONS, Precision
 
 __all__ = ["FORMS", "OTHERS", "Plan", "telling"]
 
-# Cases that are tried with numbers that are not finite, and with arrays that change: as many
-# elements of y at least, for a spoilt one to have neighbours.
-OTHERS, ELEMENTS = 4, 12
+# Cases, at most, that are tried with nan and inf, and with arrays that change.
+OTHERS = 4
+# Elements that y must have for that: a spoilt one needs neighbours.
+ELEMENTS = 12
 FORMS = {"canonical": ("tuple",), "all": ("tuple", "short", "list")}
 
 
@@ -72,10 +73,6 @@ class Plan:
         """Return rows in which all pairs of levels meet, and all triples if `thorough`."""
         return list(rows(self.space(rank, kept), 3 if self.thorough else 2))
 
-    def plain(self, rank: int) -> Levels:
-        """Return the simplest level of every factor."""
-        return {factor.name: factor.levels[0] for factor in covering(self.space(rank)).factors}
-
     def extra(self, rank: int) -> Iterator[Levels]:
         """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
         plain = self.plain(rank)
@@ -89,12 +86,17 @@ class Plan:
         if inputs == "in_channels":
             taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
             for values in self.precision.values:
+                # 256 channels under 3×3: a long sum.
                 yield {**plain, inputs: -(-2304 // taps), "out_channels": 2, "values": values}
             yield {**plain, inputs: 64, "out_channels": -(-(2**15) // (64 * taps)) + 1}
 
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
         """Return the levels of every factor, the simplest first."""
         return {f.name: f.levels for f in covering(self.space(rank)).factors}
+
+    def plain(self, rank: int) -> Levels:
+        """Return the simplest level of every factor."""
+        return {name: levels[0] for name, levels in self.levels(rank).items()}
 
 
 def telling(cases: Iterable[Case]) -> Iterator[Case]:

@@ -21,18 +21,19 @@ from convinsights.verify._explain import explained
 from convinsights.verify._made import case_of
 from convinsights.verify._memory import Memory
 from convinsights.verify._narrowing import narrowed
-from convinsights.verify._nonfinite import judged, spoilt
+from convinsights.verify._nonfinite import judged_finite, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
 from convinsights.verify._report import Report
-from convinsights.verify._stale import remembered, stale, stale_arguments, stale_settings
+from convinsights.verify._stale import mark_stale, remembered, stale_arguments, stale_settings
 from convinsights.verify._trials import Trial
 
 __all__ = ["verify"]
 
 # How often the factors are narrowed to what a candidate takes that declines most of them.
 NARROWINGS = 3
-# What a call may differ in from one before it on arrays of the same shapes, and in how many levels.
+# Levels that change a call but not its arrays' shapes.
 SETTINGS = ("strides", "dilation_rate", "padding", "output", "epsilon")
+# How many other levels of each are tried.
 OTHER_LEVELS = 2
 
 
@@ -155,11 +156,10 @@ def verify(
 
 @dataclass
 class _Run:
-    # One candidate on its way through a plan. `sure`: that it takes padding by name, if it is
-    # given so.
+    # One candidate on its way through a plan, the fields as in `Asked`.
     plan: Plan
     candidate: Candidate
-    sure: bool
+    takes_names: bool
     spoil: bool
     trials: list[Trial] = field(default_factory=list)
 
@@ -173,7 +173,7 @@ class _Run:
             progress.show("calling again")
             memory.finish()
             for trial, name in remembered(self.trials):
-                stale(trial, name)
+                mark_stale(trial, name)
             progress.show("numbers that are not finite, arrays that change")
             self.trials += self._others()
             progress.show("looking for what is wrong")
@@ -193,10 +193,10 @@ class _Run:
 
     def _try(self, case: Case, memory: Memory) -> None:
         answer = self.candidate.ask(case)
-        by_name = isinstance(case.settings.get("padding"), str)
-        if by_name and answer.error and not self.sure:  # it may take no names
+        named = isinstance(case.settings.get("padding"), str)
+        if named and answer.error and not self.takes_names:  # it may take no names
             answer.declined = "names"
-        self.sure = self.sure or (by_name and not answer.declined)
+        self.takes_names = self.takes_names or (named and not answer.declined)
         trial = self.candidate.judged(case, answer)
         self.trials.append(trial)
         if trial.declined in (None, "backward"):
@@ -213,17 +213,16 @@ class _Run:
             (case, case_of(case.module, case.rank, case.row or {}, precision, again))
             for case in some
         ]
-        remembering = [stale(*found) for found in stale_arguments(self.candidate, pairs)]
+        remembering = [mark_stale(*found) for found in stale_arguments(self.candidate, pairs)]
         others = [(case, other) for case in some for other in self._other_settings(case)]
-        remembering += [stale(*found) for found in stale_settings(self.candidate, others)]
+        remembering += [mark_stale(*found) for found in stale_settings(self.candidate, others)]
         yield from remembering
-        values = self.plan.precision.not_finite
-        local = self.plan.precision.algorithm == "direct"
+        local = precision.algorithm == "direct"
         if self.spoil and not remembering:
-            for one in spoilt(some, values, self.candidate.backward is not None):
+            for one in spoilt(some, precision.not_finite, self.candidate.backward is not None):
                 with np.errstate(all="ignore"):
                     answer = self.candidate.ask(one.case)
-                yield judged(one, answer, local)
+                yield judged_finite(one, answer, local)
 
     def _other_settings(self, case: Case) -> Iterator[Case]:
         # The same arrays, under other hyperparameters, one at a time.

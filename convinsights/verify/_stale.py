@@ -15,11 +15,11 @@ from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._trials import Trial
 
-__all__ = ["remembered", "stale", "stale_arguments", "stale_settings"]
+__all__ = ["mark_stale", "remembered", "stale_arguments", "stale_settings"]
 
-# What earlier arrays may lose to rounding: a case of small integers, whose sums are exact, has no
-# bound for the sums of normal deviates that came in their place.
-SUMMED = 2.5e-6
+# The unit that earlier arrays are compared with: the case's own bound may be 0, for integers, and
+# says nothing of normal deviates.
+COARSE_UNIT = 2.5e-6
 
 
 def stale_arguments(
@@ -40,6 +40,7 @@ def stale_arguments(
             changed = replace(case, arrays=tuple(arrays))
             answer.handed[name][...] = other.arrays[place]
             trial = candidate.judged(changed, candidate.ask(changed, answer.handed))
+            # Right on fresh arrays, or still the results of before.
             if trial.wrong and (not candidate.examine(changed).wrong or _as_before(trial, case)):
                 yield trial, name
             case = changed
@@ -74,6 +75,18 @@ def remembered(trials: Sequence[Trial]) -> Iterator[tuple[Trial, str]]:
     yield from found
 
 
+def mark_stale(trial: Trial, name: str) -> Trial:
+    """Say of a wrong trial that it is no slip of geometry: earlier values of an array were used.
+
+    Or earlier hyperparameters.
+    """
+    result = min(trial.wrong)
+    trial.wrong, trial.failures = set(), []
+    message = f"{result}: earlier values of {name} were used, though they had changed"
+    trial.fail(result, message, values=False, diagnosis="stale_argument")
+    return trial
+
+
 def _earlier(trial: Trial, before: Sequence[Trial]) -> Iterator[str]:
     case = trial.case
     for earlier in before:
@@ -100,23 +113,13 @@ def _shapes(case: Case) -> list[tuple[int, ...]]:
     return [a.shape for a in case.arrays if isinstance(a, np.ndarray)]
 
 
-def stale(trial: Trial, name: str) -> Trial:
-    """Say of a wrong trial that it is no slip of geometry: earlier values of an array were used.
-
-    Or earlier hyperparameters.
-    """
-    result = min(trial.wrong)
-    trial.wrong, trial.failures = set(), []
-    message = f"{result}: earlier values of {name} were used, though they had changed"
-    trial.fail(result, message, values=False, diagnosis="stale_argument")
-    return trial
-
-
 def _as_before(trial: Trial, case: Case) -> bool:
     # Whether every wrong result is what these other arrays would have given.
     given = case.truth
     return all(
-        got is not None and name in given and agree(got, given[name], trial.allowed[name], SUMMED)
+        got is not None
+        and name in given
+        and agree(got, given[name], trial.allowed[name], COARSE_UNIT)
         for name, got in trial.got.items()
         if name in trial.wrong
     )

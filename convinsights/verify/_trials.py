@@ -11,17 +11,17 @@ from convinsights.verify._agreement import beyond
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 
-__all__ = ["Answer", "Failure", "Trial", "as_numbers"]
+__all__ = ["Answer", "Failure", "Trial", "as_real_array"]
 
 
 @dataclass(frozen=True, eq=False)
 class Failure:
     """One wrong result.
 
-    `call` is the case as a call, `arrays` what it was given by name, `result` what of it is wrong
-    (y, dx, …), `index` the worst element with what was `got`, `expected` and `allowed` as
-    difference (None where no values can be compared), `message` all of that in words, `diagnosis`
-    the slip that explains it, or None.
+    `kind` is the case's geometry, `call` the case as a call, `size` how many numbers it has,
+    `arrays` what it was given by name, `result` what of it is wrong (y, dx, …), `index` the worst
+    element with what was `got`, `expected` and `allowed` as difference (None where no values can be
+    compared), `message` all of that in words, `diagnosis` the slip that explains it, or None.
     """
 
     kind: str
@@ -43,7 +43,8 @@ class Answer:
 
     `handed` are the very arrays it was given, `copies` what the results were when they came,
     `error` what it raised, by the function's name, `declined` the function that was not
-    implemented, `modified` which arguments were changed.
+    implemented, or "names" where padding by name was refused, `modified` which arguments were
+    changed.
     """
 
     handed: dict[str, Any]
@@ -57,7 +58,7 @@ class Answer:
         """Note results as they come."""
         self.results |= results
         for name, value in results.items():
-            array = as_numbers(value)
+            array = as_real_array(value)
             self.copies[name] = value if array is None else array.copy()
 
 
@@ -66,7 +67,7 @@ class Trial:
     """A case as it went.
 
     `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
-    values, `declined` what was not implemented, `worst` the largest error in units of the allowed.
+    values, `declined` is as of the answer, `worst` the largest error in units of the allowed.
     Of its `outputs`, one forgotten product would be `seen` in so many; it is `vain` if no result
     has values that are larger than what they may be off by.
     """
@@ -118,7 +119,7 @@ class Trial:
         self.failures.append(failure)
 
 
-def as_numbers(value: Any) -> Array | None:
+def as_real_array(value: Any) -> Array | None:
     """Return an array of real numbers, or None for anything else.
 
     Arrays of other libraries count if they convert themselves.

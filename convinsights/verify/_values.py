@@ -23,7 +23,10 @@ MARGIN = 3
 
 
 class Draw:
-    """The numbers of one case, array by array."""
+    """The numbers of one case, array by array.
+
+    A sum has at most `terms` products, each of `factors` numbers.
+    """
 
     def __init__(
         self, seed: Seed, values: str, precision: Precision, terms: int = 1, factors: int = 2
@@ -33,7 +36,7 @@ class Draw:
         self.integers = values in ("integers", "extremes")
 
     def __call__(self, shape: tuple[int, ...], first: bool = False) -> Array:
-        """Draw an array; of integers' ends it matters whether it is the `first`."""
+        """Draw an array; x is the `first`, on which the extremes of integers depend."""
         if self.values == "extremes":
             carrier, factors = self.precision.stored.carrier, self.factors
             return extremes(self.rng, shape, carrier, self.terms, factors, first)
@@ -47,10 +50,10 @@ class Draw:
 def integers(
     rng: np.random.Generator, shape: tuple[int, ...], terms: int, most: float, signed: bool
 ) -> Array:
-    """Draw integers whose sums of so many products are at most `most`, in magnitude.
+    """Draw integers whose sums of `terms` products are to be at most `most` in magnitude.
 
-    From 1 to 3, of either sign, where that fits; else few ones: a product is not 0 with the
-    probability that makes a quarter of `most` of them.
+    From 1 to 3, of either sign, where that fits. Else few ones: a product is not 0 with the
+    probability that makes, on average, a quarter of `most` of them.
     """
     signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
     if 9 * terms <= most:
@@ -67,10 +70,10 @@ def extremes(
     factors: int,
     first: bool,
 ) -> Array:
-    """Draw from the ends of an integer type, and from 0 and 1 where sums would leave int32.
+    """Draw from the ends of an integer type.
 
-    Where a sum of so many `terms`, each a product of so many `factors`, would, the `first` array
-    alone has such ends.
+    Where a sum of `terms` products of `factors` such numbers would leave int32, only the `first`
+    array has such ends, as many as fit, and the others are 0 and 1.
     """
     info, largest = np.iinfo(dtype), abs(farthest(dtype))
     every = terms * largest**factors < 2.0**31
