@@ -9,7 +9,8 @@ from convinsights._concepts import defaults
 from convinsights.verify import _when, _where
 from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Clause, Condition
-from convinsights.verify._when import condition, features
+from convinsights.verify._features import features
+from convinsights.verify._when import condition
 from convinsights.verify._where import region
 from convinsights.verify._words import in_words
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from convinsights._arguments import Array
-from convinsights.verify._words import EFFECTIVE, Feature, in_words
+from convinsights.verify._words import EFFECTIVE, Feature, in_words, is_power
 
 __all__ = ["OPERATORS", "Clause", "Condition"]
 
@@ -16,8 +16,8 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": lambda value, other: value != other,
     "multiple": lambda value, m: value % m == 0,
     "no multiple": lambda value, m: value % m != 0,
-    "power": lambda value, m: value > 0 and not value & (value - 1),
-    "no power": lambda value, m: bool(value & (value - 1)),
+    "power": lambda value, m: is_power(value),
+    "no power": lambda value, m: value > 0 and not is_power(value),
 }
 
 

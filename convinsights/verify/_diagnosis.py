@@ -32,10 +32,16 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Diagnosis", "diagnose"]
 
-# How many numbers of the cases are gone through for each theory: of wrong results, of right ones,
-# of each result that is looked at alone; how many wrong results a remark is tried on, and for how
-# many a slip of their own is looked for in vain.
-WRONG, RIGHT, ALONE, REMARKED, SINGLE = 2_000_000, 1_000_000, 100_000, 24, 4
+# How many numbers of the cases of wrong results are gone through for each theory,
+WRONG = 2_000_000
+# … of right ones,
+RIGHT = 1_000_000
+# … and of right ones beside a result that is looked at alone.
+ALONE = 100_000
+# How many wrong results a remark is tried on.
+REMARKED = 24
+# For how many a slip of their own is looked for in vain.
+SINGLE = 4
 # Of how many of the wrong trials a theory must explain a result.
 EXPLAINED = 0.5
 
@@ -104,7 +110,7 @@ def diagnose(
     said += [*of_paths, *elsewhere(moved)]
     if said:
         return Diagnosis(said[0].name, {})
-    return Diagnosis(None, _one_by_one(wrong, of_kinds, theories, noted, trials))
+    return Diagnosis(None, _one_by_one(valued, of_kinds, theories, noted, trials))
 
 
 def _one_by_one(
@@ -114,8 +120,8 @@ def _one_by_one(
     said: Sequence[Remark],
     trials: Sequence[Trial],
 ) -> dict[Result, str]:
-    # For each wrong result a theory that explains it and contradicts no right one of its kind, or
-    # else a remark; those that were found are tried on all others.
+    # For each wrong result that has values: a theory that explains it and contradicts no right one
+    # of its kind, or else a remark. Those that were found are tried on all others.
     known = {name: [r for r in of_kinds if r[1] == name] for _, name in wrong}
     found: list[Explanation] = []
     looked = 0
@@ -126,15 +132,14 @@ def _one_by_one(
         if not one.guess or sum(one(r) is True for r in few) >= EXPLAINED * len(few)
     ]
     single: dict[Result, str] = {}
-    numbers = [(index, name) for index, name in wrong if trials[index].got[name] is not None]
-    for result in within(numbers, trials, WRONG):
+    for result in within(wrong, trials, WRONG):
         few = within(known[result[1]], trials, ALONE)
         explained = [e for e in found if e(result)]
         if not explained and looked < 2 * REMARKED:
             new = chain(
                 (
                     theory
-                    for theory in theories[: len(theories) * (looked < SINGLE)]
+                    for theory in (theories if looked < SINGLE else ())
                     if theory(result)
                     and not contradicted(theory, few)
                     and not contradicted(theory, _gradients_beside(result, trials))

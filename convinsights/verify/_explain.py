@@ -13,8 +13,9 @@ from convinsights.verify._plan import Plan
 from convinsights.verify._power import says_something
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
+from convinsights.verify._thresholds import Retry
 from convinsights.verify._trials import Failure, Trial
-from convinsights.verify._when import Retry, condition
+from convinsights.verify._when import condition
 from convinsights.verify._where import region
 
 __all__ = ["explained"]
@@ -55,7 +56,8 @@ def explained(
             again = partial(shrinker.again, frozenset().union(*(t.wrong for t in failing)))
         if when is None:
             when = _when(ran, failing, retry, again)
-            if str(name).startswith("low_precision") and len(f"{when}".split(" and ")) > 1:
+            several = when is not None and " and " in when
+            if several and str(name).startswith("low_precision"):
                 when = None  # whether few bits are seen is a matter of chance
         where = region([finding for trial in failing for finding in _wrong_elements(trial)])
     return Report(

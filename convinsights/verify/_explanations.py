@@ -68,11 +68,15 @@ class Theory:
             return name not in trial.wrong
         if got is None or not agree(got, expected, allowed[name], self.unit):
             return False
+        # What would be right explains nothing wrong.
         return not (name in trial.wrong and trial.allows(name, expected))
 
 
 def within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:
-    """Return the smallest, until they have so many numbers together; one of each kind at least."""
+    """Return results from the first on, as long as their cases have `most` numbers together.
+
+    And the first of each name.
+    """
     chosen: list[Result] = []
     seen: set[str] = set()
     total = 0

@@ -1,6 +1,6 @@
 """The levels of a case that give it a feature: what `_features` reads off, put in."""
 
-from typing import Any
+from typing import Any, cast
 
 from convinsights import transposed
 from convinsights.verify._cases import Case
@@ -33,9 +33,9 @@ def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | N
 def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> Levels | None:
     """Return the levels to change for so many products in a sum, or pixels of the output."""
     if feature == "terms":
-        return _with_terms(rank, row, value, int(str(features(case)["terms"])))
+        return _with_terms(rank, row, value, cast(int, features(case)["terms"]))
     if feature == "output pixels":
-        each, rest = divmod(value * row["batch"], int(str(features(case)[feature])))
+        each, rest = divmod(value * row["batch"], cast(int, features(case)[feature]))
         alone = {f"size[{axis}]": 1 for axis in range(rank)}
         return {**alone, "batch": value} if rest else {"batch": each}
     if feature.startswith("output "):
@@ -45,7 +45,8 @@ def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> 
 
 
 def _with_terms(rank: int, row: Levels, value: int, terms: int) -> Levels:
-    # By the channels, or what else is summed over: alone, if it is not a share of all terms.
+    # By the channels (of a normalization: what else is summed over). If they would be no whole
+    # number, all other sizes are 1.
     counted, alone = "in_channels", {f"kernel_size[{axis}]": 1 for axis in range(rank)}
     if "gamma" in row:
         counted, alone = "batch", {f"size[{axis}]": 1 for axis in range(rank)}

@@ -115,8 +115,8 @@ class Line:
         """Tell how far off the foretold slope is, by the first of the steps at which it is right.
 
         It must be that of the difference of both sides, or by the shortest step that of one. Along
-        the gradient `itself` the next step must agree, for kinks may hide by chance what is wrong:
-        of those within a longer step the shorter has some, and if none then none.
+        the gradient `itself` two steps in a row must agree: kinks within one may hide by chance
+        what is wrong, and a shorter step has fewer of them.
         """
         errors: list[float] = []
         agreed = False

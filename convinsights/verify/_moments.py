@@ -1,7 +1,7 @@
 """What a normalization's result tells of the mean and of the root that it was made with.
 
-Of each group y is a straight line over x: its slope is one over the root, and it is 0 at the mean.
-So both can be read off a result, however they were computed.
+Of each group y, without gamma and beta, is a straight line over x: its slope is one over the root,
+and it is 0 at the mean. So both can be read off a result, however they were computed.
 """
 
 import numpy as np
@@ -28,16 +28,19 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
     parts, view, deviation = _parts(trial, got)
     axes, epsilon = parts.axes, trial.case.settings["epsilon"]
     far = parts.mean**2 + parts.variance
+    # Eight times what the probabilistic bound allows a sum of so many squares.
     lost = 64 * precision.unit * np.sqrt(parts.count) * far
     rounding = 4 * precision.rounding * (parts.variance + epsilon)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = _slope(view, deviation, axes)
         off = np.abs(view - slope * deviation).max(axes, keepdims=True)
+        # But for the rounding of y, in formats of few bits.
         straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
         difference = np.abs(slope**-2.0 - epsilon - parts.variance)
         near = difference <= lost + rounding
     void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
     flat = parts.variance == 0
+    # Only where squares are far larger than the variance does their difference tell them apart.
     told = ~(difference <= 2 * rounding) & (far > 100 * parts.variance)
     return bool(((straight & near) | void | flat).all() and told.any())
 

@@ -48,7 +48,7 @@ def _likely(plan: Plan, rank: int) -> list[Levels]:
     found: list[Levels] = []
     bases = {row["path"]: row for row in plan.rows(rank) if "path" in row}
     for base in bases.values():
-        simple = base | {n: plain[n] for n in ("groups", "layout", "bias") if n in base}
+        simple = {**base, **{n: plain[n] for n in ("groups", "layout", "bias") if n in base}}
         names = [name for name in ("in_channels", "out_channels") if name in base]
         found += [simple | dict.fromkeys(names, width) for width in WIDTHS]
     return found

@@ -1,4 +1,7 @@
-"""What may be said of one coordinate of wrong elements: "rows from 16 on", "last #", "even #s"."""
+"""What may be said of one coordinate of wrong elements: "rows from 16 on", "last #", "even #s".
+
+# stands for the noun.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, ROW, coordinates
-from convinsights.verify._words import written
+from convinsights.verify._words import is_power, written
 
 __all__ = ["Finding", "Part", "View", "parts_of"]
 
@@ -18,9 +21,10 @@ Finding: TypeAlias = tuple[Case, str, Array]
 # Which elements a part has, by the number of each and one more than it may be.
 Test: TypeAlias = Callable[[Array, int], Array]
 
-# In what share of the cases a part must be less than everything; where it ends at the largest
-# wrong index, in most.
-LESS, FAR_LESS = 0.25, 0.5
+# In what share of the cases a part must be less than the whole.
+PROPER_IN_SOME = 0.25
+# … where it ends at the largest wrong index.
+PROPER_IN_MOST = 0.5
 # The smallest power of 2 that an index is taken to overflow at.
 SMALLEST = 64
 BLOCKS = (2, 3, 4, 8, 16, 32)
@@ -30,7 +34,7 @@ BLOCKS = (2, 3, 4, 8, 16, 32)
 class Part:
     """Those elements of which one coordinate says something, by its words and its cost.
 
-    `proper` is in how many of the cases, at least, that must be less than all elements.
+    `proper` is in what share of the cases, at least, that must be less than all elements.
     """
 
     coordinate: str
@@ -62,7 +66,7 @@ class View:
 def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     """Yield what may be said of a coordinate that all the findings have."""
     if name in MAP_COSTS:
-        yield Part(name, name, MAP_COSTS[name], lambda index, n: index > 0, LESS)
+        yield Part(name, name, MAP_COSTS[name], lambda index, n: index > 0, PROPER_IN_SOME)
         return
     extents = [view.coordinates[name].extent for view in views]
     indices = [view.indices(name) for view in views]
@@ -75,10 +79,11 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
         several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
     own = COORDINATE_COSTS.get(name, 0.0)
     for text, cost, test in (*of_one, *several):
-        yield Part(name, _worded(text, name), cost + own, test, LESS)
+        yield Part(name, _worded(text, name), cost + own, test, PROPER_IN_SOME)
     alone = name == PIXEL and least == most
-    for text, cost, test in () if "(flat" in name and not alone else _limited(least, most):
-        yield Part(name, _worded(text, name), cost + own, test, FAR_LESS)
+    if alone or "(flat" not in name:
+        for text, cost, test in _limited(least, most):
+            yield Part(name, _worded(text, name), cost + own, test, PROPER_IN_MOST)
 
 
 def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:
@@ -120,7 +125,7 @@ def _limited(least: int, most: int) -> Iterator[tuple[str, float, Test]]:
 
 def _odd(limit: int) -> float:
     # What a limit costs by its binary digits, unless it is a power of 2.
-    return 0.25 * limit.bit_length() if limit & (limit - 1) else 0.0
+    return 0.0 if is_power(limit) else 0.25 * limit.bit_length()
 
 
 def _between(least: int, most: int) -> Test:

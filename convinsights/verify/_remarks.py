@@ -166,10 +166,9 @@ class _Saturated(Remark):
         return whole and bool((sums[off] >= most).all() and (np.abs(got[off]) <= most).all())
 
 
-# The significant bits of formats, and the fewest that their errors look like.
+# Bits of formats, and how many the errors must look like at least.
 KNOWN_BITS = ((24, 22.5), (11, 10.2), (8, 7.0))
-# How far from the number of significant bits the errors may be, by what they look like: those of
-# operands are a little smaller, those of long sums larger.
+# By how much the bits that errors look like may exceed them (operands), or fall short (long sums).
 MORE, LESS = 2.5, 6.0
 # Errors of fewer elements together may be as small as chance will have it.
 ENOUGH = 8

@@ -1,7 +1,7 @@
 """What was found, as a value and as text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from convinsights.verify._meanings import meaning
@@ -9,9 +9,10 @@ from convinsights.verify._trials import Failure, Trial
 
 __all__ = ["Report", "Row", "table"]
 
-# Below these shares a pass says little: of the cases that were tried, and of the outputs on which
-# one forgotten product would be seen.
-FEW, WEAK = 0.5, 0.25
+# Share of the cases below which a pass says little, for most were declined.
+FEW = 0.5
+# Share of the outputs on which one forgotten product must be seen, or a pass says little.
+WEAK = 0.25
 
 
 class Row(NamedTuple):
@@ -28,11 +29,12 @@ class Report:
     """What `verify` found.
 
     `cases` is how many were tried, `failures` every wrong result, `declined` how many cases of each
-    kind the candidate does not support, `rows` the table by geometry. `diagnosis` is the one slip
-    that explains every wrong value (of `verify.SLIPS`; brackets say which of a kind), `when` what
-    the failing cases share and the others do not, `where` which part of the results is wrong; each
-    is None where nothing holds. `power` is the share of all outputs tried in which one forgotten
-    average product would have been seen.
+    kind were declined, or say nothing (vain: they may be off by more than their values), `rows` the
+    table by geometry. `diagnosis` is the one slip that explains every wrong value (of
+    `verify.SLIPS`; brackets say which of a kind), `when` what the failing cases share and the
+    others do not, `where` which part of the results is wrong; each is None where nothing holds.
+    `power` is the share of all outputs tried in which one forgotten average product would have been
+    seen.
     """
 
     title: str
@@ -44,7 +46,7 @@ class Report:
     when: str | None = None
     where: str | None = None
     power: float = 0.0
-    interrupted: bool = field(default=False)
+    interrupted: bool = False
 
     @property
     def passed(self) -> bool:
@@ -68,8 +70,8 @@ class Report:
             lines += ["", f"{'geometry':<{width}}  cases  failed  error / allowed"]
         for row in self.rows:
             line = f"{row.kind:<{width}}  {row.cases:5}  {row.failed:6}  {row.worst:15.2g}"
-            worst = [f for f in self.failures if f.kind == row.kind]
-            lines.append(f"{line}  {worst[0].message}" if worst else line)
+            same = [f for f in self.failures if f.kind == row.kind]
+            lines.append(f"{line}  {same[0].message}" if same else line)
         if self.cases:
             share = f"{self.power:.0%}"
             lines += ["", f"power: one forgotten product is seen in {share} of the outputs"]

@@ -16,10 +16,16 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Shrinker"]
 
-# Seconds of the processor, seconds in all and calls that shrinking may take, and the search for
-# thresholds after it; how often a case that passes is tried again with other numbers, for a fault
-# may not show by chance; how many failing cases are asked.
-SECONDS, WAIT, CALLS, AGAIN, ASKED = 0.6, 3.0, 200, 2, 4
+# Seconds of the processor that shrinking may take, and the search for thresholds after it,
+SECONDS = 0.6
+# … seconds in all,
+WAIT = 3.0
+# … and calls.
+CALLS = 200
+# How often a case that passes is tried with other numbers: a fault may not show by chance.
+AGAIN = 2
+# How many failing cases are asked.
+ASKED = 4
 
 
 @dataclass

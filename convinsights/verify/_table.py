@@ -17,9 +17,10 @@ __all__ = ["Table"]
 
 # How many clauses are combined.
 CANDIDATES = 64
-# In how many cases that pass a plain condition may hold, for those to be tried with other numbers,
-# and of how many conditions.
-EXCEPTIONS, NEAR = 8, 4
+# In how many cases that pass a plain condition may hold, for those to be tried with other numbers.
+EXCEPTIONS = 8
+# Of how many conditions they are tried.
+NEAR = 4
 # What counts are tried to be multiples of.
 MODULI = (2, 4, 8, 16, 32)
 # And what sums are cut into, besides.
@@ -36,6 +37,7 @@ class Table:
         self.numbers = {name: _numbers(column) for name, column in self.columns.items()}
         self.clauses: dict[tuple[str, str, Feature], Clause] = {}
         different = sum(len({*map(repr, self.columns[name])}) - 1 for name in self.names)
+        # K of `_when`: a limit between any two values, from either side.
         self.count = 2 * max(different, 1)
         needed = (clause for clause in self._needed() if clause.holds[wrong].all())
         self.needed = sorted(needed, key=lambda clause: clause.cost)[: 4 * CANDIDATES]

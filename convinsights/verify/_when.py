@@ -2,7 +2,8 @@
 
 Every case has features: its channels, sizes, strides, how its arrays lie in memory, and what
 follows from those. A clause says one thing of one feature ("in_channels >= 8"); a condition is a
-clause, or two or three that hold together, or one that holds together with one of several others.
+clause, or two or three that hold together, or one of several, alone or with a clause that always
+holds.
 It must hold in every failing case and in no other; of all that do, the simplest is told.
 
 Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail,
@@ -26,7 +27,7 @@ from convinsights.verify._table import Table
 from convinsights.verify._thresholds import Retry, further, sharpened
 from convinsights.verify._words import EFFECTIVE
 
-__all__ = ["Retry", "condition", "features"]
+__all__ = ["condition"]
 
 # By how many bits the ways to fail must outnumber the conditions.
 MARGIN = 2.0
@@ -44,8 +45,8 @@ def condition(
 
     `again` tells of a case that did not fail whether it does with other numbers.
     """
-    # Passing cases count if faults can show in them; failing ones do, but for those without values
-    # beside others.
+    # A case counts if faults can show in it, or if it failed; a failing one without values only
+    # where no other failing case tells.
     told = [tells(case) for case in cases]
     among = any(bad and ok for bad, ok in zip(failed, told, strict=True))
     shown = [i for i, ok in enumerate(told) if ok or (failed[i] and not (among and void(cases[i])))]

@@ -19,12 +19,18 @@ from convinsights.verify._parts import Finding, Part, View, parts_of
 
 __all__ = ["Finding", "region"]
 
-# How much of a region must be wrong over all, and how much in so many of the cases (in others a
-# fault may not show: all sums are 0).
-MOST, SOME, FILLED = 0.4, 0.15, 0.8
-# How many bits a region must explain, and what a far-fetched one costs in bits; how much smaller
-# two coordinates must make it than one.
-BITS, PRICE, NARROWER = 6.0, 4.0, 0.75
+# Share of a region that must be wrong over all,
+MOST = 0.4
+# … and in a single case,
+SOME = 0.15
+# … for this share of the cases: in others a fault may not show, as where all sums are 0.
+FILLED = 0.8
+# How many bits a region must explain.
+BITS = 6.0
+# What a far-fetched one costs in bits.
+PRICE = 4.0
+# How much smaller two coordinates must make it than one.
+NARROWER = 0.75
 # How many elements are looked at.
 ELEMENTS = 3_000_000
 

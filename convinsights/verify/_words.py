@@ -9,6 +9,7 @@ __all__ = [
     "cost_of",
     "in_words",
     "is_derived",
+    "is_power",
     "is_setting",
     "written",
 ]
@@ -19,8 +20,10 @@ Feature: TypeAlias = int | str | tuple[int, ...]
 # What a feature is called before its effect is asked for, and not what was passed.
 EFFECTIVE = "effective "
 
-# What features cost that compare two others, which their names end with.
-COMPARED, COMPARISONS = 1.5, (" and kernel_size", " and size")
+# What the names of features end with that compare two others.
+COMPARISONS = (" and kernel_size", " and size")
+# What those cost.
+COMPARED = 1.5
 # What others cost, so that the plain ones are preferred: by the first that the name starts with.
 FEATURE_COSTS = {
     EFFECTIVE: 0.3,
@@ -66,9 +69,11 @@ OPERATOR_COSTS = {
     "power": 2.0,
     "no power": 1.6,
 }
-# What it costs besides: to speak of one axis, of a limit that is no power of 2, of no multiple of
-# what is no usual width of vectors and tiles.
-ONE_AXIS, ODD_LIMIT = 0.7, 0.2
+# What it costs besides to speak of one axis,
+ONE_AXIS = 0.7
+# … of a limit that is no power of 2,
+ODD_LIMIT = 0.2
+# … of no multiple of a usual width of vectors and tiles, and of any other number.
 WIDTH_COSTS: dict[Feature, float] = {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}
 FAR_WIDTH = 0.4
 
@@ -80,11 +85,11 @@ def cost_of(name: str, operator: str, value: Feature) -> float:
     else:
         cost = next((c for start, c in FEATURE_COSTS.items() if name.startswith(start)), 0.0)
     cost += OPERATOR_COSTS[operator] + ONE_AXIS * ("]" in name)
-    if operator == ">=" and isinstance(value, int) and value > 2 and not _power(value):
+    if operator == ">=" and isinstance(value, int) and value > 2 and not is_power(value):
         cost += ODD_LIMIT
     if operator == "no multiple":
         cost += WIDTH_COSTS.get(value, FAR_WIDTH)
-    if operator == "==" and isinstance(value, int) and value > 4 and not _power(value):
+    if operator == "==" and isinstance(value, int) and value > 4 and not is_power(value):
         cost += ODD * ("channels" in name or name in COUNTED)
     return cost
 
@@ -159,18 +164,19 @@ def in_words(name: str, operator: str, value: Feature) -> str:
 def _number(name: str, operator: str, value: int) -> str:
     if operator == ">=" and value == 0:  # in no passing case, or else it would be said of all
         return f"{name} given"
-    if operator == ">=" and (value <= 2 or (value > 4 and _power(value - 1))):
+    if operator == ">=" and (value <= 2 or (value > 4 and is_power(value - 1))):
         return f"{name} > {written(value - 1)}"
     return f"{name} {operator} {written(value)}"
 
 
-def _power(value: int) -> bool:
+def is_power(value: int) -> bool:
+    """Tell whether a number is a power of 2."""
     return value > 0 and not value & (value - 1)
 
 
 def written(value: int) -> str:
     """Write a number down, large powers of 2 as such."""
-    return f"2^{value.bit_length() - 1}" if value >= 4096 and _power(value) else str(value)
+    return f"2^{value.bit_length() - 1}" if value >= 4096 and is_power(value) else str(value)
 
 
 def _word(name: str, value: Feature) -> str:
