@@ -10,6 +10,8 @@ from convinsights.verify import _when, _where
 from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Clause, Condition
 from convinsights.verify._features import features
+from convinsights.verify._table import Table
+from convinsights.verify._thresholds import further
 from convinsights.verify._when import condition
 from convinsights.verify._where import region
 from convinsights.verify._words import in_words
@@ -319,6 +321,13 @@ def test_cases_that_pass_by_chance_are_tried_with_other_numbers():
     failed = [bad and i not in lucky for i, bad in enumerate(wide)]
     assert condition(cases, failed) != "in_channels >= 8"
     assert condition(cases, failed, None, lambda case: case.x.shape[-1] >= 8) == "in_channels >= 8"
+
+
+def test_thresholds_alone_foretell_further_values():
+    rows = [{"batch": n} for n in (1, 2, 3, 4)]
+    table = Table(rows, np.array([False, False, True, True]))
+    assert further(table, table.clause("batch", ">=", 3)) == [5, 8]  # 4 has failed
+    assert further(table, table.clause("batch", "==", 3)) == []
 
 
 def test_two_failing_cases_are_believed_once_more_of_them_fail():
