@@ -68,6 +68,7 @@ class Covering:
             levels = [self.factors[i].levels for i in which]
             allowed = np.array([bool(rule.allowed(*some)) for some in itertools.product(*levels)])
             self.rules.append((which, allowed.reshape([len(some) for some in levels]), rule.why))
+        self._known: dict[tuple[int, int, tuple[int | None, ...]], Array] = {}
 
     def impossible(self, strength: int) -> dict[Combination, str]:
         """Return the combinations that the rules forbid, with the reason of each."""
@@ -141,29 +142,44 @@ class Covering:
         self, start: dict[int, int], missing: Array, strength: int, rng: np.random.Generator
     ) -> dict[int, int] | None:
         row = dict(start)
+        cost = self.least + sum(self._extra[i][level] for i, level in row.items())
         for factor in rng.permutation(len(self.factors)).tolist():
             if factor in row:
                 continue
-            fitting = self._fitting(factor, row)
+            # The levels that leave every rule a way, and the budget enough for the rest
+            fitting = cost + self._extra[factor] <= self.budget
+            for number in self._rules_of[factor]:
+                levels = tuple([row.get(i) for i in self.rules[number][0]])
+                fitting &= self._left(number, factor, levels)
             if not fitting.any():
                 return None
             gains = self._gains(factor, row, missing, strength)
             gains = np.where(fitting, gains + rng.random(len(gains)), -1)
             row[factor] = int(gains.argmax())
+            cost += self._extra[factor][row[factor]]
         return row
 
-    def _fitting(self, factor: int, row: Mapping[int, int]) -> Array:
-        # The levels that leave every rule a way, and the budget enough for the rest.
-        spent = sum(self.weights[i][level] for i, level in row.items())
-        rest = sum(w for i, w in enumerate(self._least_of) if i not in row and i != factor)
-        fitting: Array = self.weights[factor] + spent + rest <= self.budget
-        for factors, allowed, _ in self.rules:
-            if factor in factors:
-                part = allowed[tuple(row.get(i, slice(None)) for i in factors)]
-                left = [i for i in factors if i not in row]
-                axes = tuple(axis for axis, i in enumerate(left) if i != factor)
-                fitting = fitting & part.any(axis=axes)
-        return fitting
+    @cached_property
+    def _extra(self) -> list[Array]:
+        # What every level costs more than the cheapest of its factor
+        return [weights - weights.min() for weights in self.weights]
+
+    @cached_property
+    def _rules_of(self) -> list[list[int]]:
+        # The numbers of the rules that a factor stands in
+        numbers = range(len(self.rules))
+        return [[n for n in numbers if i in self.rules[n][0]] for i in range(len(self.factors))]
+
+    def _left(self, number: int, factor: int, levels: tuple[int | None, ...]) -> Array:
+        # The levels of a factor with which a rule has a way, beside those chosen of other factors
+        known = self._known.get((number, factor, levels))
+        if known is None:
+            factors, allowed, _ = self.rules[number]
+            part = allowed[tuple(slice(None) if k is None else k for k in levels)]
+            left = [i for i, k in zip(factors, levels, strict=True) if k is None]
+            axes = tuple(axis for axis, i in enumerate(left) if i != factor)
+            known = self._known[number, factor, levels] = np.asarray(part.any(axis=axes))
+        return known
 
     def _gains(self, factor: int, row: Mapping[int, int], missing: Array, strength: int) -> Array:
         # How many new combinations each level of a factor makes with those the row has.
