@@ -261,12 +261,12 @@ def to_integer(name: str, value: object, *, minimum: int | None = 1) -> int:
 
 
 def to_integers(
-    name: str, entries: Sequence[object], *, minimum: int | None = 1
+    name: str, entries: Sequence[object], *, minimum: int | None = 1, most: int = MOST_AXES
 ) -> tuple[int, ...]:
     """Return every entry as an int of at least `minimum`."""
     return tuple(
         to_integer(f"{name}[{index}]", entry, minimum=minimum)
-        for index, entry in enumerate(entries_of(name, entries, MOST_AXES))
+        for index, entry in enumerate(entries_of(name, entries, most))
     )
 
 
@@ -276,12 +276,13 @@ def per_axis(
     """Return one int per axis: `value` itself, or the one int for all of them."""
     if not is_sequence(value):
         return (to_integer(name, value, minimum=minimum),) * count
-    numbers = entries_of(name, value, max(count, MOST_AXES))
+    most = max(count, MOST_AXES)
+    numbers = entries_of(name, value, most)
     if len(numbers) != count:
         raise ValueError(
             f"{name} must be an int or have one entry per {axis} ({count}), got {shown(value)}"
         )
-    return tuple([to_integer(f"{name}[{i}]", n, minimum=minimum) for i, n in enumerate(numbers)])
+    return to_integers(name, numbers, minimum=minimum, most=most)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -256,7 +256,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
 
     def convolve(da: Array, i: int) -> Array:
         da, dkernel, _ = conv.backward(da, cache.convs[i])
-        (dkernels[i],) = converted(cache.dtype, dkernel)
+        dkernels[i] = dkernel.astype(cache.dtype, copy=False)
         return da
 
     def normalize(da: Array, i: int) -> Array:

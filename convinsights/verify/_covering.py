@@ -199,7 +199,7 @@ class Covering:
         for factors, allowed, why in self.rules:
             if not allowed[tuple(levels.get(i, slice(None)) for i in factors)].any():
                 return why
-        extra = sum(self.weights[i][level] - self._least_of[i] for i, level in levels.items())
+        extra = sum(self._extra[i][level] for i, level in levels.items())
         return "too large" if self.least + extra > self.budget else None
 
     def _named(self, which: Sequence[int], levels: Sequence[int]) -> Combination:

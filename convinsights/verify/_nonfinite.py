@@ -76,10 +76,7 @@ def judged_finite(one: Spoilt, answer: Answer, local: bool) -> Trial:
     for function, message in answer.error.items():
         trial.fail("y" if function == "forward" else "dx", message, values=False)
     must, may = _readers(case, one.name)
-    for result, reads in must.items():
-        got = answer.copies.get(result)
-        if not isinstance(got, np.ndarray) or got.shape != reads.shape:
-            continue
+    for result, reads, got in _came(answer, must):
         finite = np.isfinite(got)
         trial.got[result] = got.astype(np.float64)
         _judge(trial, result, reads & finite, "finite", "non_finite_swallowed")
@@ -94,10 +91,16 @@ def find_swallowed(trial: Trial, answer: Answer) -> None:
         if not isinstance(array, np.ndarray) or np.isfinite(array).all():
             continue
         must, _ = _readers(trial.case, name)
-        for result, reads in must.items():
-            got = answer.copies.get(result)
-            if isinstance(got, np.ndarray) and got.shape == reads.shape:
-                _judge(trial, result, reads & np.isfinite(got), "finite", "non_finite_swallowed")
+        for result, reads, got in _came(answer, must):
+            _judge(trial, result, reads & np.isfinite(got), "finite", "non_finite_swallowed")
+
+
+def _came(answer: Answer, must: Outcome) -> Iterator[tuple[str, Array, Array]]:
+    # The results that came in their shape, each with what of it must not be finite before it
+    for result, reads in must.items():
+        got = answer.copies.get(result)
+        if isinstance(got, np.ndarray) and got.shape == reads.shape:
+            yield result, reads, got
 
 
 def _corner(array: Array, value: float) -> tuple[int, ...]:
