@@ -29,6 +29,7 @@ from convinsights._padding import resolve
 from convinsights.batchnorm import Statistics
 
 __all__ = [
+    "Norm",
     "Parameters",
     "as_all_statistics",
     "as_parameters",

@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._block import (
+    Norm,
     Parameters,
     as_all_statistics,
     as_parameters,
@@ -92,19 +93,23 @@ class Gradients(NamedTuple):
 
 @cache_class
 class Cache:
-    """The caches of the steps by their places; the projection's norm comes after all others."""
+    """The caches of the branch's steps by their places, and those of the short cut."""
 
     convs: dict[int, conv.Cache]
     norms: dict[int, batchnorm.Cache]
     relus: dict[int, relu.Cache]
     projection: unary.Cache | None
+    projection_norm: batchnorm.Cache | None
     variant: str
     dtype: DType
 
     @property
     def statistics(self) -> tuple[Statistics, ...]:
         """What was normalized by: those of `norms` in order, then the projection's."""
-        return tuple(self.norms[i].statistics for i in range(len(self.norms)))
+        norms = [self.norms[i] for i in range(len(self.norms))]
+        if self.projection_norm is not None:
+            norms.append(self.projection_norm)
+        return tuple(norm.statistics for norm in norms)
 
 
 def forward(
@@ -192,11 +197,13 @@ def forward(
         a, relus[i] = relu.forward(a)
         return a
 
-    identity, projection = x, None
+    identity, projection, projection_norm = x, None, None
     if p.projection is not None:
         identity, projection = unary.forward(x, p.projection, strides=strides)
     if p.projection_norm is not None:
-        identity = normalize(identity, len(p.norms))
+        identity, projection_norm = batchnorm.forward(
+            identity, *p.projection_norm, used[-1], epsilon=epsilon
+        )
 
     # The rows of the table: F, the sum, what stands behind it. The sum is written into a, which no
     # cache refers to: each keeps what its step read, not what it returned.
@@ -216,7 +223,7 @@ def forward(
             a = rectify(normalize(convolve(a, i), i), i)
         a += identity
         a = rectify(normalize(a, end), end)
-    cache = Cache(convs, norms, relus, projection, variant, dtype)
+    cache = Cache(convs, norms, relus, projection, projection_norm, variant, dtype)
     return a.astype(dtype, copy=False), cache
 
 
@@ -252,7 +259,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     cache = check_cache(cache, Cache, "residual")
     dy = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
     dkernels: dict[int, Array] = {}
-    dnorms: dict[int, Any] = {}
+    dnorms: dict[int, Norm] = {}
 
     def convolve(da: Array, i: int) -> Array:
         da, dkernel, _ = conv.backward(da, cache.convs[i])
@@ -260,8 +267,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
         return da
 
     def normalize(da: Array, i: int) -> Array:
-        da, dgamma, dbeta, _ = batchnorm.backward(da, cache.norms[i])
-        dnorms[i] = tuple(converted(cache.dtype, dgamma, dbeta))
+        da, dnorms[i] = _through(da, cache.norms[i], cache.dtype)
         return da
 
     def rectify(da: Array, i: int) -> Array:
@@ -283,19 +289,18 @@ def backward(dy: Array, cache: Cache) -> Gradients:
         for i in reversed(range(end)):
             da = convolve(normalize(rectify(da, i), i), i)
 
-    last = end + (cache.variant == "normalized_sum")  # the place of the projection's norm
-    didentity, dprojection = dsum, None
-    if last in cache.norms:
-        didentity = normalize(didentity, last)
+    didentity, dprojection, dprojection_norm = dsum, None, None
+    if cache.projection_norm is not None:
+        didentity, dprojection_norm = _through(didentity, cache.projection_norm, cache.dtype)
     if cache.projection is not None:
         didentity, dprojection, _ = unary.backward(didentity, cache.projection)
     da += didentity
     dx, dprojection = converted(cache.dtype, da, dprojection)
     gradients = Parameters(
         tuple(dkernels[i] for i in range(end)),
-        tuple(dnorms[i] for i in range(last)),
+        tuple(dnorms[i] for i in range(len(dnorms))),
         dprojection,
-        dnorms.get(last),
+        dprojection_norm,
     )
     return Gradients(dx, gradients)
 
@@ -415,3 +420,9 @@ def parameter_count(parameters: Parameters) -> ParameterCount:
     p = as_parameters(parameters)
     trainable = sum(array.size for array in arrays(p))
     return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in norms_of(p)))
+
+
+def _through(da: Array, cache: batchnorm.Cache, dtype: DType) -> tuple[Array, Norm]:
+    # The gradient of what came in, and those of gamma and beta in the dtype
+    da, dgamma, dbeta, _ = batchnorm.backward(da, cache)
+    return da, tuple(converted(dtype, dgamma, dbeta))
