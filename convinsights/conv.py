@@ -211,9 +211,8 @@ def output_shape(
     >>> conv.output_shape((8, 224, 224, 3), (7, 7, 3, 64), strides=2, padding="same")
     (8, 112, 112, 64)
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    return plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES).output_shape
+    shapes = shapes_of(input_shape, kernel_shape)
+    return plan(*shapes, strides, padding, dilation_rate, groups, SHAPES).output_shape
 
 
 def parameter_count(
@@ -251,10 +250,8 @@ def multiply_adds(
     >>> conv.multiply_adds((1, 56, 56, 64), (3, 3, 64, 64), padding="same")
     115605504
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    planned = plan(shape, kernel, strides, padding, dilation_rate, groups, SHAPES)
-    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
+    shapes = shapes_of(input_shape, kernel_shape)
+    return plan(*shapes, strides, padding, dilation_rate, groups, SHAPES).multiply_adds
 
 
 def initialize(
@@ -352,6 +349,19 @@ class Plan(NamedTuple):
     groups: int
     kernel_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        """One per weight for every window of every image."""
+        windows = self.output_shape[0] * math.prod(self.geometry.output_size)
+        return windows * math.prod(self.kernel_shape)
+
+
+def shapes_of(
+    input_shape: tuple[int, ...], kernel_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of an image and of a kernel as tuples of ints."""
+    return shape_of(SHAPES[0], input_shape, minimum=0), shape_of(SHAPES[1], kernel_shape)
 
 
 @remembered

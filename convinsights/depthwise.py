@@ -35,13 +35,12 @@ from convinsights._arguments import (
     check_pixels,
     described,
     remembered,
-    shape_of,
     spatial_rank,
     to_integer,
 )
 from convinsights._caches import cache_class
 from convinsights._weights import count, he_normal, spatial_size
-from convinsights.conv import SHAPES, Gradients, Plan
+from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
 
 __all__ = [
     "Cache",
@@ -178,9 +177,8 @@ def output_shape(
     >>> depthwise.output_shape((8, 28, 28, 32), (3, 3, 32, 2), strides=2, padding="same")
     (8, 14, 14, 64)
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    return plan(shape, kernel, strides, padding, dilation_rate, SHAPES).output_shape
+    shapes = shapes_of(input_shape, kernel_shape)
+    return plan(*shapes, strides, padding, dilation_rate, SHAPES).output_shape
 
 
 def parameter_count(
@@ -218,10 +216,8 @@ def multiply_adds(
     >>> depthwise.multiply_adds((1, 56, 56, 64), (3, 3, 64, 1), padding="same")
     1806336
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    planned = plan(shape, kernel, strides, padding, dilation_rate, SHAPES)
-    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
+    shapes = shapes_of(input_shape, kernel_shape)
+    return plan(*shapes, strides, padding, dilation_rate, SHAPES).multiply_adds
 
 
 def initialize(

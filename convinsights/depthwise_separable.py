@@ -260,8 +260,7 @@ def multiply_adds(
     """
     shapes = _shapes(input_shape, depthwise_kernel_shape, pointwise_kernel_shape)
     first, second = plan(*shapes, strides, padding, dilation_rate, SHAPES)
-    taps, filters = shapes[1][:-2], second.output_shape[-1]
-    return math.prod(first.output_shape) * (math.prod(taps) + filters)
+    return first.multiply_adds + second.multiply_adds
 
 
 def initialize(

@@ -53,16 +53,14 @@ from convinsights._arguments import (
     per_axis,
     remembered,
     result_dtype,
-    shape_of,
-    shown,
     spatial_rank,
 )
 from convinsights._caches import cache_class
+from convinsights._folding import unfolded
 from convinsights._geometry import Geometry, effective_size
-from convinsights._padding import resolve
 from convinsights._passes import add_bias, channel_sum
 from convinsights._weights import conv_kernel_shape, count, he_normal
-from convinsights.conv import SHAPES, Gradients, Plan
+from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
 from convinsights.dilated import inflated
 
 __all__ = [
@@ -233,10 +231,9 @@ def output_shape(
     >>> transposed.output_shape((8, 7, 7, 64), (4, 4, 32, 64), strides=2, padding=1)
     (8, 14, 14, 32)
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
+    image, kernel = shapes_of(input_shape, kernel_shape)
     options = strides, padding, output_padding, output_size, dilation_rate, groups
-    return plan(shape, kernel, *options, SHAPES).output_shape
+    return plan(image, kernel, *options, SHAPES).output_shape
 
 
 def parameter_count(
@@ -278,11 +275,9 @@ def multiply_adds(
     >>> transposed.multiply_adds((1, 7, 7, 64), (4, 4, 32, 64), strides=2, padding=1)
     1605632
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
+    image, kernel = shapes_of(input_shape, kernel_shape)
     options = strides, padding, output_padding, output_size, dilation_rate, groups
-    plan(shape, kernel, *options, SHAPES)  # refuses what does not fit
-    return math.prod(shape[:-1]) * math.prod(kernel)
+    return plan(image, kernel, *options, SHAPES).multiply_adds
 
 
 def initialize(
@@ -357,73 +352,13 @@ def plan(
     groups = check_groups(groups, C_in=x_shape[-1])
     steps = per_axis("strides", strides, rank)
     rates = per_axis("dilation_rate", dilation_rate, rank)
-    least = _least_size(x_shape[1:-1], effective_size(kernel_shape[:-2], rates), steps, padding)
-    size = _chosen_size(least, steps, padding, output_padding, output_size)
+    effective = effective_size(kernel_shape[:-2], rates)
+    size = unfolded(x_shape[1:-1], effective, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
     check_size("strides" if output_size is None else "output_size", (x_shape[0], *size, filters))
     others = x_shape[0], max(x_shape[-1], filters)
     geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, others=others)
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))
-
-
-def _least_size(
-    size: tuple[int, ...], effective: tuple[int, ...], strides: tuple[int, ...], padding: Pad
-) -> tuple[int, ...]:
-    # The least input size that the convolution takes to this output size.
-    if isinstance(padding, str) and padding not in ("valid", "same"):
-        raise ValueError(
-            f'padding must be "valid", "same", an int or one entry per spatial axis (a transposed '
-            f'convolution has no "causal"), got {shown(padding)}'
-        )
-    if isinstance(padding, str) and padding == "same":
-        return tuple((n - 1) * s + 1 for n, s in zip(size, strides, strict=True))
-    pairs = resolve(padding, size, effective, strides)
-    return tuple(
-        (n - 1) * s + ke - sum(pair)
-        for n, s, ke, pair in zip(size, strides, effective, pairs, strict=True)
-    )
-
-
-def _chosen_size(
-    least: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: Pad,
-    output_padding: Ints | None,
-    output_size: Ints | None,
-) -> tuple[int, ...]:
-    rank = len(least)
-    most = tuple(size + s - 1 for size, s in zip(least, strides, strict=True))
-    legal = [(max(1, low), high) for low, high in zip(least, most, strict=True)]
-    sizes = ", ".join(f"{low} … {high}" for low, high in legal)
-    if output_padding is not None and output_size is not None:
-        raise ValueError(
-            f"output_padding and output_size must not be given both, got {shown(output_padding)} "
-            f"and {shown(output_size)}; legal sizes are {sizes}"
-        )
-    if min(most) < 1:
-        raise ValueError(
-            f"padding must leave an output, got {shown(padding)}, with which it is {most} at most"
-        )
-    if output_size is not None:
-        chosen = per_axis("output_size", output_size, rank, minimum=None)
-    else:
-        if output_padding is not None:
-            extra = per_axis("output_padding", output_padding, rank, minimum=None)
-        else:
-            whole = isinstance(padding, str) and padding == "same"
-            extra = tuple(s - 1 if whole else 0 for s in strides)
-        chosen = tuple(size + more for size, more in zip(least, extra, strict=True))
-    if all(low <= size <= high for size, (low, high) in zip(chosen, legal, strict=True)):
-        return chosen
-    if output_size is not None:
-        raise ValueError(f"output_size must be {sizes} per spatial axis, got {shown(output_size)}")
-    paddings = ", ".join(
-        f"{low - size} … {high - size}" for size, (low, high) in zip(least, legal, strict=True)
-    )
-    raise ValueError(
-        f"output_padding must be {paddings} per spatial axis (output sizes {sizes}), "
-        f"got {extra if output_padding is None else shown(output_padding)}"
-    )
 
 
 def _kernel_shape(

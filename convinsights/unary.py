@@ -21,8 +21,6 @@ Lin, Chen and Yan, "Network in Network", 2013: section 3.1.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from convinsights import conv
@@ -35,12 +33,11 @@ from convinsights._arguments import (
     check_cache,
     check_pixels,
     described,
-    shape_of,
     to_integer,
 )
 from convinsights._caches import cache_class
 from convinsights._weights import count, he_normal
-from convinsights.conv import Gradients
+from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
 
 __all__ = [
     "Cache",
@@ -155,9 +152,7 @@ def output_shape(
     >>> unary.output_shape((8, 28, 28, 256), (256, 64))
     (8, 28, 28, 64)
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    return plan(shape, kernel, strides, conv.SHAPES).output_shape
+    return plan(*shapes_of(input_shape, kernel_shape), strides, SHAPES).output_shape
 
 
 def parameter_count(in_channels: int, filters: int, *, use_bias: bool = False) -> int:
@@ -188,10 +183,7 @@ def multiply_adds(
     >>> unary.multiply_adds((1, 28, 28, 256), (256, 64))
     12845056
     """
-    shape = shape_of("input_shape", input_shape, minimum=0)
-    kernel = shape_of("kernel_shape", kernel_shape)
-    planned = plan(shape, kernel, strides, conv.SHAPES)
-    return math.prod(planned.output_shape[:-1]) * math.prod(kernel)
+    return plan(*shapes_of(input_shape, kernel_shape), strides, SHAPES).multiply_adds
 
 
 def initialize(
@@ -221,7 +213,7 @@ def plan(
     kernel_shape: tuple[int, ...],
     strides: Ints,
     names: tuple[str, str] = ("x", "kernel"),
-) -> conv.Plan:
+) -> Plan:
     """Check that an image and a matrix go together, and find the convolution that it is."""
     shape = _conv_shape(x_shape, kernel_shape, names)
     return conv.plan(x_shape, shape, strides, "valid", 1, 1, names)
