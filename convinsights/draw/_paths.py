@@ -16,7 +16,8 @@ from convinsights._arguments import (
     to_integer,
     to_integers,
 )
-from convinsights._stacks import Layers, Step, Sum, as_stack, plan
+from convinsights._stacks import Layers, as_stack
+from convinsights._ways import Step, Sum, plan
 from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, squares, together
 from convinsights.draw._counts import (
     Stacked,
