@@ -12,10 +12,9 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, wraps
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -33,6 +32,7 @@ __all__ = [
     "as_generator",
     "as_sequence",
     "as_vector",
+    "as_vectors",
     "channels_first_hint",
     "check_cache",
     "check_callable",
@@ -49,7 +49,6 @@ __all__ = [
     "entries_of",
     "is_sequence",
     "per_axis",
-    "remembered",
     "result_dtype",
     "shape_of",
     "shown",
@@ -63,10 +62,8 @@ DType: TypeAlias = np.dtype[Any]
 FloatType: TypeAlias = DType | type[Any] | str
 Ints: TypeAlias = int | Sequence[int]
 Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
-P = ParamSpec("P")
 T = TypeVar("T")
 
-PLAIN = {int, str, type(None)}
 MOST_ENTRIES = 10**9  # of what NumPy is to make an array of
 MOST_AXES = 64  # of an array of NumPy
 
@@ -172,6 +169,18 @@ def as_vector(name: str, value: object, channels: int) -> Array | None:
             f"{name} must be ({channels},), one number per channel, got shape {array.shape}"
         )
     return array
+
+
+def as_vectors(
+    names: Sequence[str], values: Sequence[object], channels: int | None
+) -> tuple[Array, ...]:
+    """Return per-channel arrays that belong together, of so many channels if that is given."""
+    arrays = tuple(map(as_array, names, values))
+    if channels is None:
+        channels = max(1, arrays[0].size)  # 1: an empty one is refused
+    for name, array in zip(names, arrays, strict=True):
+        as_vector(name, array, channels)
+    return arrays
 
 
 def check_dy(dy: object, shape: tuple[int, ...]) -> Array:
@@ -367,29 +376,3 @@ def check_groups(groups: object, **channels: int) -> int:
         if count % number:
             raise ValueError(f"groups must divide {name} = {count}, got {shown(groups)}")
     return number
-
-
-def remembered(plan: Callable[P, T]) -> Callable[P, T]:
-    """Let a function of sizes remember its last results: planning is half of a small call's time.
-
-    Only where all arguments are plain. Others may be equal to these and yet be refused: True, 1.0.
-    """
-    known: Callable[..., T] = lru_cache(256)(plan)
-
-    @wraps(plan)
-    def planned(*arguments: P.args, **named: P.kwargs) -> T:
-        plain = not named and _are_plain(arguments)
-        return known(*arguments) if plain else plan(*arguments, **named)
-
-    return planned
-
-
-def _are_plain(values: Iterable[object], levels: int = 3) -> bool:
-    # Each is None, an int, a string, or a tuple of such or of such tuples
-    for value in values:
-        if type(value) is tuple:
-            if not levels or not _are_plain(value, levels - 1):
-                return False
-        elif type(value) not in PLAIN:
-            return False
-    return True

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from convinsights import batchnorm, conv, unary
+from convinsights import _plans, batchnorm, unary
 from convinsights._arguments import (
     Array,
     Ints,
@@ -18,14 +18,18 @@ from convinsights._arguments import (
     as_array,
     as_sequence,
     as_vector,
+    as_vectors,
     check_choice,
     check_pixels,
+    check_size,
     per_axis,
-    remembered,
     shown,
     spatial_rank,
+    to_integer,
 )
 from convinsights._padding import resolve
+from convinsights._remembered import remembered
+from convinsights._weights import spatial_size
 from convinsights.batchnorm import Statistics
 
 __all__ = [
@@ -34,8 +38,8 @@ __all__ = [
     "as_all_statistics",
     "as_parameters",
     "checked_steps",
-    "norm_channels",
     "norms_of",
+    "weight_shapes",
 ]
 
 Norm: TypeAlias = tuple[Array, Array]
@@ -65,6 +69,30 @@ def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
     if variant == "preactivation":
         return channels[:-1]
     return *channels[1:], channels[-1]
+
+
+def weight_shapes(
+    kernel_sizes: object, in_channels: int, filters: Ints, strides: Ints, variant: str
+) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...] | None]:
+    """Return the shapes of the kernels, the channels of `norms`, and a projection's if needed."""
+    kernel_sizes = as_sequence("kernel_sizes", kernel_sizes, "a sequence of kernel sizes")
+    sizes = [spatial_size(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
+    rank = len(sizes[0])
+    if any(len(size) != rank for size in sizes):
+        raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")
+    outputs = per_axis("filters", filters, len(sizes), axis="convolution")
+    channels = to_integer("in_channels", in_channels), *outputs
+    counts, ends = norm_channels(channels, variant), (channels[0], channels[-1])
+    shapes = [
+        (*size, before, after)
+        for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
+    ]
+    ones = (1,) * rank
+    projects = per_axis("strides", strides, rank) != ones or ends[0] != ends[1]
+    projection = (*ones, *ends) if projects else None
+    for shape in (*shapes, projection or ()):
+        check_size("kernel", shape)
+    return shapes, counts, projection
 
 
 def as_parameters(parameters: Any) -> Parameters:
@@ -98,16 +126,13 @@ def as_parameters(parameters: Any) -> Parameters:
 
 def _as_kernel(name: str, value: object) -> Array:
     kernel = as_array(name, value)
-    spatial_rank(name, kernel.shape, conv.KERNEL)
+    spatial_rank(name, kernel.shape, _plans.KERNEL)
     return kernel
 
 
 def _as_norm(name: str, norm: object, channels: int | None = None) -> Norm:
-    first, second = as_sequence(name, norm, "a pair (gamma, beta)", 2)
-    gamma, beta = as_array(f"gamma of {name}", first), as_array(f"beta of {name}", second)
-    channels = max(1, gamma.size) if channels is None else channels  # 1: an empty one is refused
-    as_vector(f"gamma of {name}", gamma, channels)
-    as_vector(f"beta of {name}", beta, channels)
+    pair = as_sequence(name, norm, "a pair (gamma, beta)", 2)
+    gamma, beta = as_vectors((f"gamma of {name}", f"beta of {name}"), pair, channels)
     return gamma, beta
 
 
@@ -161,7 +186,7 @@ def _plan(
             "padding": padding if large[i] else "valid",
         }
         names = name, f"parameters.kernels[{i}]"
-        plan = conv.plan(shape, kernel, **step, dilation_rate=1, groups=1, names=names)
+        plan = _plans.plan(shape, kernel, **step, dilation_rate=1, groups=1, names=names)
         shape = plan.output_shape
         steps.append(step)
         name = f"the input of parameters.kernels[{i + 1}]"

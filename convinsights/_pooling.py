@@ -23,12 +23,12 @@ from convinsights._arguments import (
     Pad,
     check_pixels,
     per_axis,
-    remembered,
     shape_of,
     shown,
 )
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks
+from convinsights._remembered import remembered
 
 __all__ = [
     "canonical_plan",

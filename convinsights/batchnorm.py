@@ -36,7 +36,9 @@ from convinsights._arguments import (
     FloatType,
     as_array,
     as_float,
+    as_sequence,
     as_vector,
+    as_vectors,
     check_cache,
     check_dy,
     check_fraction,
@@ -384,25 +386,12 @@ def check_batch(name: str, shape: tuple[int, ...], training: bool) -> None:
 
 def as_statistics(statistics: object, channels: int | None, name: str = "statistics") -> Statistics:
     """Return a pair of arrays as Statistics, for so many channels if that is given."""
+    form = "a Statistics(mean, variance)"
     if not isinstance(statistics, (tuple, list)):
-        raise TypeError(f"{name} must be a Statistics(mean, variance), got {shown(statistics)}")
-    if len(statistics) != 2:
-        raise ValueError(
-            f"{name} must be a Statistics(mean, variance), got {len(statistics)} entries"
-        )
-    pair = Statistics(
-        *(
-            as_array(f"{name}.{field}", a)
-            for field, a in zip(Statistics._fields, statistics, strict=True)
-        )
-    )
-    if channels is None:
-        channels = max(1, pair.mean.size)  # 1: an empty one is refused
-    for field, a in zip(Statistics._fields, pair, strict=True):
-        if a.shape != (channels,):
-            raise ValueError(
-                f"{name}.{field} must be ({channels},), one number per channel, got shape {a.shape}"
-            )
+        raise TypeError(f"{name} must be {form}, got {shown(statistics)}")
+    entries = as_sequence(name, statistics, form, 2)
+    names = [f"{name}.{field}" for field in Statistics._fields]
+    pair = Statistics(*as_vectors(names, entries, channels))
     if (pair.variance < 0).any():
         raise ValueError(f"{name}.variance must not be negative, got {pair.variance.min()}")
     return pair

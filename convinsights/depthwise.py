@@ -23,7 +23,7 @@ import math
 
 import numpy as np
 
-from convinsights import conv
+from convinsights import _plans, conv
 from convinsights._arguments import (
     Array,
     FloatType,
@@ -34,13 +34,14 @@ from convinsights._arguments import (
     check_cache,
     check_pixels,
     described,
-    remembered,
     spatial_rank,
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._plans import SHAPES, Plan, shapes_of
+from convinsights._remembered import remembered
 from convinsights._weights import count, he_normal, spatial_size
-from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
+from convinsights.conv import Gradients
 
 __all__ = [
     "Cache",
@@ -266,7 +267,7 @@ def plan(
         )
     # (*kernel_size, C, M) -> (*kernel_size, 1, C M), the same numbers in the same order
     shape = *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])
-    return conv.plan(x_shape, shape, strides, padding, dilation_rate, x_shape[-1], names)
+    return _plans.plan(x_shape, shape, strides, padding, dilation_rate, x_shape[-1], names)
 
 
 def weight_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:

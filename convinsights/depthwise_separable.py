@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convinsights import conv, depthwise, unary
+from convinsights import depthwise, unary
 from convinsights._arguments import (
     Array,
     DType,
@@ -52,6 +52,7 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._plans import Plan
 from convinsights._weights import he_normal
 
 __all__ = [
@@ -392,7 +393,7 @@ def plan(
     padding: Pad,
     dilation_rate: Ints,
     names: tuple[str, str, str] = ("x", "depthwise_kernel", "pointwise_kernel"),
-) -> tuple[conv.Plan, conv.Plan]:
+) -> tuple[Plan, Plan]:
     """Check that an image and both kernels go together, and lay the windows of the two steps."""
     first = depthwise.plan(x_shape, depthwise_shape, strides, padding, dilation_rate, names[:2])
     _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))

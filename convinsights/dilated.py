@@ -37,8 +37,9 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._geometry import effective_size
+from convinsights._plans import KERNEL
 from convinsights._weights import spatial_size
-from convinsights.conv import KERNEL, Cache, Gradients
+from convinsights.conv import Cache, Gradients
 
 __all__ = [
     "Cache",

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convinsights import conv, depthwise, transposed
+from convinsights import _plans, depthwise, transposed
 from convinsights._arguments import (
     Array,
     as_array,
@@ -95,7 +95,7 @@ def kernel_to_torch(kernel: Array) -> Array:
     >>> layouts.kernel_to_torch(np.zeros((3, 5, 16, 32))).shape
     (32, 16, 3, 5)
     """
-    return _to_torch(kernel, conv.KERNEL, or_matrix=True)
+    return _to_torch(kernel, _plans.KERNEL, or_matrix=True)
 
 
 def kernel_from_torch(weight: Array) -> Array:

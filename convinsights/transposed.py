@@ -51,7 +51,6 @@ from convinsights._arguments import (
     converted,
     described,
     per_axis,
-    remembered,
     result_dtype,
     spatial_rank,
 )
@@ -59,8 +58,10 @@ from convinsights._caches import cache_class
 from convinsights._folding import unfolded
 from convinsights._geometry import Geometry, effective_size
 from convinsights._passes import add_bias, channel_sum
+from convinsights._plans import SHAPES, Plan, shapes_of
+from convinsights._remembered import remembered
 from convinsights._weights import conv_kernel_shape, count, he_normal
-from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
+from convinsights.conv import Gradients
 from convinsights.dilated import inflated
 
 __all__ = [

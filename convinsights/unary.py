@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convinsights import conv
+from convinsights import _plans, conv
 from convinsights._arguments import (
     Array,
     FloatType,
@@ -36,8 +36,9 @@ from convinsights._arguments import (
     to_integer,
 )
 from convinsights._caches import cache_class
+from convinsights._plans import SHAPES, Plan, shapes_of
 from convinsights._weights import count, he_normal
-from convinsights.conv import SHAPES, Gradients, Plan, shapes_of
+from convinsights.conv import Gradients
 
 __all__ = [
     "Cache",
@@ -216,7 +217,7 @@ def plan(
 ) -> Plan:
     """Check that an image and a matrix go together, and find the convolution that it is."""
     shape = _conv_shape(x_shape, kernel_shape, names)
-    return conv.plan(x_shape, shape, strides, "valid", 1, 1, names)
+    return _plans.plan(x_shape, shape, strides, "valid", 1, 1, names)
 
 
 def behind_ones(

@@ -24,6 +24,7 @@ from convinsights import (
 from convinsights._arguments import check_flag, check_fraction, shape_of, shown
 from convinsights._concepts import defaults, name_of
 from convinsights._geometry import Geometry
+from convinsights._plans import Plan
 
 __all__ = ["Shape", "Step", "Task", "task_of"]
 
@@ -39,7 +40,7 @@ class Step(NamedTuple):
 
     kernel: str
     given: tuple[int, ...]
-    plan: conv.Plan
+    plan: Plan
     use_bias: bool = False
     transposed: bool = False
 
