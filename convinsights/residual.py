@@ -42,15 +42,11 @@ from convinsights._arguments import (
     Ints,
     Pad,
     as_array,
-    as_sequence,
     check_cache,
-    check_size,
     compute_dtype,
     converted,
     per_axis,
     result_dtype,
-    shown,
-    to_integer,
 )
 from convinsights._block import (
     Norm,
@@ -58,11 +54,11 @@ from convinsights._block import (
     as_all_statistics,
     as_parameters,
     checked_steps,
-    norm_channels,
     norms_of,
+    weight_shapes,
 )
 from convinsights._caches import cache_class
-from convinsights._weights import ParameterCount, he_normal, spatial_size
+from convinsights._weights import ParameterCount, he_normal
 from convinsights.batchnorm import Statistics
 from convinsights.parameters import arrays
 
@@ -365,29 +361,17 @@ def initialize(
     >>> [kernel.shape for kernel in block.kernels], block.projection
     ([(1, 1, 256, 64), (3, 3, 64, 64), (1, 1, 64, 256)], None)
     """
-    kernel_sizes = as_sequence("kernel_sizes", kernel_sizes, "a sequence of kernel sizes")
-    sizes = [spatial_size(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
-    rank = len(sizes[0])
-    if any(len(size) != rank for size in sizes):
-        raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")
-    outputs = per_axis("filters", filters, len(sizes), axis="convolution")
-    channels = (to_integer("in_channels", in_channels), *outputs)
-    counts, end = norm_channels(channels, variant), channels[-1]
-    shapes = [
-        (*size, before, after)
-        for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
-    ]
-    projects = per_axis("strides", strides, rank) != (1,) * rank or channels[0] != end
-    if projects:
-        shapes.append((*(1,) * rank, channels[0], end))
-    for shape in shapes:
-        check_size("kernel", shape)
+    shapes, channels, projection_shape = weight_shapes(
+        kernel_sizes, in_channels, filters, strides, variant
+    )
     # All checked by now (rng and dtype at once): what is refused leaves rng as it was.
     kernels = [he_normal(rng, shape, math.prod(shape[:-1]), dtype) for shape in shapes]
-    projection = kernels.pop() if projects else None
-    norms = [batchnorm.initialize(count, dtype=dtype) for count in counts]
-    normed = projects and variant != "preactivation"
-    projection_norm = batchnorm.initialize(end, dtype=dtype) if normed else None
+    norms = [batchnorm.initialize(count, dtype=dtype) for count in channels]
+    projection, projection_norm = None, None
+    if projection_shape is not None:
+        projection = he_normal(rng, projection_shape, projection_shape[-2], dtype)
+        if variant != "preactivation":
+            projection_norm = batchnorm.initialize(projection_shape[-1], dtype=dtype)
     return Parameters(tuple(kernels), tuple(norms), projection, projection_norm)
 
 
