@@ -1,4 +1,4 @@
-"""What the convolutions of one kernel have in common: the adjoint and the manners."""
+"""What the convolutions of one kernel have in common: from the definition to the refusals."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,13 +8,22 @@ import pytest
 from helpers import (
     LAYOUTS,
     Case,
+    arrays_in,
     both_ways,
     conv_cases,
     depthwise_cases,
     dot,
     integers,
+    loop_conv,
+    loop_conv_gradients,
+    loop_depthwise,
+    loop_depthwise_gradients,
+    loop_transposed,
+    loop_transposed_gradients,
     result_type,
+    same_gradients,
     same_values,
+    says,
     transposed_cases,
     unary_cases,
     untouched,
@@ -23,7 +32,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convinsights import conv, depthwise, dilated, transposed, unary
+from convinsights import conv, depthwise, depthwise_separable, dilated, transposed, unary
 
 rng = np.random.default_rng(17)
 CASES = {
@@ -79,6 +88,42 @@ def same(results, expected):
         same_values(actual, wanted)
 
 
+# ---- against the definition
+
+DEFINITIONS = {
+    conv: (loop_conv, loop_conv_gradients),
+    unary: (loop_conv, loop_conv_gradients),
+    depthwise: (loop_depthwise, loop_depthwise_gradients),
+    transposed: (loop_transposed, loop_transposed_gradients),
+    dilated: (loop_conv, loop_conv_gradients),
+}
+
+
+@MODULES
+@given(data=st.data())
+def test_results_are_their_definition(module, data):
+    case = data.draw(CASES[module])
+    y, dy, gradients = both_ways(module, case)
+    forward, backward = DEFINITIONS[module]
+    kernel = case.kernel.reshape((1,) * (case.x.ndim - case.kernel.ndim) + case.kernel.shape)
+    same_values(y, forward(case.x, kernel, case.bias, **case.hyperparameters))
+    dx, dkernel, dbias = backward(dy, case.x, kernel, **case.hyperparameters)
+    dkernel = dkernel.reshape(case.kernel.shape)
+    same_gradients(gradients, dx, dkernel, None if case.bias is None else dbias)
+
+
+@MODULES
+@given(data=st.data())
+def test_output_shape_and_multiply_adds_foretell_the_forward(module, data):
+    case = data.draw(CASES[module])
+    y, _ = module.forward(*case.arrays, **case.hyperparameters)
+    shapes = case.x.shape, case.kernel.shape
+    assert module.output_shape(*shapes, **case.hyperparameters) == y.shape
+    pixels = (case.x if module is transposed else y)[..., 0].size  # each a stamp, or a window
+    products = pixels * case.kernel.size
+    assert module.multiply_adds(*shapes, **case.hyperparameters) == products
+
+
 # ---- adjoint
 
 
@@ -94,6 +139,15 @@ def test_adjoint_identities_hold_exactly(module, data):
 
 
 # ---- manners
+
+
+@MODULES
+def test_gradients_are_named_after_the_arguments_and_none_without_a_bias(module):
+    case, dy = replace(SAMPLES[module], bias=None), cotangent(module)
+    _, cache = module.forward(*case.arrays, **case.hyperparameters)
+    gradients = module.backward(dy, cache)
+    assert gradients._fields == ("x", "kernel", "bias")
+    assert gradients.bias is None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -211,3 +265,56 @@ def test_threads_do_not_meet(module):
         threaded = list(pool.map(lambda case: results_of(module, case, dy), cases))
     for case, results in zip(cases, threaded, strict=True):
         same(results, results_of(module, case, dy))
+
+
+# ---- weights
+
+PLAIN_WEIGHTS = {
+    conv: (3, 4, 6),
+    unary: (4, 6),
+    depthwise: (3, 4),
+    transposed: (3, 4, 6),
+    dilated: (3, 4, 6),
+    depthwise_separable: (3, 4, 6),
+}
+WEIGHTS = pytest.mark.parametrize(("module", "sizes"), PLAIN_WEIGHTS.items())
+
+
+@WEIGHTS
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_initialize_takes_a_type_and_repeats_with_the_seed(module, sizes, dtype):
+    first, again, other = (
+        list(arrays_in(module.initialize(np.random.default_rng(seed), *sizes, dtype=dtype)))
+        for seed in (0, 0, 1)
+    )
+    same(again, first)
+    for kernel, unlike in zip(first, other, strict=True):
+        assert kernel.dtype == dtype
+        assert (kernel != unlike).mean() > 0.9
+
+
+@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
+@pytest.mark.parametrize(
+    ("module", "sizes", "option"),
+    [(each, (4, 6), "groups") for each in (conv, dilated, transposed)]
+    + [(depthwise, (4,), "depth_multiplier"), (depthwise_separable, (4, 6), "depth_multiplier")],
+)
+def test_parameter_count_is_the_size_of_the_weights(module, sizes, option, kernel_size):
+    for value in (1, 2):
+        weights = module.initialize(rng, kernel_size, *sizes, **{option: value})
+        count = module.parameter_count(kernel_size, *sizes, **{option: value})
+        assert count == sum(array.size for array in arrays_in(weights))
+
+
+@WEIGHTS
+def test_use_bias_dtype_and_rng_are_checked(module, sizes):
+    for flag in (0, 1, None):
+        with pytest.raises(TypeError, match=says(f"use_bias must be a bool, got {flag}")):
+            module.parameter_count(*sizes, use_bias=flag)
+    dtype = "dtype must be float16, float32 or float64, got int64"
+    with pytest.raises(TypeError, match=says(dtype)):
+        module.initialize(rng, *sizes, dtype=int)
+    for generator in (7, None):
+        generators = f"rng must be a numpy.random.Generator, got {generator}"
+        with pytest.raises(TypeError, match=says(generators)):
+            module.initialize(generator, *sizes)

@@ -8,9 +8,6 @@ from helpers import (
     depthwise_cases,
     integers,
     line,
-    loop_depthwise,
-    loop_depthwise_gradients,
-    same_gradients,
     same_values,
     says,
     taps,
@@ -75,13 +72,6 @@ def test_a_pixel_that_no_window_reads_has_gradient_0():
     assert_array_equal(depthwise.backward(line(1, 10), cache).x, line(7, 0, 0, 70, 0))
 
 
-def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
-    _, cache = depthwise.forward(line(1, 2), taps(1))
-    gradients = depthwise.backward(line(3, 4), cache)
-    assert gradients._fields == ("x", "kernel", "bias")
-    assert gradients.bias is None
-
-
 @pytest.mark.parametrize(
     ("options", "size"),
     [
@@ -105,32 +95,6 @@ def test_counts_by_hand():
     assert depthwise.multiply_adds((2, 7, 6, 3), (3, 2, 3, 2)) == (2 * 5 * 5 * 6) * (3 * 2)
     options = {"strides": 2, "padding": "same", "dilation_rate": 2}
     assert depthwise.multiply_adds((2, 7, 6, 3), (3, 2, 3, 2), **options) == (2 * 4 * 3 * 6) * 6
-
-
-# ---- against the definition
-
-
-@given(depthwise_cases())
-def test_forward_is_its_definition(case):
-    y, _ = depthwise.forward(*case.arrays, **case.hyperparameters)
-    same_values(y, loop_depthwise(*case.arrays, **case.hyperparameters))
-
-
-@given(depthwise_cases())
-def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(depthwise, case)
-    dx, dkernel, dbias = loop_depthwise_gradients(dy, case.x, case.kernel, **case.hyperparameters)
-    same_gradients(gradients, dx, dkernel, None if case.bias is None else dbias)
-
-
-@settings(max_examples=30)
-@given(depthwise_cases())
-def test_output_shape_and_multiply_adds_foretell_the_forward(case):
-    y, _ = depthwise.forward(*case.arrays, **case.hyperparameters)
-    shapes = case.x.shape, case.kernel.shape
-    assert depthwise.output_shape(*shapes, **case.hyperparameters) == y.shape
-    products = y.size * case.kernel[..., 0, 0].size
-    assert depthwise.multiply_adds(*shapes, **case.hyperparameters) == products
 
 
 # ---- against a second derivation
@@ -296,23 +260,6 @@ def test_initialize_draws_he_normal_weights_for_sums_over_one_channel(kernel_siz
     assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 5)), rel=0.01)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_initialize_takes_a_type_and_repeats_with_the_seed(dtype):
-    kernel, again = (
-        depthwise.initialize(np.random.default_rng(0), 3, 4, dtype=dtype) for _ in "12"
-    )
-    assert (kernel.shape, kernel.dtype) == ((3, 4, 1), dtype)
-    same_values(kernel, again)
-
-
-@pytest.mark.parametrize("multiplier", [1, 3])
-@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
-def test_parameter_count_is_the_size_of_the_kernel(kernel_size, multiplier):
-    kernel = depthwise.initialize(rng, kernel_size, 4, depth_multiplier=multiplier)
-    count = depthwise.parameter_count(kernel_size, 4, depth_multiplier=multiplier)
-    assert count == kernel.size
-
-
 # ---- refusals
 
 GOOD = {"x": np.zeros((2, 4, 5, 3)), "kernel": np.zeros((2, 3, 3, 2)), "padding": (1, 0)}
@@ -474,14 +421,3 @@ def test_a_kernel_that_no_memory_holds_is_refused():
     message = "kernel must make arrays that fit in memory, got one of shape (3, 1099511627776, 2097"
     with pytest.raises(ValueError, match=says(message)):
         depthwise.initialize(rng, 3, 2**40, depth_multiplier=2**21)
-
-
-def test_use_bias_dtype_and_rng_are_checked():
-    with pytest.raises(TypeError, match=says("use_bias must be a bool, got 1")):
-        depthwise.parameter_count(3, 4, use_bias=1)
-    with pytest.raises(
-        TypeError, match=says("dtype must be float16, float32 or float64, got int64")
-    ):
-        depthwise.initialize(rng, 3, 4, dtype=int)
-    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 7")):
-        depthwise.initialize(7, 3, 4)

@@ -458,26 +458,6 @@ def test_initialize_draws_both_kernels_he_normal(kernel_size):
     assert mixing.std() == pytest.approx(np.sqrt(2 / 600), rel=0.02)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_initialize_takes_a_type_and_repeats_with_the_seed(dtype):
-    pair, again = (
-        depthwise_separable.initialize(np.random.default_rng(0), 3, 4, 5, dtype=dtype) for _ in "12"
-    )
-    assert [kernel.shape for kernel in pair] == [(3, 4, 1), (1, 4, 5)]
-    for kernel, repeated in zip(pair, again, strict=True):
-        assert kernel.dtype == dtype
-        same_values(kernel, repeated)
-
-
-@pytest.mark.parametrize("multiplier", [1, 3])
-@pytest.mark.parametrize("kernel_size", [3, (3, 2), [1, 2, 3]])
-def test_parameter_count_is_the_size_of_the_kernels(kernel_size, multiplier):
-    sizes, options = (kernel_size, 4, 6), {"depth_multiplier": multiplier}
-    pair = depthwise_separable.initialize(rng, *sizes, **options)
-    count = depthwise_separable.parameter_count(*sizes, **options)
-    assert count == sum(kernel.size for kernel in pair)
-
-
 # ---- refusals
 
 GOOD = {
@@ -645,17 +625,6 @@ def test_initialize_draws_nothing_where_the_second_kernel_is_refused():
     with pytest.raises(ValueError, match=says("kernel must make arrays that fit in memory")):
         depthwise_separable.initialize(generator, 3, 4, 2**60)
     assert generator.random() == np.random.default_rng(0).random()
-
-
-def test_use_bias_dtype_and_rng_are_checked():
-    with pytest.raises(TypeError, match=says("use_bias must be a bool, got 0")):
-        depthwise_separable.parameter_count(3, 4, 5, use_bias=0)
-    with pytest.raises(
-        TypeError, match=says("dtype must be float16, float32 or float64, got int64")
-    ):
-        depthwise_separable.initialize(rng, 3, 4, 5, dtype=int)
-    with pytest.raises(TypeError, match=says("rng must be a numpy.random.Generator, got 7")):
-        depthwise_separable.initialize(7, 3, 4, 5)
 
 
 @pytest.mark.parametrize(

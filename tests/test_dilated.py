@@ -7,10 +7,7 @@ from helpers import (
     conv_cases,
     integers,
     line,
-    loop_conv,
-    loop_conv_gradients,
     per_axis,
-    same_gradients,
     same_values,
     says,
     takes_any_layout,
@@ -44,13 +41,6 @@ def test_gradients_by_hand():
     assert_array_equal(gradients.x, line(2, 3, 20, 30))
     assert_array_equal(gradients.kernel, taps(2 * 4 + 3 * 5, 2 * 6 + 3 * 7))
     assert_array_equal(gradients.bias, [5])
-
-
-def test_gradients_are_named_after_the_arguments_and_none_without_a_bias():
-    _, cache = dilated.forward(line(1, 2), taps(1))
-    gradients = dilated.backward(line(1, 2), cache)
-    assert gradients._fields == ("x", "kernel", "bias")
-    assert gradients.bias is None
 
 
 @pytest.mark.parametrize(
@@ -105,31 +95,6 @@ def test_inflate_takes_a_rate_per_axis():
 
 
 # ---- against the definition
-
-
-@given(conv_cases())
-@FEWER
-def test_forward_is_its_definition(case):
-    y, _ = dilated.forward(*case.arrays, **case.hyperparameters)
-    same_values(y, loop_conv(*case.arrays, **case.hyperparameters))
-
-
-@given(conv_cases())
-@FEWER
-def test_gradients_are_their_definition(case):
-    _, dy, gradients = both_ways(dilated, case)
-    dx, dkernel, dbias = loop_conv_gradients(dy, case.x, case.kernel, **case.hyperparameters)
-    same_gradients(gradients, dx, dkernel, None if case.bias is None else dbias)
-
-
-@given(conv_cases())
-@FEWER
-def test_output_shape_and_multiply_adds_foretell_the_forward(case):
-    y, _ = dilated.forward(*case.arrays, **case.hyperparameters)
-    shapes = case.x.shape, case.kernel.shape
-    assert dilated.output_shape(*shapes, **case.hyperparameters) == y.shape
-    products = y.size * case.kernel[..., 0].size
-    assert dilated.multiply_adds(*shapes, **case.hyperparameters) == products
 
 
 @given(conv_cases())
@@ -228,11 +193,6 @@ def test_initialize_draws_he_normal_weights(groups):
     assert kernel.dtype == np.float64
     assert kernel.std() == pytest.approx(np.sqrt(2 * groups / (3 * 3 * 64)), rel=0.02)
     assert kernel.size == dilated.parameter_count((3, 3), 64, 128, groups=groups)
-
-
-def test_initialize_takes_a_type():
-    kernel = dilated.initialize(rng, 3, 4, 6, dtype=np.float32)
-    assert (kernel.shape, kernel.dtype) == ((3, 4, 6), np.float32)
 
 
 # ---- refusals
