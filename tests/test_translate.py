@@ -1120,40 +1120,22 @@ def agrees(function, module, case):
     return same_values(y, expected)
 
 
-@pytest.mark.parametrize("function", COMPUTED)
-@pytest.mark.parametrize("module", [conv, dilated])
-@settings(max_examples=8)
-@given(case=conv_cases())
-def test_convolutions(function, module, case):
-    assert agrees(function, module, case)
+CASES = {
+    conv: conv_cases(),
+    dilated: conv_cases(),
+    unary: unary_cases(),
+    depthwise: depthwise_cases(),
+    depthwise_separable: separable_cases(),
+    transposed: transposed_cases(),
+}
 
 
 @pytest.mark.parametrize("function", COMPUTED)
-@settings(max_examples=8)
-@given(case=unary_cases())
-def test_unary_convolutions(function, case):
-    assert agrees(function, unary, case)
-
-
-@pytest.mark.parametrize("function", COMPUTED)
-@settings(max_examples=8)
-@given(case=depthwise_cases())
-def test_depthwise_convolutions(function, case):
-    assert agrees(function, depthwise, case)
-
-
-@pytest.mark.parametrize("function", COMPUTED)
-@settings(max_examples=8)
-@given(case=separable_cases())
-def test_depthwise_separable_convolutions(function, case):
-    assert agrees(function, depthwise_separable, case)
-
-
-@pytest.mark.parametrize("function", COMPUTED)
-@settings(max_examples=20)
-@given(case=transposed_cases())
-def test_transposed_convolutions(function, case):
-    assert agrees(function, transposed, case)
+@pytest.mark.parametrize("module", CASES)
+@settings(max_examples=10)
+@given(data=st.data())
+def test_convolutions(function, module, data):
+    assert agrees(function, module, data.draw(CASES[module]))
 
 
 @pytest.mark.parametrize("function", COMPUTED)
