@@ -313,18 +313,20 @@ def matrix(
         )
     names = "(1, *input_shape)", "kernel"
     geometry, groups, *_ = plan(shape, kernel.shape, strides, padding, dilation_rate, groups, names)
-    inputs, outputs = math.prod(shape), math.prod(geometry.output_size)
-    # The columns of an image of pixel numbers say where every entry of a window was read from.
-    numbers = np.arange(1.0, inputs + 1).reshape(shape)
+    filters, pixels = kernel.shape[-1], math.prod(geometry.output_size)
+    # The columns of an image of pixel numbers say which pixels every window reads. Number 0 is the
+    # padding: an input of its own, dropped at the end.
+    inputs = math.prod(shape)
     columns = im2col(
-        numbers, geometry.kernel_size, strides=strides, padding=padding, dilation_rate=dilation_rate
+        np.arange(1, inputs + 1).reshape(shape),
+        geometry.kernel_size,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
     )
-    # With P = prod(output_size), T = prod(kernel_size), and c, o channels of a group. Number 0 is
-    # the padding: an input of its own, dropped at the end.
-    read = columns.astype(np.intp).reshape(outputs, -1, groups, kernel.shape[-2])  # (P, T, g, c)
-    pixel, group = np.arange(outputs).reshape(-1, 1, 1, 1), np.arange(groups).reshape(-1, 1)
-    taps = kernel.reshape(-1, kernel.shape[-2], groups, kernel.shape[-1] // groups).swapaxes(1, 2)
-    dense = np.zeros((outputs, groups, taps.shape[-1], inputs + 1), result_dtype(kernel))
-    # NumPy puts the indexed axes first, (P, T, g, c, o); the taps are the same for every pixel.
-    dense[pixel, group, :, read] = taps
-    return dense[..., 1:].reshape(-1, inputs)
+    # (pixels, taps, groups, C_in / groups) -> (pixels, C_out, taps * C_in / groups)
+    by_group = columns.astype(np.intp).reshape(pixels, -1, groups, kernel.shape[-2]).swapaxes(1, 2)
+    read = by_group.reshape(pixels, groups, -1).repeat(filters // groups, axis=1)
+    rows = np.zeros((pixels, filters, inputs + 1), result_dtype(kernel))
+    np.put_along_axis(rows, read, kernel.reshape(-1, filters).T[np.newaxis], axis=-1)
+    return rows[..., 1:].reshape(-1, inputs)
