@@ -61,7 +61,7 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
     return p.norms if p.projection_norm is None else (*p.norms, p.projection_norm)
 
 
-def norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
+def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
     """Return the channels of each of `norms`, given those of x and then what every kernel makes."""
     check_choice("variant", variant, VARIANTS)
     if variant == "original":
@@ -82,7 +82,7 @@ def weight_shapes(
         raise ValueError(f"kernel_sizes must all have as many axes, got {shown(kernel_sizes)}")
     outputs = per_axis("filters", filters, len(sizes), axis="convolution")
     channels = to_integer("in_channels", in_channels), *outputs
-    counts, ends = norm_channels(channels, variant), (channels[0], channels[-1])
+    counts, ends = _norm_channels(channels, variant), (channels[0], channels[-1])
     shapes = [
         (*size, before, after)
         for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
@@ -202,4 +202,4 @@ def _plan(
             f"padding must give the branch the short cut's size {wanted}, "
             f"got {size} by {shown(padding)}"
         )
-    return steps, norm_channels((x_shape[-1], *(kernel[-1] for kernel in kernel_shapes)), variant)
+    return steps, _norm_channels((x_shape[-1], *(kernel[-1] for kernel in kernel_shapes)), variant)
