@@ -114,7 +114,8 @@ def forward(
         least = (size - 1) * stride + 1                          for "same"
 
     with the effective kernel ke = (kernel_size - 1) * dilation_rate + 1. `output_padding` is added
-    to the least size (no zeros are); `output_size` gives the sum instead.
+    to the least size: it appends no zeros, it picks one of these sizes. `output_size` gives the sum
+    instead.
 
     Parameters
     ----------
