@@ -1,4 +1,4 @@
-"""A kernel over an image, checked: what all convolutions plan by."""
+"""Plan a convolution: check that an image and a kernel go together, and lay the windows."""
 
 from __future__ import annotations
 
