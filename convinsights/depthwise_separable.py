@@ -11,8 +11,8 @@ Together they are the classic convolution with the kernel
     K[u, v, c, o] = sum over m of D[u, v, c, m] P[c M + m, o]
 
 so for every input channel the matrix K[:, :, c, :], (k1 k2) × C_out, has rank M at most. That is
-all that is lost: any kernel of such ranks is separable. What is gained is the price: per input
-channel k1 k2 M + M C_out weights instead of k1 k2 C_out, at M = 1 the part 1/C_out + 1/(k1 k2).
+all that is lost: any kernel of such ranks is separable. Gained are weights: k1 k2 M + M C_out per
+input channel in place of k1 k2 C_out, which at M = 1 is a fraction 1/C_out + 1/(k1 k2) of them.
 
 References
 ----------
@@ -20,7 +20,7 @@ Sifre, "Rigid-Motion Scattering for Image Classification", 2014.
 Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017: the hypothesis,
 section 1.1.
 Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
-Applications", 2017: the price, section 3.1.
+Applications", 2017: the fraction, section 3.1.
 Eckart and Young, "The approximation of one matrix by another of lower rank", 1936:
 `from_conv_kernel`.
 """
