@@ -4,7 +4,7 @@
     python examples/digits.py --epochs 5 --seed 1 --save digits.npz
     python examples/digits.py --load digits.npz
 
-The network is made of the concepts of `convinsights`, one of each kind:
+The network is made of concepts of `convinsights`, one layer of each:
 
     convolution        8×8 pixels, from 1 channel to 16
     residual block     two more convolutions, around which the image also passes unchanged
