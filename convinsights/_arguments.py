@@ -164,10 +164,7 @@ def as_vector(name: str, value: object, channels: int) -> Array | None:
     if value is None:
         return None
     array = as_array(name, value)
-    if array.shape != (channels,):
-        raise ValueError(
-            f"{name} must be ({channels},), one number per channel, got shape {array.shape}"
-        )
+    _check_vector(name, array, channels)
     return array
 
 
@@ -175,12 +172,19 @@ def as_vectors(
     names: Sequence[str], values: Sequence[object], channels: int | None
 ) -> tuple[Array, ...]:
     """Return per-channel arrays that belong together, of so many channels if that is given."""
-    arrays = tuple(map(as_array, names, values))
+    arrays = tuple([as_array(name, value) for name, value in zip(names, values, strict=True)])
     if channels is None:
         channels = max(1, arrays[0].size)  # 1: an empty one is refused
     for name, array in zip(names, arrays, strict=True):
-        as_vector(name, array, channels)
+        _check_vector(name, array, channels)
     return arrays
+
+
+def _check_vector(name: str, array: Array, channels: int) -> None:
+    if array.shape != (channels,):
+        raise ValueError(
+            f"{name} must be ({channels},), one number per channel, got shape {array.shape}"
+        )
 
 
 def check_dy(dy: object, shape: tuple[int, ...]) -> Array:

@@ -36,7 +36,6 @@ from convinsights._arguments import (
     FloatType,
     as_array,
     as_float,
-    as_sequence,
     as_vector,
     as_vectors,
     check_cache,
@@ -389,9 +388,10 @@ def as_statistics(statistics: object, channels: int | None, name: str = "statist
     form = "a Statistics(mean, variance)"
     if not isinstance(statistics, (tuple, list)):
         raise TypeError(f"{name} must be {form}, got {shown(statistics)}")
-    entries = as_sequence(name, statistics, form, 2)
-    names = [f"{name}.{field}" for field in Statistics._fields]
-    pair = Statistics(*as_vectors(names, entries, channels))
+    if len(statistics) != 2:
+        raise ValueError(f"{name} must be {form}, got {len(statistics)} entries")
+    names = f"{name}.mean", f"{name}.variance"
+    pair = Statistics(*as_vectors(names, statistics, channels))
     if (pair.variance < 0).any():
         raise ValueError(f"{name}.variance must not be negative, got {pair.variance.min()}")
     return pair
