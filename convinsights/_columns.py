@@ -9,7 +9,10 @@ the dtype that is computed in.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +30,6 @@ __all__ = [
     "gather_multiply",
     "grouped",
     "multiply_scatter",
-    "ungrouped",
 ]
 
 # Places that blocks which two cores multiply are gathered into in turn. What another core has just
@@ -58,9 +60,9 @@ def gather_multiply(
     y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
     columns = Columns(x, geometry, groups, y.shape[-1], dtype)
     matrix = columns.split(_by_group(kernel, groups))
-    for box in columns.boxes:
+    for box, parts in columns.gathered():
         part = y[box]
-        _multiply(columns.gather(box), matrix, out=_rows(part, groups))
+        _multiply(parts, matrix, out=_rows(part, groups))
         if bias is not None:
             add_bias(part, bias)
     return y
@@ -72,26 +74,32 @@ def multiply_scatter(
     """Return dx = col2im(dy kernelᵀ)."""
     dy, channels = np.ascontiguousarray(dy, dtype), kernel.shape[-2]
     matrix = _by_group(kernel, groups).swapaxes(1, 2)
-    way = _costs.way_to_scatter(geometry, channels, len(dy))
-    padded = blank((groups, len(dy)), geometry, channels, dtype, way.planar)
-    view = windows(padded, geometry)
-    if view.flags.c_contiguous:
-        # The windows lie side by side, as those of a 1×1 kernel do: nothing to add up, and 0.7 to
-        # 0.9 of the time.
-        product(_rows(dy, groups), matrix, _as_matrix(view))
-    else:
-        entries = matrix.shape[-1]
-        most = max(1, _costs.WORKSPACE // (entries * groups * dtype.itemsize))
-        boxes = list(blocks(dy.shape[:-1], most))
-        room = entries * groups * min(most, dy.size // dy.shape[-1])
-        one_core = _costs.piece(matrix.shape[1], entries) > 0
-        workspace = Workspace(room, len(boxes), one_core, dtype)
-        for box in boxes:
-            target = view[(slice(None), *box)]
+    way, entries = _costs.way_to_scatter(geometry, channels, len(dy)), matrix.shape[-1]
+    apart = groups > 1 or geometry.is_padded or way.planar  # pixels are added up elsewhere
+    make = np.empty if apart or geometry.is_identity else np.zeros
+    dx = make((len(dy), *geometry.input_size, groups * channels), dtype)
+    if geometry.is_identity:
+        product(_rows(dy, groups), matrix, _rows(dx, groups))
+        return dx
+    most = max(1, _costs.WORKSPACE // (entries * groups * dtype.itemsize))
+    boxes = list(blocks(dy.shape[:-1], most))
+    room = entries * groups * min(most, dy.size // dy.shape[-1])
+    one_core = _costs.piece(matrix.shape[1], entries) > 0
+    workspace = Workspace(room, len(boxes), one_core, dtype)
+    for some, of_images in groupby(boxes, itemgetter(0)):
+        padded = images = grouped(dx[some], groups)
+        if apart:
+            padded = blank(images.shape[:2], geometry, channels, dtype, way.planar)
+        view = windows(padded, geometry)
+        for box in of_images:
+            target = view[(slice(None), slice(None), *box[1:])]
             columns = workspace.columns(target.shape, way.planar)
             product(_rows(dy[box], groups), matrix, _as_matrix(columns))
             scatter(columns, target, geometry, way)
-    return ungrouped(crop(padded, geometry))
+        if apart:
+            put(images, crop(padded, geometry))
+        del padded, view, target  # the next images use their memory again
+    return dx
 
 
 def gather_accumulate(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
@@ -99,8 +107,8 @@ def gather_accumulate(x: Array, dy: Array, geometry: Geometry, groups: int, dtyp
     dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
     columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
     dmatrix = columns.split(_by_group(dkernel, groups))
-    for index, box in enumerate(columns.boxes):
-        _accumulate(columns.gather(box), _rows(dy[box], groups), dmatrix, first=index == 0)
+    for index, (box, parts) in enumerate(columns.gathered()):
+        _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
     return dkernel
 
 
@@ -112,8 +120,7 @@ def gather_both(
     columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
     matrix = columns.split(_by_group(kernel, groups))
     dmatrix = columns.split(_by_group(dkernel, groups))
-    for index, box in enumerate(columns.boxes):
-        parts = columns.gather(box)
+    for index, (box, parts) in enumerate(columns.gathered()):
         _multiply(parts, matrix, out=_rows(y[box], groups))
         _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
     return y, dkernel
@@ -122,44 +129,53 @@ def gather_both(
 class Columns:
     """The columns of images, gathered block by block in the way that `_costs` chooses.
 
-    Plainly they are one part, and `gather` copies the windows of a box. Planar: the same, stored
-    entry by entry. By rows: only the windows of the first row of taps are gathered, over every row
-    of pixels of the box and the halo below it. For row u of taps they are the same matrix, from
-    u · rate rows of windows on: a part of its own, and the products of all parts add up.
+    Plainly they are one part: copies of the windows of a box. Planar: the same, stored entry by
+    entry. By rows: only the windows of the first row of taps are gathered, over every row of pixels
+    of the box and the halo below it. For row u of taps they are the same matrix, from u · rate rows
+    of windows on: a part of its own, and the products of all parts add up.
     """
 
     def __init__(
         self, x: Array, geometry: Geometry, groups: int, filters: int, dtype: DType
     ) -> None:
-        images, pixels = grouped(x, groups), (len(x), *geometry.output_size)
-        inputs, outputs = images.shape[-1], filters // groups
-        layout = _layout(geometry, groups, len(x), inputs, outputs, dtype.itemsize)
-        self.planar, self.halo, self.starts = layout.planar, layout.halo, layout.starts
+        self.x, self.geometry, self.groups, self.dtype = x, geometry, groups, dtype
+        sizes = groups, len(x), x.shape[-1] // groups, filters // groups
+        self.layout = _layout(geometry, *sizes, dtype.itemsize)
         self.identity = geometry.is_identity and x.dtype == dtype  # the windows are the pixels
-        if self.identity:
-            self.view = images.reshape(*images.shape[:-1], *geometry.kernel_size, inputs)
-        else:
-            self.view = windows(pad(images, geometry, dtype, layout.planar), layout.shown)
-        self.boxes = list(blocks(pixels, layout.most))
-        self.workspace = Workspace(layout.numbers, len(self.boxes), layout.one_core, dtype)
 
     def split(self, matrix: Array) -> Array:
         """Show a matrix (groups, K, columns) as the parts (groups, parts, K / parts, columns)."""
-        return matrix.reshape(len(matrix), len(self.starts), -1, matrix.shape[-1])
+        return matrix.reshape(len(matrix), len(self.layout.starts), -1, matrix.shape[-1])
 
-    def gather(self, box: Box) -> list[Array]:
-        """Return the columns of the windows in this box, one for each part of the matrix."""
-        images, first, *others = box
-        if first.stop is not None:
-            first = slice(first.start, first.stop + self.halo)
-        view = self.view[(slice(None), images, first, *others)]
-        if not (self.identity or view.flags.c_contiguous):
-            columns = self.workspace.columns(view.shape, self.planar)
-            copy_runs(columns, view)
-            view = columns
-        matrix = _as_matrix(view)
-        count = matrix.shape[1] - self.starts[-1]
-        return [matrix[:, start : start + count] for start in self.starts]
+    def gathered(self) -> Iterator[tuple[Box, list[Array]]]:
+        """Go through the windows box by box: their columns, one for each part of the matrix.
+
+        Only the images of a box are padded, where those before were: that memory is in the cache.
+        """
+        layout, starts = self.layout, self.layout.starts
+        boxes = list(blocks((len(self.x), *self.geometry.output_size), layout.most))
+        workspace = Workspace(layout.numbers, len(boxes), layout.one_core, self.dtype)
+        for some, of_images in groupby(boxes, itemgetter(0)):
+            view = self._windows(some)
+            for box in of_images:
+                rows, *others = box[1:]
+                if rows.stop is not None:
+                    rows = slice(rows.start, rows.stop + layout.halo)
+                columns = view[(slice(None), slice(None), rows, *others)]
+                if not (self.identity or columns.flags.c_contiguous):
+                    source, columns = columns, workspace.columns(columns.shape, layout.planar)
+                    copy_runs(columns, source)
+                matrix = _as_matrix(columns)
+                count = matrix.shape[1] - starts[-1]
+                yield box, [matrix[:, start : start + count] for start in starts]
+            del view, columns, matrix
+
+    def _windows(self, some: slice) -> Array:
+        images = grouped(self.x[some], self.groups)
+        if self.identity:
+            return images.reshape(*images.shape[:-1], *self.geometry.kernel_size, images.shape[-1])
+        padded = pad(images, self.geometry, self.dtype, self.layout.planar)
+        return windows(padded, self.layout.shown)
 
 
 class Layout(NamedTuple):
@@ -258,13 +274,10 @@ def _by_group(kernel: Array, groups: int) -> Array:
     return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
-def ungrouped(pixels: Array) -> Array:
-    """Put the groups of pixels together again, in C order: the inverse of `grouped`."""
+def put(target: Array, pixels: Array) -> None:
+    """Write pixels, group by group, to their place in an image that `grouped` shows."""
     if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
-        return np.stack([plane for group in pixels for plane in np.moveaxis(group, -1, 0)], axis=-1)
-    turned = pixels.transpose(*range(1, pixels.ndim - 1), 0, -1)
-    together = turned
-    if not turned.flags.c_contiguous:
-        together = np.empty(turned.shape, pixels.dtype)
-        copy_runs(together, turned)
-    return together.reshape(*together.shape[:-2], len(pixels) * pixels.shape[-1])
+        for of_target, group in zip(target, pixels, strict=True):
+            np.stack(list(np.moveaxis(group, -1, 0)), axis=-1, out=of_target)
+    else:
+        copy_runs(target, pixels)

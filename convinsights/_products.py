@@ -49,7 +49,6 @@ from convinsights._columns import (
     gather_multiply,
     grouped,
     multiply_scatter,
-    ungrouped,
 )
 from convinsights._geometry import Geometry
 from convinsights._passes import add_bias
@@ -264,17 +263,17 @@ def both_from_pixels(
 
     That differs from a term of a zero where inf or nan would meet it. Tap by tap, without padding.
     """
-    x, dy = grouped(x, groups).astype(dtype), grouped(dy, groups).astype(dtype)
-    taps = grouped(kernel, groups).astype(dtype)  # (groups, *kernel_size, C_in / g, C_out / g)
-    y, dtaps = np.zeros(dy.shape, dtype), np.zeros(taps.shape, dtype)
+    y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
+    given = x.astype(dtype), dy.astype(dtype), kernel.astype(dtype)
+    x, dy, taps, of_y, dtaps = (grouped(a, groups) for a in (*given, y, dkernel))
     batch, axes = (slice(None),) * 2, tuple(range(1, dy.ndim - 1))
     for reads in product(*(list(axis.reads()) for axis in geometry.axes())):
         tap, windows, pixels = zip(*reads, strict=True)
         for g in range(groups):
             read, at = x[(*batch, *pixels)][g], dy[(*batch, *windows)][g]
-            y[(*batch, *windows)][g] += read @ taps[(g, *tap)]
+            of_y[(*batch, *windows)][g] += read @ taps[(g, *tap)]
             dtaps[(g, *tap)] += np.tensordot(read, at, (range(len(axes)), range(len(axes))))
-    return ungrouped(y), ungrouped(dtaps)
+    return y, dkernel
 
 
 def both_gradients(

@@ -41,7 +41,7 @@ from convinsights._arguments import (
 )
 from convinsights._costs import Scatter, way_to_scatter
 from convinsights._geometry import Geometry
-from convinsights._passes import FEW, PASS
+from convinsights._passes import FEW
 from convinsights._weights import spatial_size
 
 __all__ = ["col2im", "im2col", "resolve_padding"]
@@ -199,13 +199,7 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         for outside in (slice(inside.start), slice(inside.stop, None)):
             padded[(..., outside, *around)] = 0
         around = (inside, *around)
-    # Where groups are taken apart, an image stays in the cache until the last of them: the worst
-    # layers of many groups take 0.9 of the time.
-    batch, groups = outer[-1], outer[:-1]
-    most = max(1, PASS * batch // x.nbytes) if math.prod(groups) > 1 else batch
-    for first in range(0, batch, most):
-        few = (*[slice(None)] * len(groups), slice(first, first + most))
-        copy_runs(padded[few][target], x[few][kept])
+    copy_runs(padded[target], x[kept])
     return padded
 
 
