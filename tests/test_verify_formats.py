@@ -122,6 +122,7 @@ def test_what_is_not_claimed_is_filled_in():
     assert claims(dtype=BFLOAT16, accumulate=BFLOAT16) == ["bfloat16"] * 4
     tensor = claims(dtype=np.float32, operands=TFLOAT32)
     assert tensor == ["float32", "tfloat32", "float32", "float32"]
+    assert claims(normalization, dtype=np.float32, operands=TFLOAT32) == tensor
     assert claims(dtype=np.int8) == ["int8", "int8", "int32", "int32"]
     assert claims(dtype=np.uint16, accumulate=np.int32)[2:] == ["int32", "int32"]
     assert claims(normalization, dtype=BFLOAT16, accumulate=np.float64)[2] == "float64"
@@ -184,11 +185,6 @@ DTYPES = "float16, float32, float64"
             lambda: precision(module=batchnorm, algorithm="fft"),
             ValueError,
             "algorithm must be direct for batchnorm, which is no convolution, got fft",
-        ),
-        (
-            lambda: precision(module=normalization, operands=TFLOAT32),
-            ValueError,
-            "operands must not be given for normalization, which rounds none, got tfloat32",
         ),
         (
             lambda: precision(module=batchnorm, dtype=np.int8),

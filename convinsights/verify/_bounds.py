@@ -67,8 +67,9 @@ def error_bound(
     dtype : float16, float32, float64, an integer of 8 or 16 bits, or Format
         Of the arrays and of the result; integers are summed to int32, exactly.
     operands : float16, float32, float64 or Format, optional
-        What the arrays are rounded to before they are multiplied; dtype, unless given. For
-        transforms, what is multiplied in their place; accumulate, unless given.
+        What the arrays are rounded to before they are multiplied (of normalizations, x and gamma as
+        they are read); dtype, unless given. For transforms, what is multiplied in their place;
+        accumulate, unless given.
     accumulate : float16, float32, float64 or Format, optional
         In which the sums are formed; dtype, unless given, and float32 for a Format.
     algorithm : "direct", "winograd" or "fft"

@@ -17,7 +17,9 @@ by how much z may be off.
     a product of a, off by e, and b, off by f, is off by                         a f + b e + e f
 
 A sum of terms that are off by e together is such a value, too: k is what so many roundings make.
-What underflows is off by the smallest number besides, `tiny`.
+What underflows is off by the smallest number besides, `tiny`. What is rounded to operands as it is
+read is x, gamma and dy, each off by u of itself, u being theirs, unless they are held; what is made
+of them is kept as fine as the sums.
 
 References
 ----------
@@ -50,8 +52,9 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     parts, u = Grouped(call), precision.unit
     done, tiny = _normal(parts, precision), precision.summed.smallest
     scale, shift = np.abs(parts.scale), np.abs(parts.shift)
+    off_product = _product(scale, _off_operand(scale, precision), done.normal, done.off_normal)
     # A few roundings of the product with gamma and of the sum with beta, in whatever order.
-    off_y = _rounded(4 * u, scale * done.normal + shift, scale * done.off_normal)
+    off_y = _rounded(4 * u, scale * done.normal + shift, off_product)
     # The product with gamma or, with x and the mean, that of gamma and 1 / root.
     off_y += tiny * (2 + np.abs(parts.x) + np.abs(parts.mean))
     result = {"y": parts.whole(off_y)}
@@ -71,14 +74,15 @@ class _Normal(NamedTuple):
 def _normal(parts: Grouped, precision: Precision) -> _Normal:
     x, mean, variance, m = np.abs(parts.x), np.abs(parts.mean), parts.variance, parts.count
     d, u, growth = np.abs(parts.x - parts.mean), precision.unit, precision.growth
-    tiny = precision.summed.smallest
+    tiny, off_x = precision.summed.smallest, _off_operand(x, precision)
     off_mean: Any = 0.0
     if parts.own:
         # Values far from 0 are alike, and so may be the errors of their sum: not random.
         alike = mean > ALIKE * np.sqrt(variance)
-        off_mean = np.where(alike, growth(m, sure=True), growth(m)) * parts.average(x) + tiny
+        share = np.where(alike, growth(m, sure=True), growth(m))
+        off_mean = _rounded(share, parts.average(x), parts.average(off_x)) + tiny
     # A few of x and of the mean, for y may as well be scale x - scale mean + beta.
-    off_d = _rounded(6 * u, x + mean, off_mean)
+    off_d = _rounded(6 * u, x + mean, off_x + off_mean)
     off_variance: Any = tiny
     if parts.own:
         off_squares = parts.average(_product(d, off_d, d, off_d)) + tiny
@@ -103,15 +107,17 @@ def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -
     tiny = precision.summed.smallest
     # Of a group whose channels have each its gamma, the products with it are rounded too.
     more = int(module is not batchnorm)
-    part, off_part = np.abs(parts.scale) * dy, 2 * tiny
+    scale, off_dy = np.abs(parts.scale), _off_operand(dy, precision)
+    part, off_part = scale * dy, _product(scale, _off_operand(scale, precision), dy, off_dy)
     if parts.own:
         g, of_g, of_both = part, parts.average(part), parts.average(part * normal)
-        off_of_g = _rounded(growth(m + more), of_g) + 2 * tiny
+        off_of_g = _rounded(growth(m + more), of_g, parts.average(off_part)) + 2 * tiny
         # Each term a product of two, and the division by m.
-        off_terms = parts.average(g * done.off_normal) + 3 * tiny
+        off_terms = parts.average(_product(g, off_part, normal, done.off_normal)) + 3 * tiny
         off_of_both = _rounded(growth(m + 2 + more), of_both, off_terms)
         part = g + of_g + normal * of_both
         off_part = off_part + off_of_g + _product(normal, done.off_normal, of_both, off_of_both)
+    off_part = off_part + 2 * tiny
     # A few of the products with gamma and 1 / root.
     off_inverse = done.inverse * _rounded(6 * u, 1.0, done.off_root)
     off_dx = _product(part, off_part, done.inverse, off_inverse)
@@ -120,11 +126,20 @@ def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -
     result = {"dx": parts.whole(off_dx)}
     if gamma is not None:
         terms = (dy * normal).sum(axis=OF_CHANNEL)
-        off_terms = (dy * done.off_normal + tiny).sum(axis=OF_CHANNEL)
+        off_terms = _product(dy, off_dy, normal, done.off_normal) + tiny
+        off_terms = off_terms.sum(axis=OF_CHANNEL)
         result["dgamma"] = _rounded(growth(count + 2), terms, off_terms).ravel()
     if beta is not None:
-        result["dbeta"] = _rounded(growth(count), dy.sum(axis=OF_CHANNEL)).ravel()
+        sums = dy.sum(axis=OF_CHANNEL), off_dy.sum(axis=OF_CHANNEL)
+        result["dbeta"] = _rounded(growth(count), *sums).ravel()
     return result
+
+
+def _off_operand(sizes: Array, precision: Precision) -> Array:
+    # By how much an array is off as it is read: nothing if all of it are such numbers.
+    if not precision.operand_unit or precision.operands.holds(sizes):
+        return np.zeros_like(sizes)
+    return precision.operand_unit * sizes + precision.operands.smallest
 
 
 def _rounded(share: Any, size: Any, off: Any = 0.0) -> Any:

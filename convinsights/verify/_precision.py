@@ -71,10 +71,10 @@ class Precision:
                 f"got {algorithm}"
             )
         rounded = stored if operands is None else as_numbers("operands", operands)
-        if operands is not None and (stored.integers or not linear):
-            what = stored.name if linear else name_of(module)
+        if operands is not None and stored.integers:
             raise ValueError(
-                f"operands must not be given for {what}, which rounds none, got {rounded.name}"
+                f"operands must not be given for {stored.name}, which rounds none, "
+                f"got {rounded.name}"
             )
         if stored.integers:
             summed = as_numbers("accumulate", accumulate or np.int32, INT32)

@@ -79,8 +79,8 @@ def verify(
         In which the arrays are given. Results have the same dtype; the exact int32 sums for
         integers, and float32 that holds numbers of the format for a `Format`.
     operands : NumPy float or Format, optional
-        To what the candidate rounds its operands before it multiplies; the arrays' own unless
-        given.
+        To what the candidate rounds its operands before it multiplies (of a normalization x, gamma
+        and dy, as they are read); the arrays' own unless given.
     accumulate : NumPy float or Format, optional
         In which it sums; dtype unless given, float32 for a `Format`, int32 for integers.
     algorithm : "direct", "winograd" or "fft"
