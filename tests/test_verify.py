@@ -560,6 +560,22 @@ def test_what_is_not_finite_is_not_tried_unless_it_is_wanted():
     assert verify.verify(conv, forward, supports=(), non_finite=False).passed
 
 
+def test_a_nan_in_a_neighbour_is_told_by_the_element_that_it_comes_from():
+    def paired(x, kernel, bias):
+        # Two columns are multiplied together, the second by 0 where it is not wanted.
+        y = my_conv(x, kernel, bias)
+        y[:, :, :-1] += 0 * y[:, :, 1:]
+        return y
+
+    report = verify.verify(conv, paired)
+    lines = str(report).splitlines()
+    assert report.diagnosis == "non_finite_spread"
+    assert lines[3] == "  all is right without such numbers (non_finite=False)"
+    assert any("though it does not read x[" in failure.message for failure in report.failures)
+    assert any(re.search(r"\], which is nan \(", failure.message) for failure in report.failures)
+    assert verify.verify(conv, paired, non_finite=False).passed
+
+
 def test_a_mask_of_the_border_spreads_what_is_infinite():
     def masked(x, kernel, bias, *, padding):
         # The whole padded image times 0 or 1: right unless a pixel beside the mask is infinite.

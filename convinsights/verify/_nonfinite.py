@@ -79,9 +79,9 @@ def judged_finite(one: Spoilt, answer: Answer, local: bool) -> Trial:
     for result, reads, got in _came(answer, must):
         finite = np.isfinite(got)
         trial.got[result] = got.astype(np.float64)
-        _judge(trial, result, reads & finite, "finite", "non_finite_swallowed")
+        _judge(trial, result, reads & finite, one.name, swallowed=True)
         if local:
-            _judge(trial, result, ~may[result] & ~finite, "not finite", "non_finite_spread")
+            _judge(trial, result, ~may[result] & ~finite, one.name, swallowed=False)
     return trial
 
 
@@ -92,7 +92,7 @@ def find_swallowed(trial: Trial, answer: Answer) -> None:
             continue
         must, _ = _readers(trial.case, name)
         for result, reads, got in _came(answer, must):
-            _judge(trial, result, reads & np.isfinite(got), "finite", "non_finite_swallowed")
+            _judge(trial, result, reads & np.isfinite(got), name, swallowed=True)
 
 
 def _came(answer: Answer, must: Outcome) -> Iterator[tuple[str, Array, Array]]:
@@ -108,18 +108,21 @@ def _corner(array: Array, value: float) -> tuple[int, ...]:
     return tuple(n - 1 if np.isnan(value) else 0 for n in array.shape)
 
 
-def _judge(trial: Trial, result: str, wrong: Array, state: str, name: str) -> None:
+def _judge(trial: Trial, result: str, wrong: Array, name: str, swallowed: bool) -> None:
     if not wrong.any():
         return
-    index = tuple(int(i) for i in np.argwhere(wrong)[0])
-    reads = "reads" if state == "finite" else "does not read"
+    array = trial.case.given[name]
+    index, element = (
+        tuple(int(i) for i in np.argwhere(some)[0]) for some in (wrong, ~np.isfinite(array))
+    )
+    state, reads = ("finite", "reads") if swallowed else ("not finite", "does not read")
     trial.fail(
         result,
-        f"{result}{list(index)} is {state}, though it {reads} the element that is not "
-        f"({int(wrong.sum())} of {wrong.size} elements of {result})",
+        f"{result}{list(index)} is {state}, though it {reads} {name}{list(element)}, which is "
+        f"{array[element]} ({int(wrong.sum())} of {wrong.size} elements of {result})",
         values=False,
         index=index,
-        diagnosis=name,
+        diagnosis="non_finite_swallowed" if swallowed else "non_finite_spread",
     )
 
 

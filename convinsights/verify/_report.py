@@ -102,7 +102,10 @@ class Report:
         found = {"diagnosis": self.diagnosis, "when": self.when, "where": self.where}
         lines = [f"{name}: {words}" for name, words in found.items() if words is not None]
         if self.diagnosis is not None:
-            return [lines[0], f"  {meaning(self.diagnosis)}", *lines[1:]]
+            lines.insert(1, f"  {meaning(self.diagnosis)}")
+            if all(str(failure.diagnosis).startswith("non_finite") for failure in self.failures):
+                lines.insert(2, "  all is right without such numbers (non_finite=False)")
+            return lines
         lines.insert(0, "diagnosis: none, no single slip explains all failures")
         single = [failure.diagnosis for failure in self.failures if failure.diagnosis]
         for place, name in enumerate(dict.fromkeys(single), start=1):
