@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import wrong_kernels as wrong
 from helpers import traced
 from right_kernels import MODULES as LINEAR
 from right_kernels import RIGHT, kernel_of
@@ -10,6 +11,7 @@ from convinsights import (
     depthwise,
     depthwise_separable,
     dilated,
+    normalization,
     transposed,
     unary,
     verify,
@@ -159,6 +161,59 @@ def test_the_bounds_of_batch_normalization_by_what_is_given_by_hand():
     }
     for name, bound in wanted.items():
         np.testing.assert_allclose(found[name], bound, rtol=1e-5)
+
+
+def test_of_a_normalization_x_gamma_and_dy_are_rounded_as_they_are_read_by_hand():
+    # The values of the first test, in units of the operands, of which nothing else is rounded: x is
+    # off by itself, the mean by 2, d by both, the variance by the mean of 2 d off_d, the root by
+    # half of what it divides by 4.
+    claims = {"operands": np.float32, "probabilistic": False}
+    moved = 1 + 2.0**-30  # or all would be held
+    off_normal = np.array([1 + 2, 3 + 2]) / 2 + (2 * 3 + 2 * 5) / 2 / 4 / 2 * 1 / 2
+    dy = np.array([1, 2])
+    off_g = 2 * dy + dy * 2
+    off_along = (2 * dy * off_normal + off_g / 2).mean()
+    part = 2 * dy + 3 + 3 / 2 / 2
+    off_part = off_g + off_g.mean() + 3 / 2 * off_normal + off_along / 2
+    wanted = {
+        "y": 2 * off_normal + 2 * 1 / 2,
+        "dx": off_part / 2 + part / 2 * (2 * 3 + 2 * 5) / 2 / 4 / 2,
+        "dgamma": (dy * off_normal + dy / 2).sum(),
+        "dbeta": 3,
+    }
+    arrays = np.array([[1.0], [3.0]]), np.array([2.0]), np.array([-1.0]), None
+    given = *(None if a is None else moved * a for a in arrays), {"epsilon": 3}
+    found = bounds.bounds(
+        Call(batchnorm, given[:4], given[4], moved * dy[:, np.newaxis]),
+        Precision.of(batchnorm, np.float64, **claims),
+    )
+    for name, bound in wanted.items():
+        np.testing.assert_allclose(found[name].ravel() * 2.0**24, bound, rtol=1e-5)
+    held, plain = (
+        verify.error_bound(batchnorm, *arrays, dtype=np.float64, **some)
+        for some in ({"operands": np.float32}, {})
+    )
+    np.testing.assert_array_equal(held, plain)
+
+
+@pytest.mark.parametrize("kind", [np.float16, verify.BFLOAT16])
+def test_normalizations_that_round_once_stay_within_the_bound_of_their_format(kind):
+    # All in float32 from what is given, mean and root as well; those of the format lose too much.
+    precision = Precision.of(normalization, kind, accumulate=np.float32)
+    bits = -int(np.log2(precision.stored.unit))
+    draw = np.random.default_rng(1)
+    x, dy = (precision.held(draw.normal(size=(3, 5, 4, 6)) + m) for m in (2, 0))
+    gamma, beta = (precision.held(draw.normal(size=6)) for _ in range(2))
+    case = case_of(normalization, (x, gamma, beta), False, dy, groups=2)
+    allowed = bounds.allowances(case, precision, gradients=True)
+    coarse = bounds.allowances(case, Precision.of(normalization, kind, accumulate=kind), True)
+    for keep, within in ((lambda a: a, True), (lambda a: wrong.rounded_to(a, bits), False)):
+        arrays = [a.astype(np.float32) for a in (dy, x, gamma)]
+        results = wrong.kept(keep)(*arrays, beta, groups=2, epsilon=1e-3)
+        for name, got in zip(("dx", "dgamma", "dbeta"), results, strict=True):
+            off = np.abs(precision.stored.rounded(got).astype(float) - case.truth[name])
+            assert (off <= allowed[name]).all() == (within or name == "dbeta"), name
+            assert (off <= coarse[name]).all()
 
 
 def case_of(module, arrays, integers, dy=None, **settings):

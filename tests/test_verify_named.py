@@ -285,6 +285,16 @@ NAMED = [
         wrong.grouped_normalized(root=lambda v, e: 1 / wrong.rounded_to((v + e) ** -0.5, 11)),
     ),
     (
+        "low_precision (8 bits)",
+        normalization,
+        lambda: (right(normalization)[0], wrong.kept(lambda a: wrong.rounded_to(a, 8))),
+    ),
+    (
+        "low_precision (8 bits)",
+        normalization,
+        lambda: (right(normalization)[0], wrong.sums_of_few_bits(8)),
+    ),
+    (
         "dilation_ignored",
         conv,
         before(conv, wrong.when(wrong.grouped, wrong.forget("dilation_rate"))),

@@ -696,6 +696,39 @@ def training_gradient(dy, x, gamma, beta, statistics, *, epsilon):
     return tuple(result.astype(x.dtype) for result in results)
 
 
+def kept(keep):
+    """Group normalization's backward by what was kept of mean and 1 / root, in x's own format."""
+
+    def backward(dy, x, gamma, beta, *, groups, epsilon):
+        shape = len(x), -1, groups, x.shape[-1] // groups
+        parts, scaled = (a.reshape(shape) for a in (x, dy if gamma is None else gamma * dy))
+        axes = {"axis": (1, 3), "keepdims": True}
+        mean, inverse = keep(parts.mean(**axes)), keep((parts.var(**axes) + epsilon) ** -0.5)
+        normal = (parts - mean) * inverse
+        dx = scaled - scaled.mean(**axes) - normal * (scaled * normal).mean(**axes)
+        over = tuple(range(x.ndim - 1))
+        sums = (dy * normal.reshape(x.shape)).sum(over), dy.sum(over)
+        return tuple(a.astype(x.dtype) for a in ((dx * inverse).reshape(x.shape), *sums))
+
+    return backward
+
+
+def sums_of_few_bits(count):
+    """What is summed over the images, one after the other in so many bits."""
+
+    def backward(dy, x, gamma, beta, *, groups, epsilon):
+        dx, *sums = right(normalization)[1](dy, x, gamma, beta, groups=groups, epsilon=epsilon)
+        normal = normalization.forward(x, groups=groups, epsilon=epsilon)[0]
+        for place, terms in enumerate((dy * normal, dy)):
+            if sums[place] is not None:
+                sums[place] = np.zeros_like(sums[place])
+                for term in terms.reshape(-1, x.shape[-1]):
+                    sums[place] = rounded_to(sums[place] + term, count)
+        return dx, *sums
+
+    return backward
+
+
 # -- gradients
 
 

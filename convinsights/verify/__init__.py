@@ -10,7 +10,7 @@ The modules behind it, in the order in which they are best read:
     what it answers         _trials, _candidate, _narrowing, _memory, _stale, _nonfinite
     what is wrong           _meanings, _slips, _slips_padding, _slips_windows, _slips_channels,
                             _slips_normalization, _slips_gradients, _slips_values, _hypotheses,
-                            _explanations, _moments, _remarks, _shifts, _diagnosis
+                            _explanations, _moments, _losses, _remarks, _shifts, _diagnosis
     when                    _words, _features, _clauses, _table, _thresholds, _levels, _shrink,
                             _when
     where                   _coordinates, _parts, _where

@@ -15,6 +15,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._explanations import (
     SEVERAL,
     Explanation,
+    Remark,
     Result,
     Theory,
     contradicted,
@@ -25,7 +26,7 @@ from convinsights.verify._explanations import (
 )
 from convinsights.verify._hypotheses import Hypothesis, hypotheses
 from convinsights.verify._precision import Precision
-from convinsights.verify._remarks import Remark, remarks
+from convinsights.verify._remarks import remarks
 from convinsights.verify._shifts import shifts
 from convinsights.verify._slips_values import clamped
 from convinsights.verify._trials import Trial

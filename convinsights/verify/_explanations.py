@@ -1,23 +1,32 @@
 """What may be said to explain results, and whether it holds of many.
 
 A theory is a hypothesis tried on a candidate: of each result it says whether it is what the slip
-would give, or that it has nothing to say of it.
+would give, or that it has nothing to say of it. A remark says the same of a wrong result without
+knowing what would give it.
 """
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from convinsights.verify._agreement import agree
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._agreement import agree, beyond
 from convinsights.verify._calls import Outcome
+from convinsights.verify._cases import Case
 from convinsights.verify._hypotheses import Hypothesis
+from convinsights.verify._precision import Precision
 from convinsights.verify._trials import Trial
 
 __all__ = [
     "SEVERAL",
     "Explanation",
+    "Remark",
     "Result",
     "Theory",
     "contradicted",
+    "equal",
     "foretold",
     "holds",
     "share_explained",
@@ -29,6 +38,8 @@ Result = tuple[int, str]
 
 # How many trials are more than chance.
 SEVERAL = 3
+# How many times less a slip must leave unexplained than the truth does.
+MENDED = 4
 
 
 class Explanation(Protocol):
@@ -68,8 +79,64 @@ class Theory:
             return name not in trial.wrong
         if got is None or not agree(got, expected, allowed[name], self.unit):
             return False
+        if name not in trial.wrong:
+            return True
+        if not self._mends(trial, name, got, expected):
+            return False
         # What would be right explains nothing wrong.
-        return not (name in trial.wrong and trial.allows(name, expected))
+        return None if trial.allows(name, expected) else True
+
+    def _mends(self, trial: Trial, name: str, got: Array, expected: Array) -> bool:
+        # In formats of few bits much agrees with anything: so what came must be far nearer to what
+        # the slip would give than to the truth, or hardly an element be wrong beside that.
+        truth = trial.case.truth[name]
+        if truth.shape != expected.shape:
+            return True
+        with np.errstate(invalid="ignore", over="ignore"):
+            left, whole = np.square(got - expected), np.square(got - truth)
+            off = beyond(got, expected, trial.allowed[name] + self.unit * np.abs(expected))
+        there = np.isfinite(left) & np.isfinite(whole)
+        nearer = MENDED * left[there].sum() <= whole[there].sum()
+        return bool(nearer or MENDED * off.sum() <= trial.off(name, got).sum())
+
+
+class Remark(ABC):
+    """Says of a wrong result that it is as a name tells, or not, or None: nothing.
+
+    A weak one says less than a slip that gives the very values; a guess must hold of most results.
+    """
+
+    name: str
+    weak = guess = False
+
+    def __init__(
+        self, trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
+    ) -> None:
+        self.trials, self.examine, self.precision = trials, examine, precision
+
+    def __call__(self, result: tuple[int, str]) -> bool | None:
+        """Tell whether a result that came in its shape is as the remark says."""
+        index, name = result
+        trial = self.trials[index]
+        got = trial.came(name)
+        return False if got is None else self.holds(trial, name, got)
+
+    @abstractmethod
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        """Tell the same of a result that came in its shape."""
+
+    def again(self, case: Case, name: str) -> Array | None:
+        """Return what the candidate gives once more."""
+        return self.examine(case).got.get(name)
+
+    def same_again(self, trial: Trial, name: str) -> bool:
+        """Tell whether a result does not change from call to call."""
+        return all(equal(self.again(trial.case, name), trial.got[name]) for _ in range(2))
+
+
+def equal(one: Array | None, other: Array | None) -> bool:
+    """Tell whether both came and are the same, nan for nan."""
+    return one is not None and other is not None and np.array_equal(one, other, equal_nan=True)
 
 
 def within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:

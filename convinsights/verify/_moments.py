@@ -55,7 +55,8 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
         return None
     parts, view, deviation = _parts(trial, got)
     axes, unit = parts.axes, 4 * precision.rounding
-    flat = (parts.variance == 0) | (parts.scale == 0).any(axes, keepdims=True)
+    width = np.sqrt(parts.average(deviation**2))
+    flat = (width == 0) | (parts.scale == 0).any(axes, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope, middle = _slope(view, deviation, axes), view.mean(axes, keepdims=True)
         # What was stored is rounded: so far can the middle of so many be off, and the slope. Of
@@ -63,7 +64,6 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
         stored = unit * np.abs(got.reshape(view.shape) / parts.scale)
         spacing = 2 * precision.stored.unit * np.abs(parts.x).max(axes, keepdims=True)
         values = np.minimum(parts.count, 1 + np.ptp(parts.x, axes, keepdims=True) / spacing)
-        width = np.sqrt(parts.variance)
         off_middle = np.sqrt((stored**2).mean(axes, keepdims=True) / values)
         off_middle += FINE * np.abs(middle)
         off_slope = off_middle / width + FINE * slope
@@ -71,7 +71,8 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
         off_line += 2 * trial.allowed["y"].reshape(view.shape) / np.abs(parts.scale)
         near = (np.abs(view - middle - slope * deviation) <= off_line).all(axes, keepdims=True)
         less = np.zeros(flat.shape, bool)
-        mean, off_mean = parts.mean - middle / slope, off_middle / slope + FINE * np.abs(parts.mean)
+        mean = parts.average(parts.x) - middle / slope
+        off_mean = off_middle / slope + FINE * np.abs(parts.mean)
         for value, right, sight in (
             (slope, 1 / parts.root, off_slope),
             (mean, parts.mean, off_mean),
@@ -85,10 +86,10 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
 
 
 def _parts(trial: Trial, got: Array) -> tuple[Grouped, Array, Array]:
-    # y without beta and gamma, and how far x is from its mean
+    # y without beta and gamma, and how far x is from its own mean
     parts = Grouped(trial.case)
     view = (parts.view(got) - parts.shift) / np.where(parts.scale == 0, 1, parts.scale)
-    return parts, view, parts.x - parts.mean
+    return parts, view, parts.x - parts.average(parts.x)
 
 
 def _slope(view: Array, deviation: Array, axes: tuple[int, ...]) -> Array:

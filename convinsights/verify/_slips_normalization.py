@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from types import ModuleType
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._slips import Hypothesis, changed, interleaved, with_arrays
+from convinsights.verify._slips_values import to_bits
 
 __all__ = ["of_normalization", "training_gradient"]
 
@@ -49,6 +51,9 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
         yield Hypothesis("epsilon_ignored", partial(changed, epsilon=constant))
     for scaling in (floor, of_sum, of_mean):
         yield Hypothesis("epsilon_ignored", partial(_scaled, scaling=scaling, known=True))
+    for bits, of_y, of_gamma in product((8, 11), (False, True), (True, False)):
+        slip = partial(_kept_in_few_bits, bits=bits, of_y=of_y, of_gamma=of_gamma)
+        yield Hypothesis(f"low_precision ({bits} bits)", slip)
     if module is normalization:
         yield Hypothesis("groups_ignored", partial(changed, groups=1))
         yield Hypothesis("gamma_per_group", _gamma_per_group)
@@ -90,6 +95,23 @@ def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | flo
     normal, r = (parts.x - parts.mean) / root, parts.scale * parts.view(dy) / root
     along = parts.average(r * normal) * slope
     return parts.whole(r - parts.average(r) - normal * along)
+
+
+def _kept_in_few_bits(case: Case, bits: int, of_y: bool, of_gamma: bool) -> Outcome:
+    # Mean and 1 / root, kept for the backward; y may be made of the same. Of the gradients that are
+    # sums over the images, which may have few bits for themselves, that of gamma or none is told.
+    parts = Grouped(case)
+    if not case.x.size:
+        return case.truth
+    mean, inverse = to_bits(parts.mean, bits), to_bits(1 / parts.root, bits)
+    normal, part = (parts.x - mean) * inverse, parts.scale * parts.view(case.dy)
+    outcome = {"y": parts.whole(parts.scale * normal + parts.shift)} if of_y else {}
+    if of_gamma and "dgamma" in case.truth:
+        axes = tuple(range(case.x.ndim - 1))
+        outcome["dgamma"] = (case.dy * parts.whole(normal)).sum(axes)
+    if parts.own:
+        part = part - parts.average(part) - normal * parts.average(part * normal)
+    return {"y": case.truth["y"]} | outcome | {"dx": parts.whole(part * inverse)}
 
 
 def _gamma_per_group(case: Case) -> Outcome:

@@ -1,0 +1,190 @@
+"""Wrong results that are off by what rounding loses: few bits, or digits that cancel.
+
+Errors of few bits have a size: of a sum of random terms, its magnitude over the error tells how
+many bits the terms have, and how that grows with their number, whether it is the sums that have so
+few. Of a normalization, y tells of the mean and of the root that it was made with; and its
+gradients of gamma and beta are sums.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+
+from convinsights._arguments import Array
+from convinsights.verify._cases import Case
+from convinsights.verify._explanations import Remark
+from convinsights.verify._grouped import Grouped
+from convinsights.verify._moments import few_bits, one_pass
+from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._slips_values import to_bits
+from convinsights.verify._terms import roundings
+from convinsights.verify._trials import Trial
+
+__all__ = ["losses"]
+
+# Bits of formats, and how many the errors must look like at least.
+KNOWN_BITS = ((24, 22.5), (11, 10.2), (8, 7.0))
+# By how much the bits that errors look like may exceed them (operands), or fall short (long sums).
+MORE, LESS = 2.5, 6.0
+# Errors of fewer elements together may be as small as chance will have it.
+ENOUGH = 8
+# How many results are looked at.
+LOOKED = 60
+# What a normalization sums over the images.
+SUMMED = ("dgamma", "dbeta")
+# How many results tell sums from operands, and how much less those must scatter; a sum of n
+# products loses as much as n / 6 roundings of the whole sum: the partial sums grow from 0, and
+# roundings are less than half a unit.
+SEVERAL, CLEARLY, ROUNDINGS = 6, 0.7, 6.0
+
+
+def losses(
+    trials: Sequence[Trial], examine: Callable[[Case], Trial], precision: Precision
+) -> Iterator[Remark]:
+    """Yield the remarks on what rounding loses, the most specific first."""
+    module, known = trials[0].case.module, (trials, examine, precision)
+    if module in NORMALIZATIONS:
+        yield _OnePass(*known)
+        for bits in (8, 11):
+            yield _MomentsRounded(*known, bits)
+    for bits in (8, 11):
+        yield _ResultsRounded(*known, bits)
+    for bits in (8, 11, 24):
+        yield (_SumsRounded if module in NORMALIZATIONS else _OperandsRounded)(*known, bits)
+
+
+class _LowPrecision(Remark):
+    # So many significant bits are left.
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        examine: Callable[[Case], Trial],
+        precision: Precision,
+        bits: int,
+    ) -> None:
+        super().__init__(trials, examine, precision)
+        self.name, self.bits = f"low_precision ({bits} bits)", bits
+
+
+class _ResultsRounded(_LowPrecision):
+    # Every result has no more bits, and is otherwise right.
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        truth, last = trial.case.truth[name], 2.0**-self.bits
+        near = np.abs(got - truth) <= 1.01 * last * np.abs(truth) + 2 * trial.allowed[name]
+        return bool(near.all() and (got == to_bits(got, self.bits)).all())
+
+
+class _OperandsRounded(_LowPrecision):
+    # Results are off by about what so few bits of operands or sums lose; integers are exact.
+    guess = True
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        bits = _bits(trial, name, got)
+        if bits is None or self.nearest is None:
+            return False
+        return self.nearest == self.bits and bits[0] >= self.bits - LESS
+
+    def tells(self, trial: Trial, name: str) -> bool:
+        """Tell whether the errors of a result have something to say."""
+        return True
+
+    @cached_property
+    def nearest(self) -> int | None:
+        """The bits of a format by the smallest errors.
+
+        Where errors grow with the number of terms, it is the sums that have few bits.
+        """
+        came = (
+            (trial, name, got)
+            for trial in self.trials
+            for name in sorted(trial.wrong)
+            if (got := trial.came(name)) is not None and self.tells(trial, name)
+        )
+        seen = []
+        for trial, name, got in islice(came, LOOKED):
+            both = _bits(trial, name, got)
+            if both is None:
+                return None
+            seen.append((*both, got.size >= ENOUGH))
+        if not seen:
+            return None
+        most = max(enough for *_, enough in seen)  # none has enough: take what there is
+        known = np.array([both for *both, enough in seen if enough == most])
+        operands, sums = np.std(known, axis=0)
+        of_sums = len(known) >= SEVERAL and sums < CLEARLY * operands
+        best = sorted(known[:, int(of_sums)], reverse=True)[len(known) // 10]
+        return next((bits for bits, low in KNOWN_BITS if low <= best <= bits + MORE), None)
+
+
+class _SumsRounded(_OperandsRounded):
+    # The same of the gradients of gamma and beta alone. Their sums of integers need not be exact.
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        if self.tells(trial, name):
+            return super().holds(trial, name, got)
+        return None if name in SUMMED else False
+
+    def tells(self, trial: Trial, name: str) -> bool:
+        return name in SUMMED and not trial.case.integers
+
+
+def _bits(trial: Trial, name: str, got: Array) -> tuple[float, float] | None:
+    # log2 of the sum's magnitude, as of random terms, over the error: how many bits the operands
+    # have, or the sums, whose n roundings are each of part of it; None of integers.
+    case = trial.case
+    if case.integers or not np.isfinite(got).all():
+        return None
+    if case.module in NORMALIZATIONS:
+        size, terms = _of_normalization(case, name)
+    else:
+        size = float(case.each(np.square).outcome()[name].sum())
+        terms = float(np.mean(roundings(case)[name]))
+    error = float(((got - case.truth[name]) ** 2).sum())
+    if not (size > 0 and error > 0):
+        return None
+    bits = math.log2(size / error) / 2
+    return bits, bits + math.log2(max(1.0, terms / ROUNDINGS)) / 2
+
+
+def _of_normalization(case: Case, name: str) -> tuple[float, float]:
+    # The squares of what is summed for gamma or beta, and how many are.
+    parts, terms = Grouped(case), case.dy
+    if name == "dgamma":
+        terms = terms * parts.whole((parts.x - parts.mean) / parts.root)
+    return float((terms**2).sum()), float(math.prod(terms.shape[:-1]))
+
+
+class _OfMoments(Remark):
+    # What y tells of the mean and of the root that it was made with, or of those `given`.
+    guess = True
+    given = False
+
+    def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
+        if not (self.given or Grouped(trial.case).own):
+            return False
+        if name != "y":
+            return None if name in ("dx", "dgamma") else False
+        return self.told(trial, got)
+
+    @abstractmethod
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        """Tell whether y was made so."""
+
+
+class _OnePass(_OfMoments):
+    # The variance is the mean of the squares less the square of the mean.
+    name = "one_pass_variance"
+
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        return one_pass(trial, got, self.precision)
+
+
+class _MomentsRounded(_LowPrecision, _OfMoments):
+    # The mean and the root have no more bits.
+    given = True
+
+    def told(self, trial: Trial, got: Array) -> bool | None:
+        return few_bits(trial, got, self.precision, self.bits)
