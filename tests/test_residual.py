@@ -674,8 +674,8 @@ def test_initialize_projects_where_strides_or_channels_change_the_shape(
 
 
 def test_initialize_draws_he_normal_kernels():
-    p = residual.initialize(np.random.default_rng(0), [1, 3, 1], 128, (100, 60, 130), strides=2)
-    assert [kernel.shape for kernel in p.kernels] == [(1, 128, 100), (3, 100, 60), (1, 60, 130)]
+    p = residual.initialize(np.random.default_rng(0), [1, 3, 1], 128, (100, 60, 250), strides=2)
+    assert [kernel.shape for kernel in p.kernels] == [(1, 128, 100), (3, 100, 60), (1, 60, 250)]
     for kernel in (*p.kernels, p.projection):
         fan_in = kernel.size // kernel.shape[-1]
         assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.04)
