@@ -19,7 +19,7 @@ from numpy.testing import assert_array_equal
 from convinsights import conv, dilated
 
 rng = np.random.default_rng(41)
-FEWER = settings(max_examples=30)  # the others are in test_conv
+FEWER = settings(max_examples=30)  # more are in test_convolutions
 
 
 # ---- by hand

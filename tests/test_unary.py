@@ -18,11 +18,6 @@ from convinsights import conv, unary
 rng = np.random.default_rng(21)
 
 
-def with_taps(kernel, x):
-    """The kernel with an axis of length 1 for each spatial axis of x."""
-    return kernel.reshape((1,) * (x.ndim - 2) + kernel.shape[-2:])
-
-
 # ---- by hand
 
 
