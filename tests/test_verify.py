@@ -41,7 +41,7 @@ from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
 from convinsights.verify._precision import Precision
-from convinsights.verify._stale import remembered, stale_arguments
+from convinsights.verify._stale import Earlier, stale_arguments
 from convinsights.verify._trials import Trial
 
 pytestmark = pytest.mark.usefixtures("fewest_cases")
@@ -501,6 +501,13 @@ def test_arrays_are_changed_for_those_alone_that_still_answer():
     assert list(stale_arguments(candidate, [(case, case)])) == []
 
 
+def remembered(*trials):
+    earlier = Earlier()
+    for trial in trials:
+        earlier.add(trial)
+    return list(earlier.told())
+
+
 def test_what_is_the_same_in_two_cases_is_not_taken_for_earlier_values():
     before = own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4))
     x, kernel, bias = before.arrays
@@ -511,8 +518,9 @@ def test_what_is_the_same_in_two_cases_is_not_taken_for_earlier_values():
         return Trial(case, allowed, {"y": y}, {"y"})
 
     right, coarse, stale = Trial(before), trial(case.truth["y"] + 0.15), trial(before.truth["y"])
-    assert list(remembered([right, coarse])) == []
-    assert list(remembered([right, stale])) == [(stale, "kernel")]
+    assert remembered(right, coarse) == []
+    assert remembered(right, stale) == [(stale, "kernel")]
+    assert remembered(right, stale, coarse) == remembered(right, coarse, stale) == []
 
 
 def test_earlier_hyperparameters_are_told_by_what_they_give():
@@ -522,8 +530,8 @@ def test_earlier_hyperparameters_are_told_by_what_they_give():
     before = strided(3)
     case, wider = (dataclasses.replace(strided(s), arrays=before.arrays) for s in (4, 1))
     stale = Trial(case, {"y": np.full(case.dy.shape, 0.1)}, {"y": before.truth["y"]}, {"y"})
-    assert list(remembered([Trial(before), stale])) == [(stale, "the hyperparameters")]
-    assert list(remembered([Trial(wider), stale])) == []
+    assert remembered(Trial(before), stale) == [(stale, "the hyperparameters")]
+    assert remembered(Trial(wider), stale) == []
 
 
 # ---- numbers that are not finite

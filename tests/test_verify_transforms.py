@@ -111,7 +111,7 @@ def test_of_two_steps_the_first_is_transformed(algorithm):
     assert allowed.keys() == direct.keys() == case.truth.keys()
     for name, allowance in allowed.items():
         assert (allowance > direct[name]).all()
-        assert seen(case, name, allowance).all()
+        assert seen(case, name, allowance) == allowance.size
 
 
 # ---- normalizations in groups
@@ -168,7 +168,7 @@ def test_an_average_product_is_the_product_of_the_averages():
     case = case_of(conv, (x, kernel, np.ones(1)), dy)
     assert average_products(case) == {"y": 4, "dx": 11, "dkernel": 11, "dbias": 5.5}
     allowed = np.array([3.9, 4.0, 4.1, np.inf])
-    np.testing.assert_array_equal(seen(case, "y", allowed), [True, False, False, False])
+    assert seen(case, "y", allowed) == 1
     two = case_of(depthwise_separable, (x, kernel, np.full((1, 1), -0.5), None), dy)
     wanted = {"y": 2, "dx": 5.5, "ddepthwise_kernel": 5.5, "dpointwise_kernel": 22, "dbias": 5.5}
     assert average_products(two) == wanted

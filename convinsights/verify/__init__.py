@@ -7,7 +7,7 @@ The modules behind it, in the order in which they are best read:
                             _given, _plan
     how far it may be off   _terms, _sums, _transforms, _grouped, _normalized, _bounds, _power,
                             _agreement
-    what it answers         _trials, _candidate, _narrowing, _memory, _stale, _nonfinite
+    what it answers         _trials, _kept, _candidate, _narrowing, _memory, _stale, _nonfinite
     what is wrong           _meanings, _slips, _slips_padding, _slips_windows, _slips_channels,
                             _slips_normalization, _slips_gradients, _slips_values, _hypotheses,
                             _explanations, _moments, _losses, _remarks, _shifts, _diagnosis

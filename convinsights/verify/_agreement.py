@@ -10,8 +10,10 @@ __all__ = ["agree", "beyond"]
 def beyond(values: Array, truth: Array, allowed: Array) -> Array:
     """Tell which elements are further from the truth than allowed, or not finite though it is."""
     with np.errstate(invalid="ignore", over="ignore"):
-        wrong: Array = np.abs(values - truth) > allowed
-    wrong |= ~np.isfinite(values) & np.isfinite(truth)
+        error = np.abs(values - truth)
+        wrong: Array = error > allowed
+    if not np.isfinite(error).all():
+        wrong |= ~np.isfinite(values) & np.isfinite(truth)
     return wrong
 
 

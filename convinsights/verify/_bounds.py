@@ -160,7 +160,8 @@ def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
     integers = case.integers and sums and precision.algorithm == "direct"
     if integers or precision.stored.integers:
         most = peak(call, precision)
-        zeros = {name: np.zeros(truth[name].shape) for name in (truth if gradients else ["y"])}
+        names = truth if gradients else ["y"]
+        zeros = {name: np.broadcast_to(np.zeros(()), truth[name].shape) for name in names}
         if most <= precision.result.exact:
             return zeros
         if most < np.inf or precision.stored.integers:

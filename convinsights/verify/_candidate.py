@@ -16,7 +16,7 @@ from convinsights.verify._bounds import allowances
 from convinsights.verify._cases import Case
 from convinsights.verify._power import says_something, seen
 from convinsights.verify._precision import Precision
-from convinsights.verify._trials import Answer, Trial, as_real_array
+from convinsights.verify._trials import Answer, Marks, Trial, as_real_array
 from convinsights.verify._values import arranged
 
 __all__ = ["Candidate", "same_bits"]
@@ -89,10 +89,12 @@ class Candidate:
         came = {name: value for name, value in answer.copies.items() if name in case.truth}
         for name, value in came.items():
             _compare(trial, name, value, self.precision)
-            trial.outputs += trial.allowed[name].size
-            trial.seen += int(seen(case, name, trial.allowed[name]).sum())
-        telling = (says_something(case, name, trial.allowed[name]) for name in came)
-        trial.vain = bool(came) and not trial.failures and not any(telling)
+            allowed = trial.allowed[name]
+            trial.outputs += allowed.size
+            trial.seen += seen(case, name, allowed)
+            if says_something(case, name, allowed):
+                trial.telling.add(name)
+        trial.vain = bool(came) and not trial.failures and not trial.telling
         return trial
 
     def _call(
@@ -166,12 +168,13 @@ def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
         return
     wrong = trial.off(name, got)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        error = np.abs(got - expected)
-        ratio = np.where(error == 0, 0, error / allowed)
-    finite = np.isfinite(got) & np.isfinite(expected)
-    ratio[~finite] = np.where(wrong, np.inf, 0)[~finite]
-    trial.worst = max(trial.worst, float(ratio.max(initial=0)))
+        ratio = np.abs(got - expected)
+        ratio /= allowed
+    ratio[wrong & ~np.isfinite(got)] = np.inf
+    # Of what is as it must be, 0 / 0 is no number.
+    trial.worst = max(trial.worst, float(np.fmax.reduce(ratio, axis=None, initial=0)))
     if wrong.any():
+        trial.marks[name] = Marks(wrong)
         worst = np.where(wrong, ratio, 0).argmax()
         index = tuple(int(i) for i in np.unravel_index(worst, ratio.shape))
         trial.fail(

@@ -1,11 +1,13 @@
 """A case: a call with a cotangent, what it was made from, and the right answers.
 
-The truth is what the library gives in float64.
+The truth is what the library gives in float64. There are thousands of cases, and most are looked at
+once: what is kept of them is an outline, shapes without numbers, which can be drawn again.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -26,7 +28,8 @@ class Case(Call):
 
     `kind` is its geometry in words, `integers` whether all values are, `layout` how the arrays are
     to lie in memory, `values` what the numbers are, `row` the level of each factor that it was
-    made from. What is worked out of a case and asked for again is `kept` with it.
+    made from. What is worked out of a case and asked for again is `kept` with it, and how to draw
+    it again: not with one that was made from it by `replace`.
     """
 
     dy: Array
@@ -56,6 +59,26 @@ class Case(Call):
         size = self.dy.size + sum(np.size(a) for a in self.arrays if a is not None)
         return size if self.dy.size else sys.maxsize
 
+    def drawn_by(self, draw: Callable[[], Case]) -> Case:
+        """Note how the same case is drawn again, and return this one."""
+        self.kept["draw"] = draw
+        return self
+
+    def outline(self) -> Case:
+        """Return the case without its numbers, if it can be drawn again: arrays of no memory."""
+        if "outline" not in self.kept and "draw" in self.kept:
+            *arrays, dy = map(_hollow, self.given.values())
+            outline = replace(self, arrays=tuple(arrays), dy=dy)
+            outline.kept["outline of"] = self.kept["draw"]
+            self.kept["outline"] = outline
+        case: Case = self.kept.get("outline", self)
+        return case
+
+    def drawn(self) -> Case:
+        """Return the case with its numbers."""
+        case: Case = self.kept["outline of"]() if "outline of" in self.kept else self
+        return case
+
     def image(self, n: int) -> Case:
         """Return the case of the n-th image alone, in C order."""
         arrays = (self.x[n : n + 1], *self.arrays[1:])
@@ -73,3 +96,12 @@ class Case(Call):
         words += [f"{k}={v!r}" for k, v in self.settings.items() if v != usual[k]]
         memory = "" if self.layout == "C" else f" [memory: {self.layout}]"
         return f"forward({', '.join(words)}){memory}"
+
+
+def _hollow(array: Any) -> Any:
+    # Of the same shape, and one number in memory
+    if array is None:
+        return None
+    if isinstance(array, tuple):
+        return type(array)(*map(_hollow, array))
+    return np.broadcast_to(np.nan, array.shape)

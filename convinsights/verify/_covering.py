@@ -18,7 +18,8 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -68,7 +69,8 @@ class Covering:
             levels = [self.factors[i].levels for i in which]
             allowed = np.array([bool(rule.allowed(*some)) for some in itertools.product(*levels)])
             self.rules.append((which, allowed.reshape([len(some) for some in levels]), rule.why))
-        self._known: dict[tuple[int, int, tuple[int | None, ...]], Array] = {}
+        self._known: dict[tuple[int, int, tuple[int | None, ...]], int] = {}
+        self._seen: dict[tuple[tuple[int, ...], tuple[int, ...]], Array] = {}
 
     def impossible(self, strength: int) -> dict[Combination, str]:
         """Return the combinations that the rules forbid, with the reason of each."""
@@ -82,14 +84,15 @@ class Covering:
 
     def rows(self, strength: int, rng: np.random.Generator) -> list[Levels]:
         """Return rows in which every possible combination of `strength` factors meets."""
-        missing = self._all(strength)
-        rows = []
-        seeds: list[list[int]] = np.argwhere(missing).tolist()
+        possible = self._all(strength)
+        seeds = np.argwhere(possible)
         rng.shuffle(seeds)
-        for seed in seeds:
-            if not missing[tuple(seed)]:
+        missing = list(map(_as_bits, possible))
+        rows = []
+        for level, others in seeds.tolist():
+            if not missing[level] >> others & 1:
                 continue
-            start = dict(map(self._split, seed))
+            start = dict(map(self._split, (level, *self._apart(others, strength - 1))))
             tries = (self._filled(start, missing, strength, rng) for _ in range(ORDERS))
             row = next((row for row in tries if row is not None), None)
             self._strike(start if row is None else row, missing, strength)
@@ -103,29 +106,58 @@ class Covering:
         factor = int(np.searchsorted(self.starts, index, side="right")) - 1
         return factor, index - self.starts[factor]
 
+    def _apart(self, index: int, count: int) -> list[int]:
+        # The levels that stand together in one index: its digits in the base of all levels
+        return [index // self.starts[-1] ** place % self.starts[-1] for place in range(count)]
+
     def _all(self, strength: int) -> Array:
-        # missing[i, j, …], once for each order of its axes
-        missing = np.zeros((self.starts[-1],) * strength, bool)
+        # possible[i, others], once for each order of the levels
+        every = np.zeros((self.starts[-1],) * strength, bool)
         for which in itertools.combinations(range(len(self.factors)), strength):
             possible = self._possible(which)
             for order in itertools.permutations(range(strength)):
                 box = tuple(slice(self.starts[which[i]], self.starts[which[i] + 1]) for i in order)
-                missing[box] = possible.transpose(order)
-        return missing
+                every[box] = possible.transpose(order)
+        return every.reshape(self.starts[-1], -1)
 
     def _possible(self, which: tuple[int, ...]) -> Array:
-        shape = [self.counts[i] for i in which]
-        possible = np.ones(shape, bool)
-        for factors, allowed, _ in self.rules:
-            shared = [i for i in factors if i in which]
-            others = tuple(axis for axis, i in enumerate(factors) if i not in which)
-            part = np.asarray(allowed.any(axis=others))
-            order = sorted(range(len(shared)), key=lambda axis: which.index(shared[axis]))
-            sizes = [self.counts[i] if i in shared else 1 for i in which]
-            possible &= part.transpose(order).reshape(sizes)
+        possible = np.ones([self.counts[i] for i in which], bool)
+        for factors, allowed in self._joined:
+            shared = tuple(i for i in factors if i in which)
+            possible &= self._along(self._projected(factors, allowed, shared), shared, which)
         costs = self.least - sum(self._least_of[i] for i in which)
         total = sum(np.ix_(*(self.weights[i] for i in which)), start=np.asarray(costs))
         return possible & (total <= self.budget)
+
+    @cached_property
+    def _joined(self) -> list[tuple[tuple[int, ...], Array]]:
+        # Rules that share several factors, and the budget, forbid together what none does alone.
+        scopes: list[tuple[int, ...]] = []
+        for factors, _, _ in sorted(self.rules, key=lambda rule: -len(rule[0])):
+            near = next((one for one in scopes if len({*one} & {*factors}) > 1), ())
+            scopes = [one for one in scopes if one != near]
+            scopes.append(tuple(dict.fromkeys((*near, *factors))))
+        return [(scope, self._allowed(scope)) for scope in scopes]
+
+    def _allowed(self, scope: tuple[int, ...]) -> Array:
+        extra = sum(np.ix_(*(self._extra[i] for i in scope)), start=np.asarray(self.least))
+        allowed: Array = extra <= self.budget
+        for factors, alone, _ in self.rules:
+            if {*factors} <= {*scope}:
+                allowed &= self._along(alone, factors, scope)
+        return allowed
+
+    def _projected(self, factors: tuple[int, ...], allowed: Array, left: tuple[int, ...]) -> Array:
+        key = factors, left
+        if key not in self._seen:
+            axes = tuple(axis for axis, i in enumerate(factors) if i not in left)
+            self._seen[key] = np.asarray(allowed.any(axis=axes))
+        return self._seen[key]
+
+    def _along(self, table: Array, factors: tuple[int, ...], scope: tuple[int, ...]) -> Array:
+        # A table over some of the factors of a scope, to be broadcast over all of them
+        order = sorted(range(len(factors)), key=lambda axis: scope.index(factors[axis]))
+        return table.transpose(order).reshape([self.counts[i] * (i in factors) or 1 for i in scope])
 
     # -- one row, as {factor: level} -------------------------------------------------------------
 
@@ -139,30 +171,47 @@ class Covering:
         return sum(self._least_of)
 
     def _filled(
-        self, start: dict[int, int], missing: Array, strength: int, rng: np.random.Generator
+        self,
+        start: dict[int, int],
+        missing: Sequence[int],
+        strength: int,
+        rng: np.random.Generator,
     ) -> dict[int, int] | None:
         row = dict(start)
         cost = self.least + sum(self._extra[i][level] for i, level in row.items())
+        # chosen[k]: every choice of k levels that the row has
+        chosen = [1] + [0] * (strength - 1)
+        for i, level in row.items():
+            self._join(chosen, self.starts[i] + level)
         for factor in rng.permutation(len(self.factors)).tolist():
             if factor in row:
                 continue
             # The levels that leave every rule a way, and the budget enough for the rest
-            fitting = cost + self._extra[factor] <= self.budget
+            fitting = sum(
+                1 << level
+                for level, extra in enumerate(self._extra[factor])
+                if cost + extra <= self.budget
+            )
             for number in self._rules_of[factor]:
                 levels = tuple([row.get(i) for i in self.rules[number][0]])
                 fitting &= self._left(number, factor, levels)
-            if not fitting.any():
+            if not fitting:
                 return None
-            gains = self._gains(factor, row, missing, strength)
-            gains = np.where(fitting, gains + rng.random(len(gains)), -1)
-            row[factor] = int(gains.argmax())
+            # How many new combinations each makes with those the row has; between equals, chance
+            first, chances = self.starts[factor], rng.random(self.counts[factor]).tolist()
+            _, row[factor] = max(
+                ((missing[first + level] & chosen[-1]).bit_count() + chance, level)
+                for level, chance in enumerate(chances)
+                if fitting >> level & 1
+            )
             cost += self._extra[factor][row[factor]]
+            self._join(chosen, first + row[factor])
         return row
 
     @cached_property
-    def _extra(self) -> list[Array]:
+    def _extra(self) -> list[list[float]]:
         # What every level costs more than the cheapest of its factor
-        return [weights - weights.min() for weights in self.weights]
+        return [(weights - weights.min()).tolist() for weights in self.weights]
 
     @cached_property
     def _rules_of(self) -> list[list[int]]:
@@ -170,30 +219,31 @@ class Covering:
         numbers = range(len(self.rules))
         return [[n for n in numbers if i in self.rules[n][0]] for i in range(len(self.factors))]
 
-    def _left(self, number: int, factor: int, levels: tuple[int | None, ...]) -> Array:
-        # The levels of a factor with which a rule has a way, beside those chosen of other factors
+    def _left(self, number: int, factor: int, levels: tuple[int | None, ...]) -> int:
+        # The levels of a factor with which a rule has a way, beside those chosen of other factors;
+        # as bits
         known = self._known.get((number, factor, levels))
         if known is None:
             factors, allowed, _ = self.rules[number]
             part = allowed[tuple(slice(None) if k is None else k for k in levels)]
             left = [i for i, k in zip(factors, levels, strict=True) if k is None]
             axes = tuple(axis for axis, i in enumerate(left) if i != factor)
-            known = self._known[number, factor, levels] = np.asarray(part.any(axis=axes))
+            known = self._known[number, factor, levels] = _as_bits(np.asarray(part.any(axis=axes)))
         return known
 
-    def _gains(self, factor: int, row: Mapping[int, int], missing: Array, strength: int) -> Array:
-        # How many new combinations each level of a factor makes with those the row has.
-        part = missing[self.starts[factor] : self.starts[factor + 1]]
-        have = np.array([self.starts[i] + level for i, level in row.items()])
-        where: list[Any] = [have[places] for places in _choices(len(have), strength - 1)]
-        gains: Array = part[(slice(None), *where)].sum(axis=1) if where else np.zeros(len(part))
-        return gains
+    def _join(self, chosen: list[int], level: int) -> None:
+        # A choice of k levels has the new one, beside k - 1 others, or has it not.
+        for k in range(len(chosen) - 1, 0, -1):
+            chosen[k] |= chosen[k - 1] << level * self.starts[-1] ** (k - 1)
 
-    def _strike(self, row: Mapping[int, int], missing: Array, strength: int) -> None:
+    def _strike(self, row: Mapping[int, int], missing: list[int], strength: int) -> None:
         have = [self.starts[i] + level for i, level in row.items()]
-        where = np.array(list(itertools.combinations(have, strength))).T
-        for order in itertools.permutations(where):
-            missing[order] = False
+        others = 1  # in any order
+        for place in range(strength - 1):
+            shifts = [level * self.starts[-1] ** place for level in have]
+            others = reduce(or_, [others << shift for shift in shifts])
+        for level in have:
+            missing[level] &= ~others
 
     def _forbidden(self, levels: Mapping[int, int]) -> str | None:
         for factors, allowed, why in self.rules:
@@ -210,8 +260,6 @@ class Covering:
         return {f.name: f.levels[row[i]] for i, f in enumerate(self.factors)}
 
 
-@lru_cache
-def _choices(count: int, size: int) -> tuple[Array, ...]:
-    # All ways to choose so many of a count: the first of each, the second of each, …
-    chosen = list(itertools.combinations(range(count), size))
-    return tuple(np.array(places) for places in zip(*chosen, strict=True))
+def _as_bits(marks: Array) -> int:
+    # The number that has a bit 2^i for every mark i
+    return int.from_bytes(np.packbits(marks, bitorder="little").tobytes(), "little")

@@ -5,18 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from convinsights._arguments import Array
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._plan import Plan
-from convinsights.verify._power import says_something
 from convinsights.verify._report import Report, table
 from convinsights.verify._shrink import Shrinker
 from convinsights.verify._thresholds import Retry
 from convinsights.verify._trials import Failure, Trial
 from convinsights.verify._when import condition
-from convinsights.verify._where import region
+from convinsights.verify._where import Finding, region
 
 __all__ = ["explained"]
 
@@ -79,9 +77,10 @@ def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
     if wrong:
-        valued = [trial for trial in ran if trial.allowed]  # not those of what is not finite
-        name, told = diagnose(valued, candidate.examine, candidate.precision)
-        single = {(id(valued[index]), result): slip for (index, result), slip in told.items()}
+        # Of which numbers are kept, and none of what is not finite
+        whole = [trial for trial in ran if trial.whole]
+        name, told = diagnose(whole, candidate.examine, candidate.precision)
+        single = {(id(whole[index]), result): slip for (index, result), slip in told.items()}
     failures = []
     for trial in ran:
         for failure in trial.failures:
@@ -107,13 +106,7 @@ def _when(
     # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing.
     kinds = {failure.result for trial in failing for failure in trial.failures}
     marks = {id(trial) for trial in failing}
-    concerned = [
-        t
-        for t in ran
-        if id(t) in marks
-        or not t.got
-        or any(says_something(t.case, name, t.allowed[name]) for name in kinds & t.allowed.keys())
-    ]
+    concerned = [t for t in ran if id(t) in marks or not t.got or kinds & t.telling]
     failed = [id(t) in marks for t in concerned]
     return condition([t.case for t in concerned], failed, retry, again)
 
@@ -123,10 +116,5 @@ def _spread(trials: Sequence[Trial]) -> list[Trial]:
     return [trials[len(trials) * quarter // 4] for quarter in (0, 2, 3)]
 
 
-def _wrong_elements(trial: Trial) -> list[tuple[Case, str, Array]]:
-    found = []
-    for name in sorted(trial.wrong):
-        got = trial.came(name)
-        if got is not None:
-            found.append((trial.case, name, trial.off(name, got)))
-    return found
+def _wrong_elements(trial: Trial) -> list[Finding]:
+    return [(trial.case, name, marks) for name, marks in sorted(trial.marks.items())]

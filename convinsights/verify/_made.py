@@ -8,6 +8,7 @@ library allows.
 import math
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -30,7 +31,8 @@ def case_of(module: ModuleType, rank: int, row: Levels, precision: Precision, se
     # Not the stream of default_rng(seed), which the candidate's own arrays may come from.
     key = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
     make = drawn_normalization if module in NORMALIZATIONS else _convolution
-    return make(module, rank, row, precision, key)
+    case = make(module, rank, row, precision, key)
+    return case.drawn_by(partial(case_of, module, rank, row, precision, seed))
 
 
 # -- convolutions ---------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Every case is called again, with others in between: the same arrays must give the same bits.
 
-And a result that was handed out must not change when another is made. What fails here depends on
-the order of the calls; it is never explained as a slip of geometry.
+And a result that was handed out must not change when others are made. For so long, BETWEEN cases,
+all arrays are held; then a trial goes to those that are kept. What fails here depends on the order
+of the calls; it is never explained as a slip of geometry.
 """
 
 from collections import deque
@@ -12,12 +13,15 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._candidate import Candidate, same_bits
+from convinsights.verify._kept import Kept
 from convinsights.verify._trials import Answer, Trial, as_real_array
 
 __all__ = ["Memory"]
 
 # Cases between the two calls of one.
 BETWEEN = 8
+# Cases that are called twice more where calls differ.
+ONCE_MORE = 1000
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Memory:
         self.seconds: list[_Second] = []
         self.reused: list[tuple[Trial, str]] = []
         self.trials: list[Trial] = []
+        self.kept = Kept()
 
     def add(self, trial: Trial, answer: Answer) -> None:
         """Note the first answer to a case, and ask an earlier one again."""
@@ -80,7 +85,7 @@ class Memory:
         cases = len({s.number for s in turned})
         if len(turned) < len(self.seconds) or 2 * cases < len(self.trials):
             return None
-        fresh = [self.candidate.examine(s.trial.case).right(s.name) for s in turned[:4]]
+        fresh = [self.candidate.examine(s.trial.case.drawn()).right(s.name) for s in turned[:4]]
         return "second call on the same array" if all(fresh) else None
 
     @property
@@ -90,15 +95,16 @@ class Memory:
     def _once_more(self) -> None:
         # Where calls differ at all, a case may have been wrong both times by chance, or right.
         known = {id(second.trial) for second in self.seconds}
-        for number, trial in enumerate(self.trials):
-            if id(trial) not in known:
-                again = [self.candidate.examine(trial.case) for _ in range(2)]
-                self.seconds += [
-                    _Second(number, trial, name, right, not right)
-                    for name in trial.got
-                    for right in (trial.right(name),)
-                    if any(one.right(name) != right for one in again)
-                ]
+        others = [one for one in enumerate(self.trials) if id(one[1]) not in known]
+        for number, trial in sorted(others, key=lambda one: not one[1].wrong)[:ONCE_MORE]:
+            case = trial.case.drawn()
+            again = [self.candidate.examine(case) for _ in range(2)]
+            self.seconds += [
+                _Second(number, trial, name, right, not right)
+                for name in trial.got
+                for right in (trial.right(name),)
+                if any(one.right(name) != right for one in again)
+            ]
 
     def _again(self) -> None:
         number, trial, first = self.waiting.popleft()
@@ -115,6 +121,7 @@ class Memory:
                 judged = judged or self.candidate.judged(trial.case, second)
                 right = trial.right(name), judged.right(name)
                 self.seconds.append(_Second(number, trial, name, *right))
+        self.kept.add(trial)
 
 
 def _shared(array: Array, other: Array | None, handed: dict[str, Any]) -> bool:

@@ -12,12 +12,13 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, ROW, coordinates
+from convinsights.verify._trials import Marks
 from convinsights.verify._words import is_power, written
 
 __all__ = ["Finding", "Part", "View", "parts_of"]
 
 # A case, the name of one of its results, and which elements of that are wrong.
-Finding: TypeAlias = tuple[Case, str, Array]
+Finding: TypeAlias = tuple[Case, str, Array | Marks]
 # Which elements a part has, by the number of each and one more than it may be.
 Test: TypeAlias = Callable[[Array, int], Array]
 
@@ -53,7 +54,8 @@ class View:
     """One finding, by its coordinates."""
 
     def __init__(self, finding: Finding) -> None:
-        case, name, self.wrong = finding
+        case, name, wrong = finding
+        self.wrong = np.asarray(wrong)
         self.coordinates = dict(coordinates(case, name, self.wrong.shape))
         self.count = int(self.wrong.sum())
 

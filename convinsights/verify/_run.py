@@ -24,7 +24,7 @@ from convinsights.verify._narrowing import narrowed
 from convinsights.verify._nonfinite import judged_finite, spoilt
 from convinsights.verify._plan import OTHERS, Plan, telling
 from convinsights.verify._report import Report
-from convinsights.verify._stale import mark_stale, remembered, stale_arguments, stale_settings
+from convinsights.verify._stale import Earlier, mark_stale, stale_arguments, stale_settings
 from convinsights.verify._trials import Trial
 
 __all__ = ["verify"]
@@ -165,14 +165,14 @@ class _Run:
 
     def report(self) -> Report:
         progress, memory = _Progress(self.candidate.title), Memory(self.candidate)
-        interrupted = False
+        earlier, interrupted = Earlier(), False
         try:
             for number, case in enumerate(self._cases(), start=1):
                 progress.show(f"case {number}, {case.kind}")
-                self._try(case, memory)
+                self._try(case, memory, earlier)
             progress.show("calling again")
             memory.finish()
-            for trial, name in remembered(self.trials):
+            for trial, name in earlier.told():
                 mark_stale(trial, name)
             progress.show("numbers that are not finite, arrays that change")
             self.trials += self._others()
@@ -191,7 +191,7 @@ class _Run:
             for _ in range(NARROWINGS):
                 yield from narrowed(self.plan, rank, self.trials)
 
-    def _try(self, case: Case, memory: Memory) -> None:
+    def _try(self, case: Case, memory: Memory, earlier: Earlier) -> None:
         answer = self.candidate.ask(case)
         named = isinstance(case.settings.get("padding"), str)
         if named and answer.error and not self.takes_names:  # it may take no names
@@ -199,15 +199,18 @@ class _Run:
         self.takes_names = self.takes_names or (named and not answer.declined)
         trial = self.candidate.judged(case, answer)
         self.trials.append(trial)
+        earlier.add(trial)
         if trial.declined in (None, "backward"):
             memory.add(trial, answer)
+        else:
+            trial.let_go()
 
     def _others(self) -> Iterator[Trial]:
         # Of a candidate that is right so far: what is neither geometry nor precision.
         right = [t for t in self.trials if not t.failures and t.declined is None]
         if len(right) < len([t for t in self.trials if t.declined is None]):
             return
-        some = list(islice(telling(t.case for t in right), OTHERS))
+        some = [case.drawn() for case in islice(telling(t.case for t in right), OTHERS)]
         precision, again = self.plan.precision, self.plan.seed + 1
         pairs = [
             (case, case_of(case.module, case.rank, case.row or {}, precision, again))

@@ -4,18 +4,19 @@ A trial is stale if its wrong results are those of a call with one array, or the
 of an earlier call. That is no slip of geometry.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from convinsights._arguments import Array
 from convinsights.verify._agreement import agree
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._trials import Trial
 
-__all__ = ["mark_stale", "remembered", "stale_arguments", "stale_settings"]
+__all__ = ["Earlier", "mark_stale", "stale_arguments", "stale_settings"]
 
 # The unit that earlier arrays are compared with: the case's own bound may be 0, for integers, and
 # says nothing of normal deviates.
@@ -60,19 +61,51 @@ def stale_settings(
             yield trial, "the hyperparameters"
 
 
-def remembered(trials: Sequence[Trial]) -> Iterator[tuple[Trial, str]]:
-    """Yield the wrong trials that are right for an array of an earlier case, of the same shape.
+class Earlier:
+    """The cases so far, and the wrong trials that are right for an array of one of them.
 
-    Nothing is yielded if that does not explain them all, as when results go by the shape alone.
+    Or for its hyperparameters. Nothing is told if that does not explain every wrong trial, as when
+    results go by the shape alone.
     """
-    found = []
-    for number, trial in enumerate(trials):
+
+    def __init__(self) -> None:
+        self.explained: list[tuple[Trial, str]] = []
+        self.every = True
+        self.by_shapes: dict[tuple[Any, ...], list[Case]] = defaultdict(list)
+
+    def add(self, trial: Trial) -> None:
+        """Look for the cause of a wrong trial, and remember its case."""
+        if not self.every:
+            return
         if trial.wrong:
-            name = next(_earlier(trial, trials[:number]), None)
+            name = next(self._causes(trial), None)
             if name is None:
+                self.every = False
+                self.by_shapes.clear()
                 return
-            found.append((trial, name))
-    yield from found
+            self.explained.append((trial, name))
+        case = trial.case.outline()
+        for key in (_shapes(case), *enumerate(_shapes(case))):
+            self.by_shapes[key].append(case)
+
+    def told(self) -> Iterator[tuple[Trial, str]]:
+        """Yield the trials that are wrong by an earlier array, and its name."""
+        yield from (one for one in self.explained * self.every if one[0].wrong)
+
+    def _causes(self, trial: Trial) -> Iterator[str]:
+        case, shapes = trial.case, _shapes(trial.case)
+        for earlier in self.by_shapes[shapes]:
+            settings = earlier.settings
+            if settings != case.settings and _as_before(trial, replace(case, settings=settings)):
+                yield "the hyperparameters"
+        for place, name in enumerate(case.names):
+            for earlier in self.by_shapes[place, shapes[place]] if shapes[place] else ():
+                other = earlier.drawn().arrays[place]
+                if (case.arrays[place] == other).all():
+                    continue
+                arrays = (*case.arrays[:place], other, *case.arrays[place + 1 :])
+                if _as_before(trial, replace(case, arrays=arrays)):
+                    yield name
 
 
 def mark_stale(trial: Trial, name: str) -> Trial:
@@ -81,36 +114,15 @@ def mark_stale(trial: Trial, name: str) -> Trial:
     Or earlier hyperparameters.
     """
     result = min(trial.wrong)
-    trial.wrong, trial.failures = set(), []
+    trial.wrong, trial.marks, trial.failures = set(), {}, []
     message = f"{result}: earlier values of {name} were used, though they had changed"
     trial.fail(result, message, values=False, diagnosis="stale_argument")
     return trial
 
 
-def _earlier(trial: Trial, before: Sequence[Trial]) -> Iterator[str]:
-    case = trial.case
-    for earlier in before:
-        settings = earlier.case.settings
-        alike = settings != case.settings and _shapes(earlier.case) == _shapes(case)
-        if alike and _as_before(trial, replace(case, settings=settings)):
-            yield "the hyperparameters"
-    for place, name in enumerate(case.names):
-        array = case.arrays[place]
-        known: list[Array] = []
-        for earlier in before:
-            other = earlier.case.arrays[place]
-            if not isinstance(other, np.ndarray) or np.shape(array) != other.shape:
-                continue
-            if (array == other).all() or any(other is one for one in known):
-                continue
-            known.append(other)
-            arrays = (*case.arrays[:place], other, *case.arrays[place + 1 :])
-            if _as_before(trial, replace(case, arrays=arrays)):
-                yield name
-
-
-def _shapes(case: Case) -> list[tuple[int, ...]]:
-    return [a.shape for a in case.arrays if isinstance(a, np.ndarray)]
+def _shapes(case: Case) -> tuple[Any, ...]:
+    # None where there is no array
+    return tuple(a.shape if isinstance(a, np.ndarray) else None for a in case.arrays)
 
 
 def _as_before(trial: Trial, case: Case) -> bool:

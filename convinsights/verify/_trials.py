@@ -1,6 +1,6 @@
 """What came of one call: the answer as it was given, and the trial that was made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from convinsights.verify._agreement import beyond
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 
-__all__ = ["Answer", "Failure", "Trial", "as_real_array"]
+__all__ = ["Answer", "Failure", "Marks", "Trial", "as_real_array"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,42 @@ class Failure:
     allowed: float | None = None
     diagnosis: str | None = None
     arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Given(Mapping[str, Any]):
+    """The arrays of a case by name, drawn again when they are first asked for."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case.outline()
+
+    def __getitem__(self, name: str) -> Any:
+        """Return an array, or None where the case has none."""
+        self.case = self.case.drawn()
+        return self.case.given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self.case.given)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self.case.given)
+
+
+class Marks:
+    """Which elements of a result are wrong, in a bit each."""
+
+    def __init__(self, wrong: Array) -> None:
+        self.shape, self.size, self.bits = wrong.shape, wrong.size, np.packbits(wrong)
+
+    def any(self) -> bool:
+        """Tell whether one is."""
+        return bool(self.bits.any())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return them as bools."""
+        marks: Array = np.unpackbits(self.bits, count=self.size).astype(bool)
+        return marks.reshape(self.shape)
 
 
 @dataclass
@@ -67,15 +103,18 @@ class Trial:
     """A case as it went.
 
     `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
-    values, `declined` is as of the answer, `worst` the largest error in units of the allowed.
-    Of its `outputs`, one forgotten product would be `seen` in so many; it is `vain` if no result
-    has values that are larger than what they may be off by.
+    values and `marks` which of them, `telling` those that are held to less than their values,
+    `declined` is as of the answer, `worst` the largest error in units of the allowed. Of its
+    `outputs`, one forgotten product would be `seen` in so many; it is `vain` if results came, and
+    none is telling or wrong.
     """
 
     case: Case
     allowed: Outcome = field(default_factory=dict)
     got: dict[str, Array | None] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
+    marks: dict[str, Marks] = field(default_factory=dict)
+    telling: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     declined: str | None = None
     worst: float = 0.0
@@ -104,6 +143,7 @@ class Trial:
     def forget(self, result: str) -> None:
         """Take back what was said of a result's values, which are not the same at every call."""
         self.wrong.discard(result)
+        self.marks.pop(result, None)
         self.got.pop(result, None)
         self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
 
@@ -115,8 +155,18 @@ class Trial:
                 self.worst = np.inf
         case = self.case
         shown = case.kind, str(case), result, message, case.size
-        failure = Failure(*shown, **fields, arrays=case.given)
+        failure = Failure(*shown, **fields, arrays=Given(case))
         self.failures.append(failure)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it still has its numbers."""
+        return bool(self.allowed)
+
+    def let_go(self) -> None:
+        """Keep the case's outline, and of what came whether it was an array."""
+        self.case, self.allowed = self.case.outline(), {}
+        self.got = {name: None if a is None else np.zeros(0) for name, a in self.got.items()}
 
 
 def as_real_array(value: Any) -> Array | None:

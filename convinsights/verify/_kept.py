@@ -1,0 +1,39 @@
+"""Which trials keep their numbers, out of thousands: the smallest of each kind.
+
+Wrong results are explained by small cases. So of the right trials the smallest are kept whole, and
+of the wrong ones of every kind, which are those in which the same results are wrong. All others
+keep an outline of their case, which can be drawn again, and which elements of its results are
+wrong.
+"""
+
+from collections import Counter, defaultdict
+from heapq import heappop, heappush
+
+from convinsights.verify._trials import Trial
+
+__all__ = ["Kept"]
+
+# How many numbers the cases of a kind may have together.
+NUMBERS = 2_000_000
+# How many trials of a kind are kept, however large.
+FEWEST = 12
+
+
+class Kept:
+    """The trials that are whole, by the results that are wrong in them."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[frozenset[str], list[tuple[int, int, Trial]]] = defaultdict(list)
+        self.numbers: Counter[frozenset[str]] = Counter()
+        self.count = 0
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial, and let the largest of its kind go where it is too much."""
+        kind, self.count = frozenset(trial.wrong), self.count + 1
+        kept = self.kinds[kind]
+        heappush(kept, (-trial.case.size, self.count, trial))
+        self.numbers[kind] += trial.case.size
+        while len(kept) > FEWEST and self.numbers[kind] > NUMBERS:
+            size, _, largest = heappop(kept)
+            self.numbers[kind] += size
+            largest.let_go()
