@@ -17,7 +17,7 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
@@ -32,8 +32,11 @@ __all__ = ["Covering", "Factor", "Levels", "Rule"]
 Levels: TypeAlias = Mapping[str, Any]
 Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
-# Orders of the factors that are tried for a row before rules are believed to leave no way.
-ORDERS = 200
+# Orders of the factors that are tried for a row: so many by chance; then those come first that
+# stand in the most rules; then rules are believed to leave no way.
+BY_CHANCE, ORDERS = 10, 30
+# In how many parts the combinations are gone through.
+PARTS = 16
 
 
 class Factor(NamedTuple):
@@ -93,7 +96,10 @@ class Covering:
             if not missing[level] >> others & 1:
                 continue
             start = dict(map(self._split, (level, *self._apart(others, strength - 1))))
-            tries = (self._filled(start, missing, strength, rng) for _ in range(ORDERS))
+            tries = (
+                self._filled(start, missing, strength, self._order(number < BY_CHANCE, rng), rng)
+                for number in range(ORDERS)
+            )
             row = next((row for row in tries if row is not None), None)
             self._strike(start if row is None else row, missing, strength)
             if row is not None:
@@ -170,11 +176,16 @@ class Covering:
         """The weight of the cheapest row."""
         return sum(self._least_of)
 
+    def _order(self, by_chance: bool, rng: np.random.Generator) -> list[int]:
+        order: list[int] = rng.permutation(len(self.factors)).tolist()
+        return order if by_chance else sorted(order, key=lambda i: -len(self._rules_of[i]))
+
     def _filled(
         self,
         start: dict[int, int],
         missing: Sequence[int],
         strength: int,
+        order: Sequence[int],
         rng: np.random.Generator,
     ) -> dict[int, int] | None:
         row = dict(start)
@@ -183,7 +194,7 @@ class Covering:
         chosen = [1] + [0] * (strength - 1)
         for i, level in row.items():
             self._join(chosen, self.starts[i] + level)
-        for factor in rng.permutation(len(self.factors)).tolist():
+        for factor in order:
             if factor in row:
                 continue
             # The levels that leave every rule a way, and the budget enough for the rest
@@ -260,6 +271,21 @@ class Covering:
         return {f.name: f.levels[row[i]] for i, f in enumerate(self.factors)}
 
 
+def _in_turn(seeds: Array, missing: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
+    # The combinations that are missing when their turn comes: of the later ones, hardly any
+    for part in np.array_split(seeds, PARTS):
+        marks = np.stack([_as_marks(bits, count) for bits in missing])
+        for level, others in part[marks[tuple(part.T)]].tolist():
+            if missing[level] >> others & 1:
+                yield level, others
+
+
 def _as_bits(marks: Array) -> int:
     # The number that has a bit 2^i for every mark i
     return int.from_bytes(np.packbits(marks, bitorder="little").tobytes(), "little")
+
+
+def _as_marks(bits: int, count: int) -> Array:
+    # And those of a number
+    octets = np.frombuffer(bits.to_bytes(-(-count // 8), "little"), np.uint8)
+    return np.unpackbits(octets, count=count, bitorder="little").astype(bool)

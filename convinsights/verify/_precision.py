@@ -168,6 +168,8 @@ class Precision:
                 more = self.rounding * (size + bound) + self.result.smallest / 2
                 kept = (bound == 0) & (size <= self.result.exact)
                 bound = np.where(kept, bound, bound + more)
-            bound = np.where(size + bound <= self.result.largest, bound, np.inf)
-        # 0 times an infinite bound
-        return np.where(np.isnan(bound), np.inf, bound)
+            size += bound
+            held = size <= self.result.largest
+        else:
+            held = ~np.isnan(bound)  # 0 times an infinite bound
+        return bound if held.all() else np.where(held, bound, np.inf)
