@@ -3,8 +3,8 @@
 The modules behind it, in the order in which they are best read:
 
     what a kernel claims    _formats, _precision
-    what it is asked        _calls, _covering, _cases, _values, _padding, _paths, _factors, _made,
-                            _given, _plan
+    what it is asked        _calls, _rules, _covering, _cases, _values, _padding, _paths, _factors,
+                            _made, _given, _plan
     how far it may be off   _terms, _sums, _transforms, _grouped, _normalized, _bounds, _power,
                             _agreement
     what it answers         _trials, _kept, _candidate, _narrowing, _memory, _stale, _nonfinite

@@ -1,0 +1,164 @@
+"""Which levels of some factors can meet, and at what cost: tables of rules, and a budget.
+
+A row costs the sum of its levels' weights. Factors and levels are indices here, and a row, or a
+part of one, is {factor: level}.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from convinsights._arguments import Array
+
+__all__ = ["Factor", "Row", "Rule", "Rules", "as_bits"]
+
+Row: TypeAlias = Mapping[int, int]
+# What is chosen of the factors of a table, None where nothing is.
+Chosen: TypeAlias = tuple[int | None, ...]
+
+
+class Factor(NamedTuple):
+    """A setting, its levels from the simplest on, and what each adds to the cost of a row."""
+
+    name: str
+    levels: tuple[Any, ...]
+    weights: tuple[float, ...] = ()
+
+
+class Rule(NamedTuple):
+    """Levels of some factors that can meet, `allowed(*levels)`, and why the others cannot."""
+
+    factors: tuple[str, ...]
+    allowed: Callable[..., bool]
+    why: str
+
+
+class Rules:
+    """The rules, each as a table of what it allows."""
+
+    def __init__(self, factors: Sequence[Factor], rules: Sequence[Rule], budget: float) -> None:
+        self.counts = [len(factor.levels) for factor in factors]
+        self.budget = min(budget, sys.float_info.max)  # what is forbidden costs infinitely much
+        weights = [factor.weights or (0.0,) * len(factor.levels) for factor in factors]
+        # The cost of the cheapest row, and what every level costs more than the cheapest of its
+        # factor
+        self.least = sum(map(min, weights))
+        self.extra = [[weight - min(some) for weight in some] for some in weights]
+        place = {factor.name: i for i, factor in enumerate(factors)}
+        self.tables: list[tuple[tuple[int, ...], Array, str]] = []
+        for rule in rules:
+            which = tuple(place[name] for name in rule.factors)
+            every = itertools.product(*(factors[i].levels for i in which))
+            allowed = np.array([bool(rule.allowed(*levels)) for levels in every])
+            table = allowed.reshape([self.counts[i] for i in which])
+            self.tables.append((which, table, rule.why))
+        numbers = range(len(rules))
+        self._of = [[n for n in numbers if i in self.tables[n][0]] for i in place.values()]
+        self._left: dict[tuple[int, int, Chosen], int] = {}
+        self._cheapest: dict[tuple[int, Chosen], float] = {}
+        self._seen: dict[tuple[int, tuple[int, ...]], Array] = {}
+
+    def cost(self, row: Row) -> float:
+        """Return what a row costs at least that has these levels."""
+        return self.least + sum(self.extra[i][level] for i, level in row.items())
+
+    def forbidden(self, row: Row) -> str | None:
+        """Return why no row has these levels together, None if no rule alone forbids them."""
+        for factors, allowed, why in self.tables:
+            if not allowed[tuple(row.get(i, slice(None)) for i in factors)].any():
+                return why
+        return "too large" if self.cost(row) > self.budget else None
+
+    def fitting(self, factor: int, row: Row, cost: float) -> int:
+        """Return the levels, as bits, that leave every rule a way, and the budget enough.
+
+        Each rule by itself, beside the levels of a row that costs so much.
+        """
+        bits = sum(
+            1 << level
+            for level, extra in enumerate(self.extra[factor])
+            if cost + extra <= self.budget
+        )
+        for number in self._of[factor]:
+            factors, allowed, _ = self.tables[number]
+            levels = tuple([row.get(i) for i in factors])
+            key = number, factor, levels
+            if key not in self._left:
+                self._left[key] = as_bits(_projected(allowed, factors, levels, factor))
+            bits &= self._left[key]
+        return bits
+
+    def affordable(self, row: Row) -> bool:
+        """Tell whether the budget is enough for the cheapest way that is left.
+
+        By the rules that share several factors together, not by each alone.
+        """
+        alone = (self.extra[i][level] for i, level in row.items() if not self._of[i])
+        cost = self.least + sum(alone)
+        for number, (scope, price) in enumerate(self._prices):
+            levels = tuple([row.get(i) for i in scope])
+            key = number, levels
+            if key not in self._cheapest:
+                part = price[tuple(slice(None) if k is None else k for k in levels)]
+                self._cheapest[key] = float(part.min())
+            cost += self._cheapest[key]
+        return cost <= self.budget
+
+    def possible(self, which: tuple[int, ...]) -> Array:
+        """Tell of every choice of levels of these factors whether it can be in a row.
+
+        For all that `affordable` knows, of one table after the other.
+        """
+        possible = np.ones([self.counts[i] for i in which], bool)
+        for number, (scope, price) in enumerate(self._prices):
+            shared = tuple(i for i in scope if i in which)
+            key = number, shared
+            if key not in self._seen:
+                others = tuple(axis for axis, i in enumerate(scope) if i not in shared)
+                self._seen[key] = price.min(axis=others) <= self.budget - self.least
+            possible &= self._along(self._seen[key], shared, which)
+        extra = sum(np.ix_(*(self.extra[i] for i in which)), start=np.asarray(self.least))
+        return possible & (extra <= self.budget)
+
+    @cached_property
+    def _prices(self) -> list[tuple[tuple[int, ...], Array]]:
+        # Rules that share several factors forbid together what none does alone. One table for
+        # those: what its levels cost, each factor counted in one table; infinite where forbidden.
+        scopes: list[tuple[int, ...]] = []
+        for factors, _, _ in sorted(self.tables, key=lambda table: -len(table[0])):
+            near = next((one for one in scopes if len({*one} & {*factors}) > 1), ())
+            scopes = [one for one in scopes if one != near]
+            scopes.append(tuple(dict.fromkeys((*near, *factors))))
+        counted: set[int] = set()
+        prices = []
+        for scope in scopes:
+            own = ([x * (i not in counted) for x in self.extra[i]] for i in scope)
+            price: Array = sum(np.ix_(*own), start=np.zeros(()))
+            for factors, allowed, _ in self.tables:
+                if {*factors} <= {*scope}:
+                    price = np.where(self._along(allowed, factors, scope), price, np.inf)
+            prices.append((scope, price))
+            counted |= {*scope}
+        return prices
+
+    def _along(self, table: Array, factors: tuple[int, ...], scope: tuple[int, ...]) -> Array:
+        # A table over some of the factors of a scope, to be broadcast over all of them
+        order = sorted(range(len(factors)), key=lambda axis: scope.index(factors[axis]))
+        return table.transpose(order).reshape([self.counts[i] * (i in factors) or 1 for i in scope])
+
+
+def _projected(allowed: Array, factors: tuple[int, ...], levels: Chosen, factor: int) -> Array:
+    # The levels of a factor with which a rule has a way, beside those chosen of others
+    part = allowed[tuple(slice(None) if k is None else k for k in levels)]
+    left = [i for i, k in zip(factors, levels, strict=True) if k is None]
+    axes = tuple(axis for axis, i in enumerate(left) if i != factor)
+    return np.asarray(part.any(axis=axes))
+
+
+def as_bits(marks: Array) -> int:
+    """Return the number that has a bit 2^i for every mark i."""
+    return int.from_bytes(np.packbits(marks, bitorder="little").tobytes(), "little")
