@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from convinsights import depthwise_separable, dilated
 from convinsights._concepts import defaults, name_of
+from convinsights.verify import _covering
 from convinsights.verify._covering import Covering, Factor, Rule
 from convinsights.verify._factors import MODULES, Space, covering, rows
 
@@ -74,6 +75,41 @@ def test_every_possible_combination_meets_in_a_row_that_obeys(space, strength):
     assert not have & impossible.keys()
     assert all((row[one], row[other]) not in forbidden for row in made)
     assert set(impossible.values()) <= {"never together"}
+
+
+def test_rules_forbid_together_what_none_does_alone():
+    # a == 1 needs b == c == 0, and d == 1 needs b == c == 1
+    factors = [Factor(name, (0, 1)) for name in "abcd"]
+    rules = [
+        Rule(tuple("abc"), lambda a, b, c: not a or b == c == 0, "of a"),
+        Rule(tuple("bcd"), lambda b, c, d: not d or b == c == 1, "of d"),
+    ]
+    array = Covering(factors, rules)
+    assert array.rules.possible((0, 3)).tolist() == [[True, True], [True, False]]
+    made = array.rows(2, np.random.default_rng(0))
+    have = set().union(*(combinations(row, 2) for row in made))
+    left = set(all_combinations(array, 2)) - have - array.impossible(2).keys()
+    assert left == {(("a", 1), ("d", 1))}
+    assert all(row["b"] == row["c"] for row in made if row["a"] or row["d"])
+
+
+def test_with_care_a_row_is_found_at_once(monkeypatch):
+    """The budget holds the cheapest kernel and image of a path alone, which chance may miss."""
+    monkeypatch.setattr(_covering, "FOR_PAIRS", 0)
+    monkeypatch.setattr(_covering, "CAREFUL", 1)
+    levels = (1, 2, 4, 8)
+    counted = [Factor(name, levels, tuple(map(math.log, levels))) for name in "abcd"]
+    rules = [
+        Rule(("path", *pair), lambda path, a, b: not path or a * b >= 32, "too small")
+        for pair in ("ab", "cd")
+    ]
+    array = Covering([Factor("path", (0, 1)), *counted], rules, math.log(1024) + 1e-9)
+    made = array.rows(2, np.random.default_rng(0))
+    have = set().union(*(combinations(row, 2) for row in made))
+    assert have | array.impossible(2).keys() == set(all_combinations(array, 2))
+    with_path = [row for row in made if row["path"]]
+    assert with_path
+    assert all(row["a"] * row["b"] == row["c"] * row["d"] == 32 for row in with_path)
 
 
 def test_a_row_is_never_beyond_the_budget():

@@ -63,7 +63,7 @@ class Covering:
     def rows(self, strength: int, rng: np.random.Generator) -> list[Levels]:
         """Return rows in which every possible combination of `strength` factors meets."""
         possible, hasty = self._all(strength), FOR_PAIRS if strength == 2 else FOR_OTHERS
-        seeds = np.argwhere(possible)
+        seeds = np.flatnonzero(possible)
         rng.shuffle(seeds)
         missing = list(map(as_bits, possible))
         rows = []
@@ -158,8 +158,9 @@ class Covering:
 def _in_turn(seeds: Array, missing: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
     # The combinations that are missing when their turn comes: of the later ones, hardly any
     for part in np.array_split(seeds, PARTS):
-        marks = np.stack([_as_marks(bits, count) for bits in missing])
-        for level, others in part[marks[tuple(part.T)]].tolist():
+        marks = np.concatenate([_as_marks(bits, count) for bits in missing])
+        for seed in part[marks[part]].tolist():
+            level, others = divmod(seed, count)
             if missing[level] >> others & 1:
                 yield level, others
 

@@ -10,6 +10,7 @@ Nothing is unpickled, and no name may lead out of the folder.
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,7 @@ from convinsights.verify._files import (
     write_case,
 )
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
+from convinsights.verify._kept import Kept
 from convinsights.verify._nonfinite import Spoilt, judged_finite, spoilt
 from convinsights.verify._plan import OTHERS, telling
 from convinsights.verify._precision import Precision
@@ -109,11 +111,13 @@ def write_cases(
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
         raise ValueError(f"folder must be empty, got {root}")
-    made = list(plan.cases())
-    some = list(islice(telling(made), OTHERS)) if wanted.spoil else []
-    others = list(spoilt(some, precision.not_finite, gradients=True))
     names = (f"{number:04}" for number in count(1))
-    entries = [write_case(root, next(names), case, precision.stored) for case in made]
+    entries, made = [], []
+    for case in plan.cases():
+        entries.append(write_case(root, next(names), case, precision.stored))
+        made.append(case.outline())
+    some = [case.drawn() for case in islice(telling(made), OTHERS * wanted.spoil)]
+    others = list(spoilt(some, precision.not_finite, gradients=True))
     with np.errstate(all="ignore"):  # of what is not finite
         entries += [
             write_case(root, next(names), one.case, precision.stored, one.name) for one in others
@@ -142,7 +146,8 @@ def judge(folder: str | Path) -> Report:
     Returns
     -------
     Report
-        Without what only calls can tell: whether the same call gives the same result again.
+        Without what only calls can tell: whether the same call gives the same result again. The
+        arrays of its failures are read from the folder when they are asked for.
 
     Raises
     ------
@@ -162,7 +167,7 @@ def judge(folder: str | Path) -> Report:
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{INDEX} must be as write_cases wrote it: {error!r}") from error
     candidates = [uncalled(module, precision, gradients) for gradients in (False, True)]
-    trials = []
+    trials, kept = [], Kept()
     for entry in entries:
         case = read_case(root, module, entry)
         answer = read_answer(root, entry)
@@ -173,7 +178,9 @@ def judge(folder: str | Path) -> Report:
                 )
             continue
         both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
+        case = case.drawn_by(partial(read_case, root, module, entry))
         trials.append(candidates[both].judged(case, answer))
+        kept.add(trials[-1])
     gradients = any(trial.got.keys() - {"y"} for trial in trials)
     return explained(candidates[gradients], None, trials, None)
 

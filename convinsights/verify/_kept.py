@@ -28,7 +28,13 @@ class Kept:
         self.count = 0
 
     def add(self, trial: Trial) -> None:
-        """Keep a trial, and let the largest of its kind go where it is too much."""
+        """Keep a trial, and let the largest of its kind go where it is too much.
+
+        Of what was declined nothing is kept.
+        """
+        if trial.declined not in (None, "backward"):
+            trial.let_go()
+            return
         kind, self.count = frozenset(trial.wrong), self.count + 1
         kept = self.kinds[kind]
         heappush(kept, (-trial.case.size, self.count, trial))

@@ -1,8 +1,8 @@
 """Every case is called again, with others in between: the same arrays must give the same bits.
 
-And a result that was handed out must not change when others are made. For so long, BETWEEN cases,
-all arrays are held; then a trial goes to those that are kept. What fails here depends on the order
-of the calls; it is never explained as a slip of geometry.
+And a result that was handed out must not change when others are made. For so long, BETWEEN cases or
+fewer large ones, all arrays are held; then a trial goes to those that are kept. What fails here
+depends on the order of the calls; it is never explained as a slip of geometry.
 """
 
 from collections import deque
@@ -18,8 +18,8 @@ from convinsights.verify._trials import Answer, Trial, as_real_array
 
 __all__ = ["Memory"]
 
-# Cases between the two calls of one.
-BETWEEN = 8
+# Cases between the two calls of one; fewer, if they have so many numbers together.
+BETWEEN, NUMBERS = 8, 2_000_000
 # Cases that are called twice more where calls differ.
 ONCE_MORE = 1000
 
@@ -49,7 +49,7 @@ class Memory:
         """Note the first answer to a case, and ask an earlier one again."""
         self.waiting.append((len(self.trials), trial, answer))
         self.trials.append(trial)
-        if len(self.waiting) > BETWEEN:
+        while len(self.waiting) > BETWEEN or (len(self.waiting) > 2 and self._numbers > NUMBERS):
             self._again()
 
     def finish(self) -> None:
@@ -87,6 +87,10 @@ class Memory:
             return None
         fresh = [self.candidate.examine(s.trial.case.drawn()).right(s.name) for s in turned[:4]]
         return "second call on the same array" if all(fresh) else None
+
+    @property
+    def _numbers(self) -> int:
+        return sum(trial.case.size for _, trial, _ in self.waiting)
 
     @property
     def _only_first(self) -> bool:

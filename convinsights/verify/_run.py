@@ -203,7 +203,7 @@ class _Run:
         if trial.declined in (None, "backward"):
             memory.add(trial, answer)
         else:
-            trial.let_go()
+            memory.kept.add(trial)
 
     def _others(self) -> Iterator[Trial]:
         # Of a candidate that is right so far: what is neither geometry nor precision.
