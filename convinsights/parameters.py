@@ -102,8 +102,7 @@ def restore(named: Mapping[str, Array], like: Any) -> Any:
     if any(faults.values()):
         said = [f"{kind}: {', '.join(map(str, names))}" for kind, names in faults.items() if names]
         raise ValueError(f"named must have the entries of like, got {'; '.join(said)}")
-    restored = iter(entries.values())
-    return mapped(lambda _: next(restored).copy(), like)
+    return filled(like, (array.copy() for array in entries.values()))
 
 
 def mapped(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
@@ -145,17 +144,13 @@ Way = tuple[str | int, ...]
 DEPTH = 100
 
 
-def walk(name: str, tree: Any, *trees: Any) -> Iterator[tuple[Way, tuple[Array, ...]]]:
+def walk(
+    name: str, tree: Any, *trees: Any, depth: int = DEPTH
+) -> Iterator[tuple[Way, tuple[Array, ...]]]:
     """Yield the way to every place of a tree, and the arrays that are there in all of the trees.
 
     Messages call the tree by its name.
     """
-    yield from _walk(name, tree, trees, DEPTH)
-
-
-def _walk(
-    name: str, tree: Any, trees: tuple[Any, ...], depth: int
-) -> Iterator[tuple[Way, tuple[Array, ...]]]:
     if depth < 0:
         raise ValueError(f"{name[:40]}… must be nested at most {DEPTH} deep")
     branches, others = _branches(tree), [aligned(tree, other) for other in trees]
@@ -166,8 +161,8 @@ def _walk(
         yield (), tuple(as_array(name, array) for array in (tree, *trees))
         return
     for place, (key, branch) in enumerate(branches.items()):
-        there = tuple(other[place] for other in others if other is not None)  # all, by now
-        for way, arrays in _walk(name + written((key,)), branch, there, depth - 1):
+        there = (other[place] for other in others if other is not None)  # none is: see above
+        for way, arrays in walk(name + written((key,)), branch, *there, depth=depth - 1):
             yield (key, *way), arrays
 
 
@@ -177,7 +172,7 @@ def arrays(tree: Any) -> list[Array]:
 
 
 def written(way: Way) -> str:
-    """Write a way as Python does: `.block.kernels[0]`."""
+    """Write a way as `.block.kernels[0]`: fields and strings behind a dot, ints in brackets."""
     return "".join([f".{key}" if isinstance(key, str) else f"[{key}]" for key in way])
 
 
@@ -202,9 +197,11 @@ def aligned(tree: Any, other: Any) -> list[Any] | None:
     if ours is None or theirs is None:
         # One at least is an array: it matches only another array, and has no branches.
         return [] if ours is theirs else None
+    by_key = isinstance(tree, Mapping)
+    if isinstance(other, Mapping) != by_key or (tree is None) != (other is None):
+        return None
     if set(ours) == set(theirs):
         return [theirs[key] for key in ours]
-    by_key = isinstance(tree, Mapping) or isinstance(other, Mapping)
     by_field = hasattr(tree, "_fields") and hasattr(other, "_fields")
     return None if by_key or by_field or len(ours) != len(theirs) else list(theirs.values())
 

@@ -231,6 +231,12 @@ def test_mapped_refuses_trees_of_other_structure(other, place, kinds):
         parameters.mapped(np.add, tree, other)
 
 
+@pytest.mark.parametrize(("tree", "other"), [(None, ()), ([], None), ([1, 2], {0: 1, 1: 2})])
+def test_none_is_no_empty_tuple_and_a_dict_no_list(tree, other):
+    with pytest.raises(ValueError, match="tree must be of one structure in all trees"):
+        parameters.mapped(np.add, tree, other)
+
+
 def test_trees_that_are_nested_too_deep_are_refused():
     deep: Any = np.ones(2)
     for _ in range(3000):
