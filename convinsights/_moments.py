@@ -25,7 +25,7 @@ from convinsights._arguments import Array, DType
 
 __all__ = ["Moments", "denominator", "from_centre", "gain", "mean_and_variance"]
 
-# A pass over x: E[x - c] and E[(x - c)²] - E[x - c]², given c (None: 0).
+# A pass over x: E[x - c] and E[(x - c)²] of every group, in float64, given c (None: 0).
 About = Callable[[Array | None], tuple[Array, Array]]
 
 # A mean is near 0 if it is at most so many deviations away: a variance about 0 then has at most
@@ -54,16 +54,16 @@ def denominator(variance: Array, epsilon: float, axes: Sequence[str] = ("channel
 
 
 def gain(gamma: Array | None, root: Array) -> Array:
-    """Return r = gamma / root, what y grows by with x, in the root's dtype."""
+    """Return r = gamma / root, how fast y grows with x, in the root's dtype."""
     return 1 / root if gamma is None else gamma.astype(root.dtype, copy=False) / root
 
 
 def mean_and_variance(about: About, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the variance, by one pass or two."""
-    mean, variance = (values.astype(dtype) for values in about(None))
+    mean, variance = (values.astype(dtype) for values in _level_and_variance(*about(None)))
     centre = _centre(mean, variance)
     if centre is not None:
-        off, variance = about(centre)
+        off, variance = _level_and_variance(*about(centre))
         mean = centre + off
     return mean.astype(dtype, copy=False), variance.astype(dtype, copy=False)
 
@@ -73,6 +73,12 @@ def from_centre(moments: Moments) -> tuple[Array, Array, Array | None]:
     mean, variance, root = moments
     centre = _centre(mean, variance)
     return mean if centre is None else mean - centre, root, centre
+
+
+def _level_and_variance(level: Array, square: Array) -> tuple[Array, Array]:
+    # variance = E[(x - c)²] - E[x - c]²; what is not finite is not near
+    with np.errstate(over="ignore", invalid="ignore"):
+        return level, np.maximum(square - level**2, 0)
 
 
 def _centre(mean: Array, variance: Array) -> Array | None:

@@ -1,4 +1,4 @@
-"""Centre and scale, and project the gradient: what all normalizations share.
+"""Centre and scale, and the gradient of both: what all normalizations share.
 
 An array is taken as rows, (B, m, C): B parts that are normalized each by itself, with m rows of C
 channels. In each part the channels form G equal groups, of K = C / G channels, and the m K values
@@ -13,35 +13,33 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     y  = r (x - mean) + beta
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-Here they stand as they are, for arrays (B, m, G, K). Large ones are done in `_tiles`, or in `_wide`
-where a group has a few times as many channels as rows.
+Here they stand as they are, for arrays (B, m, G, K). A large array leaves the cache between two
+operations, and is done in `_tiles`; in `_wide` where its groups have a few times as many channels
+as rows, or are its parts, and small.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from convinsights import _tiles, _wide
 from convinsights._arguments import Array, DType
 from convinsights._moments import Moments, gain
+from convinsights._passes import FEW
 
 __all__ = ["gradients", "normalized", "statistics"]
-
-# Numbers up to which an array is small: laying out tiles would take longer than the rest.
-SMALL = 24_000
 
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G).
 
-    In two passes: E[x²] - E[x]² cancels where the mean is large. The second also measures by how
-    much the mean was rounded, `off`, and corrects both for it.
+    About the mean as it was rounded: the second pass measures by how much, `off`, and corrects both
+    for it (see `_moments`).
     """
-    if (way := _faster(x, groups)) is not None:
-        return way.statistics(x, groups, dtype)
+    if x.size > FEW:
+        if _wide.is_wide(x, groups):
+            return _wide.statistics(x, groups, dtype)
+        return _tiles.statistics(x, groups, dtype)
     values = _split(x.astype(np.float64), groups)
     mean = _mean(values)
     values -= _spread(mean)
@@ -55,8 +53,11 @@ def normalized(
 ) -> None:
     """Write y = r (x - mean) + beta."""
     groups = moments.mean.shape[1]
-    if (way := _faster(x, groups)) is not None:
-        way.normalized(x, moments, gamma, beta, out)
+    if x.size > FEW:
+        if _wide.is_wide(x, groups):
+            _wide.normalized(x, moments, gamma, beta, out)
+        else:
+            _tiles.normalized(x, moments, gamma, beta, out)
         return
     y = _split(out, groups)
     np.subtract(_split(x, groups), _spread(moments.mean), out=y, dtype=out.dtype)
@@ -76,12 +77,14 @@ def gradients(
 ) -> tuple[Array, Array]:
     """Write dx = r dy - mean(r dy) - x̂ mean(r dy x̂); return sum(dy x̂) and sum(dy), each (C,).
 
-    The sums are over the rows of all parts. If the moments are constant, and not those of x,
-    dx = r dy.
+    The sums are over the rows of all parts. If the moments are constant, as in inference, and not
+    those of x, dx = r dy; every group is one channel then.
     """
     dtype, groups = out.dtype, moments.mean.shape[1]
-    if (way := _faster(x, groups)) is not None:
-        return way.gradients(dy, x, moments, gamma, out, constant=constant)
+    if x.size > FEW:
+        if _wide.is_wide(x, groups):
+            return _wide.gradients(dy, x, moments, gamma, out)
+        return _tiles.gradients(dy, x, moments, gamma, out, constant=constant)
     slopes, values, dx = (_split(a, groups) for a in (dy, x, out))
     normal = np.subtract(values, _spread(moments.mean), dtype=dtype)
     normal /= _spread(moments.root)
@@ -92,27 +95,9 @@ def gradients(
         normal *= _spread(along.astype(dtype))
         dx -= normal
         dx -= _spread(level.astype(dtype))
-    return dgamma.sum(axis=0).ravel(), dbeta.sum(axis=0).ravel()
-
-
-class _Way(NamedTuple):
-    """The three laws above, done in another way."""
-
-    statistics: Callable[[Array, int, DType], tuple[Array, Array]]
-    normalized: Callable[[Array, Moments, Array | None, Array | None, Array], None]
-    gradients: Callable[..., tuple[Array, Array]]
-
-
-_BY_TILES = _Way(_tiles.statistics, _tiles.normalized, _tiles.gradients)
-_BY_PRODUCTS = _Way(_wide.statistics, _wide.normalized, _wide.gradients)
-
-
-def _faster(x: Array, groups: int) -> _Way | None:
-    # A large array leaves the cache between two operations: tile by tile. In wide groups what is
-    # broadcast meets few rows: by products. A small one is done as it stands above.
-    if x.size <= SMALL:
-        return None
-    return _BY_PRODUCTS if _wide.is_wide(x, groups) else _BY_TILES
+    of_parts = (each.sum(axis=0).ravel() for each in (dgamma, dbeta))
+    dgamma, dbeta = (total.astype(dtype, copy=False) for total in of_parts)
+    return dgamma, dbeta
 
 
 def _split(rows: Array, groups: int) -> Array:

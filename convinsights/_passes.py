@@ -5,8 +5,7 @@ NumPy carries out an expression one operation at a time. That is fast where
 * one operation finds in the cache what the last one left there: `in_blocks` cuts the array,
 * the innermost loop is long: `in_blocks` shows neighbouring rows as one with many channels, and
   repeats the channels' numbers side by side,
-* nothing is copied on the way: what is broadcast NumPy copies through its buffers, unless these are
-  shorter than the rows (`short_buffers`).
+* nothing is copied on the way: `short_buffers`.
 
 Batch normalization takes 1.5 times as long without the first, that of 3 channels 4 times without
 the second, and every normalization 1.2 to 1.4 times without the third.
@@ -46,16 +45,17 @@ PASS = 2**20
 # steps, then costs 3 %, and a few rows, 4 KiB each in float32, still fit in the nearest cache.
 RUN = 1024
 
-# Fewest wide rows to be left of one of several parts. With 2, instance normalization of images of
-# 8×8 pixels takes 1.3 times as long.
+# Fewest rows that each of several parts keeps when neighbours are put together: its numbers are
+# repeated for every neighbour, which must pay. With 2, instance normalization of images of 8×8
+# pixels takes 1.3 times as long.
 REPEATS = 8
 
 # The same where the rows are summed, for which they need not be as long: with 8, normalizing 64
 # images of 28×28 pixels and 8 channels takes 1.1 times as long.
 SUMMED = 32
 
-# Arrays of fewer numbers are gone through at once: laying out blocks would take longer.
-FEW = 2**14
+# Up to so many numbers an array is gone through at once: laying out blocks would take longer.
+FEW = 24_000
 
 
 def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
@@ -90,28 +90,32 @@ def rows(x: Array, parts: int) -> Array:
 def together(x: Array, repeats: int = REPEATS) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
-    As many as fit in RUN, or down to half as many if then no row is left over. Of several parts,
-    whose channels have numbers of their own, at most one in `repeats`. 1 where the rows do not lie
+    As many as fit in RUN, or down to half of that if then none is left over. Of several parts, each
+    with numbers of its own, so few that `repeats` rows of each remain. 1 where the rows do not lie
     side by side, as in some of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:
         return 1
     most = max(1, min(count // (repeats if parts > 1 else 1), RUN // channels))
-    return next((t for t in range(most, most // 2, -1) if count % t == 0), most) if most > 1 else 1
+    return next((t for t in range(most, most // 2, -1) if count % t == 0), most)
 
 
 def in_blocks(
     dtype: DType, arrays: Sequence[Array], *values: Array | None, repeats: int = REPEATS
 ) -> Iterator[tuple[slice, list[Array]]]:
-    """Go through arrays (B, m, C) of contiguous rows, some of their rows at a time, as views.
+    """Go through arrays (B, m, C) of contiguous rows, some rows at a time.
 
-    Of t = `together` neighbours a block makes one row of t C channels; the m mod t rows that are
-    left come last, as they are.
+    t = `together` neighbours are shown as one row of t C channels; the m mod t rows that are left
+    come last, as they are.
 
-    Yields which of the B parts the block is of, and a list: views of the arrays; then for each of
-    the values, (B, 1, C) or (1, 1, C), those of the block's channels in dtype, to be broadcast over
-    its rows; or, for None, room of the block's shape to write to, the same memory for every block.
+    Yields the slice of the B parts that a block is of, and a list with
+
+    * a view of each array,
+    * for each of the values, (B, 1, C) or (1, 1, C), its numbers for the block, t times side by
+      side, in dtype, to be broadcast over the rows,
+    * in place of a value that is None an array of the block's shape, to write to. Every block uses
+      the same memory for it.
     """
     parts, m, channels = arrays[0].shape
     most_together = together(arrays[0], repeats)
@@ -142,9 +146,9 @@ def in_blocks(
 
 @contextmanager
 def short_buffers() -> Iterator[None]:
-    """Let NumPy broadcast the rows of `in_blocks` as they are: its buffers are no longer than them.
+    """Shorten NumPy's buffers to RUN / 2 numbers: no more than a row of `in_blocks` mostly has.
 
-    Of what is broadcast in shorter pieces than its buffers, 8192 numbers, it copies each piece.
+    What is broadcast in pieces shorter than its buffers, 8192 numbers, NumPy copies.
     """
     before = np.setbufsize(RUN // 2)
     try:
@@ -155,7 +159,7 @@ def short_buffers() -> Iterator[None]:
 
 def add_bias(y: Array, bias: Array) -> None:
     """Add a number per channel to every pixel of y, which must be contiguous."""
-    if y.size < FEW or not 1 < len(bias) < RUN:
+    if y.size <= FEW or not 1 < len(bias) < RUN:
         y += bias
         return
     with short_buffers():  # plainly, 3 channels take 3 to 8 times as long, and 64 twice
@@ -169,7 +173,7 @@ def channel_sum(a: Array, dtype: DType) -> Array:
     The sums of the blocks are added in float64: the error does not grow with their number.
     """
     pixels = rows(a, 1)
-    if a.size < FEW:
+    if a.size <= FEW:
         few: Array = column_sums(pixels[0].astype(np.float64)).astype(dtype)
         return few
     sums = Sums(pixels)
@@ -187,7 +191,7 @@ class Sums:
         self.wide = np.zeros((parts, together(x, SUMMED) * self.channels))
 
     def add(self, parts: slice, sums: Array) -> None:
-        """Add the sums over the rows of a block of `in_blocks`."""
+        """Add the sums over the rows of a block of `in_blocks(…, repeats=SUMMED)`."""
         self.wide[parts, : sums.shape[-1]] += sums
 
     def total(self) -> Array:

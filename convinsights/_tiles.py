@@ -1,14 +1,14 @@
 """The normalizations of large arrays: the laws of `_normalize`, tile by tile and block by block.
 
-With r = gamma / root, root = sqrt(variance + epsilon), and about any centre c, one per group,
+With the mean and the variance of `_moments`, about its centre c, one per group, and r = gamma /
+root, root = sqrt(variance + epsilon),
 
-    mean      = c + E[x - c]                   variance = E[(x - c)²] - (mean - c)²
     y         = r (x - c) + (beta - r (mean - c))
     sum(dy x̂) = (sum(dy (x - c)) - (mean - c) sum(dy)) / root
     dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
 
-These differences cancel where the mean is many deviations away from c. `_moments` chooses c: 0
-where that is near enough, which saves a pass over x and an operation in every other; else the mean.
+These differences cancel where the mean is many deviations away from c. A c of 0, where that is near
+enough, saves a pass over x and an operation in every other.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from convinsights._passes import (
 
 __all__ = ["gradients", "normalized", "statistics"]
 
-# Channels that a tile may have, counted over its parts: so many numbers of a kind are held at once.
+# Most channels of a tile, counted over its parts: as many of each number per channel (r, a, b, the
+# sums) are held at once, 512 KiB in float64.
 TILE = 2**16
 
 
 class Tile(NamedTuple):
-    """Some groups of some parts: TILE channels at most, counted over the parts, or one group."""
+    """Some groups of some parts, TILE channels at most; or one group of one part."""
 
     parts: slice
     groups: slice
@@ -87,13 +88,10 @@ def gradients(
     *,
     constant: bool = False,
 ) -> tuple[Array, Array]:
-    """Write dx = r dy - (a (x - c) + b); return sum(dy x̂) and sum(dy) over all parts, each (C,).
-
-    If the moments are constant, and not those of x, dx = r dy.
-    """
+    """Write dx = r dy - (a (x - c) + b); return what `_normalize.gradients` returns."""
     dtype = out.dtype
-    # In float64, as many parts are added; with very many channels in dtype: sums in float64 would
-    # weigh, and few are added.
+    # In float64, because many parts are added. With more than TILE channels in dtype: float64 would
+    # take memory, and so large parts are few.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
     for tile in _tiles(x, moments.mean.shape[1]):
         off, root, centre = from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
@@ -117,16 +115,14 @@ def gradients(
             np.multiply(centred, factor, out=room)
             room += addend
             dx -= room
-    return dgamma, dbeta
+    return dgamma.astype(dtype, copy=False), dbeta.astype(dtype, copy=False)
 
 
 def _about(x: Array, tile: Tile, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
-    # E[x - c] and E[(x - c)²] - E[x - c]² of the groups of a tile, in float64
+    # E[x - c] and E[(x - c)²] of the groups of a tile, in float64
     squares, total = _sums(_taken(x, tile), None, centre, tile, dtype)
     groups = tile.groups.stop - tile.groups.start
-    level, square = (_group_sums(sums, groups) / tile.values for sums in (total, squares))
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
-        return level, np.maximum(square - level**2, 0)
+    return _group_sums(total, groups) / tile.values, _group_sums(squares, groups) / tile.values
 
 
 def _sums(
@@ -150,7 +146,8 @@ def _centred(
     *values: Array | None,
     repeats: int = REPEATS,
 ) -> Iterator[tuple[slice, list[Array]]]:
-    # `in_blocks`, all in dtype, with x - c in place of x, which is the first of the arrays.
+    # `in_blocks`, all in dtype (views where they are, as `out` is), with x - c in place of x, which
+    # is the first of the arrays.
     more = [] if centre is None else [_per_channel(centre, tile), None]
     for parts, block in in_blocks(dtype, arrays, *values, *more, repeats=repeats):
         if more:
@@ -160,6 +157,7 @@ def _centred(
 
 
 def _tiles(x: Array, groups: int) -> Iterator[Tile]:
+    # As many parts as fit, with all groups; of a part that does not fit, as many groups
     parts, m, channels = x.shape
     width = channels // groups  # of a group
     row = together(x) * channels

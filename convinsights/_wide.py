@@ -1,18 +1,19 @@
 """The normalizations of wide groups: the laws of `_normalize`, a few parts at a time.
 
 A group is wide if it has a few times as many channels as rows, as in layer normalization of words
-(a row each). Then a number of a group, or one of a channel, meets few others of its kind, and what
-would be broadcast is laid out in full, by products of matrices. With x about any centre c, as in
+(a row each). Then r = gamma / root has about as many numbers as x, and to broadcast saves nothing.
+So what would be broadcast is laid out in full, by products of matrices: about the centre c of
 `_tiles`,
 
-    y = s (x - c) + t        (s, t) = ((1 / root, 0), ((c - mean) / root, 1)) (gamma, beta)
+    y = s (x - c) + t    s = (1 / root, 0) (gamma, 0)    t = ((c - mean) / root, 1) (gamma, beta)
 
-Per group that is a product of (n, 2) and (2, K): the columns hold the numbers of the n rows of x,
-the rows those of the K channels. It is as fast as copying. Sums are products too: with gamma over
-the channels of a group, with 1 / root over the rows of x. With r = gamma / root,
+Per group, the left factor (n, 2) holds what belongs to the n rows of x, the right one (2, K) what
+belongs to the channels. (NumPy multiplies matrices of inner length 2 several times as fast as of 1:
+hence the zeros.) Sums are products too: with gamma over the channels of a group, with 1 / root over
+the rows of x.
 
     sum(dy x̂) = sum(dy (x - c) / root) - sum(dy (mean - c) / root)
-    dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
+    dx        = r dy - (a (x - c) + b), a and b as in `_tiles`
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ ROW = 2**14
 # Channels of a group to be laid out at a time.
 PIECE = 2**16
 
-# Numbers that are added in their own precision; the sums of so many are added in float64.
+# Numbers that are added in their own precision (the rows of one part may be more); the sums of so
+# many are added in float64.
 TERMS = 2**11
 
 
 def is_wide(x: Array, groups: int) -> bool:
-    """Tell whether the groups of x (B, m, C) are wide."""
+    """Tell whether the groups of x (B, m, C) are wide, with small parts as single rows."""
     values, m = _as_rows(x, groups)
     return bool(values.shape[2] > WIDE * m)
 
@@ -85,21 +87,16 @@ def gradients(
     moments: Moments,
     gamma: Array | None,
     out: Array,
-    *,
-    constant: bool = False,
 ) -> tuple[Array, Array]:
-    """Write dx = r dy - (a (x - c) + b); return sum(dy x̂) and sum(dy) over all parts, each (C,).
-
-    If the moments are constant, and not those of x, dx = r dy.
-    """
+    """Write dx = r dy - (a (x - c) + b); return what `_normalize.gradients` returns."""
     values, m = _as_rows(x, moments.mean.shape[1])
     slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
     _, groups, width = values.shape
     off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     scale, inverse = _by_group(gamma, values), 1 / root
     scales, shifts = _columns(inverse, 0), _columns(-off * inverse, 1)
-    # Of dy x̂ and of dy. In float64, as many rows are added; with very many channels in dtype: two
-    # rows in float64 would weigh, and few are added.
+    # Of dy x̂ and of dy. In float64, because many rows are added. With very many channels in dtype:
+    # float64 would take memory, and so large rows are few.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= PIECE else dtype)
     for _, some in _batches(values, m, dtype):
         # The first pass, for the sums. dx is room for dy (x - c).
@@ -108,8 +105,9 @@ def gradients(
             centred = _centred(values[some, :, piece], some, centre, dtype)
             slope, part = slopes[some, :, piece].astype(dtype, copy=False), dx[some, :, piece]
             np.multiply(slope, centred, out=part)
+            # sum(dy x̂) without the part of x - c, and sum(dy); then that part
             row_sums = shifts[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
-            row_sums[:, :1] += _first_as_row(scales[:, some]) @ part.swapaxes(0, 1)
+            row_sums[:, :1] += inverse[some].T[:, np.newaxis] @ part.swapaxes(0, 1)
             sums[..., piece] += row_sums
             along += _group_sums(part, scale, piece, m)
             level += _group_sums(slope, scale, piece, m)
@@ -121,20 +119,19 @@ def gradients(
             slope, part = slopes[some, :, piece], dx[some, :, piece]
             table = _product(scales[:, some], _rows(scale, part, piece))
             np.multiply(slope, table, out=part, dtype=dtype)
-            if constant:
-                continue
             ones = _rows(None, part, piece)
             table = _product(a_columns, ones)
             table *= _centred(values[some, :, piece], some, centre, dtype)
             part -= table
             part -= _product(b_columns, ones)
-    of_rows = [sums[:, i].reshape(-1, x.shape[2]) for i in range(2)]
-    dgamma, dbeta = (each.sum(axis=0) if len(each) > 1 else each[0] for each in of_rows)
+    # A part that was taken as one row has its channels several times.
+    of_channels = (sums[:, i].reshape(-1, x.shape[2]).sum(axis=0) for i in range(2))
+    dgamma, dbeta = (total.astype(dtype, copy=False) for total in of_channels)
     return dgamma, dbeta
 
 
 def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
-    # E[x - c] and E[(x - c)²] - E[x - c]² of every group, in float64
+    # E[x - c] and E[(x - c)²] of every group, in float64
     level, square = np.zeros((2, *values.shape[:2]))
     middle = None if centre is None else np.repeat(centre, m, axis=0)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
@@ -142,8 +139,7 @@ def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[A
             centred = _centred(values[..., piece], slice(None), middle, dtype)
             level += _group_sums(centred, None, piece, m)
             square += _group_sums(centred * centred, None, piece, m)
-        level, square = (sums[::m] / (m * values.shape[2]) for sums in (level, square))
-        return level, np.maximum(square - level**2, 0)
+    return level[::m] / (m * values.shape[2]), square[::m] / (m * values.shape[2])
 
 
 def _centred(values: Array, some: slice, centre: Array | None, dtype: DType) -> Array:
@@ -170,7 +166,7 @@ def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> A
 
 
 def _columns(first: Array, second: int) -> Array:
-    # Numbers of the groups of rows, (n, G), beside the same number for all: (G, n, 2)
+    # Numbers of the groups of rows, (n, G), and the number `second` beside each: (G, n, 2)
     columns = np.full((*first.T.shape, 2), second, first.dtype)
     columns[..., 0] = first.T
     return columns
@@ -191,11 +187,6 @@ def _product(columns: Array, rows: Array) -> Array:
     table = np.empty((columns.shape[1], len(rows), rows.shape[2]), rows.dtype)
     np.matmul(columns.astype(rows.dtype, copy=False), rows, out=table.swapaxes(0, 1))
     return table
-
-
-def _first_as_row(columns: Array) -> Array:
-    # The first of the columns, (G, n, 2), as a row: (G, 1, n)
-    return np.ascontiguousarray(columns[:, np.newaxis, :, 0])
 
 
 def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:

@@ -7,11 +7,12 @@ moving averages of them in inference. gamma scales and beta shifts; gamma = sqrt
 and beta = mean undo the normalization.
 
 In training the batch's own mean and variance depend on x. Of a gradient they take away the part
-along 1 and the part along x̂: with m values per channel, and r = gamma / sqrt(variance + epsilon),
+along 1 and, as far as epsilon is small, the part along x̂: with m values per channel, and
+r = gamma / sqrt(variance + epsilon),
 
     dx = r (dy - mean(dy) - x̂ mean(dy x̂)) = r (I - 1 1ᵀ/m - x̂ x̂ᵀ/m) dy
 
-In inference they are constants, dx = r dy, and their own gradients are
+In inference they do not depend on x: dx = r dy, and their own gradients are
 
     dmean = -r sum(dy)        dvariance = -r sum(dy x̂) / (2 sqrt(variance + epsilon))
 
@@ -90,7 +91,7 @@ class Gradients(NamedTuple):
 
 @cache_class
 class Cache:
-    """What backward reads; of it, `statistics` are those that were normalized by."""
+    """What backward reads; `statistics` are those that x was normalized by."""
 
     x: Array
     gamma: Array | None
@@ -109,7 +110,7 @@ def forward(
     *,
     epsilon: float = 1e-3,
 ) -> tuple[Array, Cache]:
-    """Centre and scale every channel: in training to mean beta and standard deviation gamma.
+    """Centre and scale every channel: in training to mean beta and, nearly, deviation gamma.
 
     Parameters
     ----------
@@ -153,14 +154,15 @@ def forward(
     epsilon = check_fraction("epsilon", epsilon)
     dtype = result_dtype(x, gamma, beta)
     compute = compute_dtype(dtype)
+    pixels = rows(x, 1)
     if training:
-        mean, variance = _normalize.statistics(rows(x, 1), channels, compute)
+        mean, variance = _normalize.statistics(pixels, channels, compute)
         used = Statistics(mean[0], variance[0])
     else:
         used = Statistics(*(a.astype(compute) for a in as_statistics(statistics, channels)))
     y = np.empty(x.shape, compute)
     # y = gamma x̂ + beta
-    _normalize.normalized(rows(x, 1), _moments(used, epsilon), gamma, beta, out=rows(y, 1))
+    _normalize.normalized(pixels, _moments(used, epsilon), gamma, beta, out=rows(y, 1))
     cache = Cache(x, gamma, beta is not None, used, training, epsilon, dtype)
     return y.astype(dtype, copy=False), cache
 
@@ -195,19 +197,18 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     dy = check_dy(dy, cache.x.shape)
     dx, moments = np.empty(dy.shape, compute), _moments(cache.statistics, cache.epsilon)
-    arrays = rows(dy, 1), rows(cache.x, 1)
-    # dx = r (dy - mean(dy) - x̂ mean(dy x̂)), or r dy; the sums are sum(dy x̂) and sum(dy)
-    sums = _normalize.gradients(
-        *arrays, moments, cache.gamma, rows(dx, 1), constant=not cache.training
+    slopes, pixels, out = (rows(a, 1) for a in (dy, cache.x, dx))
+    # dx = r (dy - mean(dy) - x̂ mean(dy x̂)), or r dy; dgamma = sum(dy x̂), dbeta = sum(dy)
+    dgamma, dbeta = _normalize.gradients(
+        slopes, pixels, moments, cache.gamma, out, constant=not cache.training
     )
-    dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
     dstatistics = None
     if not cache.training:
         root = moments.root[0]
         r = gain(cache.gamma, root)
         dmean, dvariance = -r * dbeta, -r / root * dgamma / 2
         dstatistics = Statistics(*converted(cache.dtype, dmean, dvariance))
-    asked = None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None
+    asked = (dgamma if cache.gamma is not None else None), (dbeta if cache.has_beta else None)
     dx, dgamma, dbeta = converted(cache.dtype, dx, *asked)
     return Gradients(dx, dgamma, dbeta, dstatistics)
 
@@ -342,8 +343,8 @@ def fold(
     """
     kernel, used = as_array("kernel", kernel), as_statistics(statistics, None)
     channels = len(used.mean)
-    per_kernel = kernel.shape[-1:] if kernel.shape[-1:] == (channels,) else kernel.shape[-2:]
-    if kernel.ndim <= len(per_kernel) or 0 in kernel.shape or math.prod(per_kernel) != channels:
+    outputs = kernel.shape[-1:] if kernel.shape[-1:] == (channels,) else kernel.shape[-2:]
+    if kernel.ndim <= len(outputs) or 0 in kernel.shape or math.prod(outputs) != channels:
         raise ValueError(
             f"kernel must be (…, {channels}), or depthwise with C * depth_multiplier = {channels}, "
             f"for statistics of {channels} channels, got {kernel.shape}"
@@ -358,7 +359,7 @@ def fold(
     mean = used.mean.astype(compute)
     shift = -mean if bias is None else bias - mean
     shift = shift * scale if beta is None else shift * scale + beta
-    folded = kernel.astype(compute, copy=False) * scale.reshape(per_kernel)
+    folded = kernel.astype(compute, copy=False) * scale.reshape(outputs)
     return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
 

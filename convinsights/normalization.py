@@ -2,15 +2,14 @@
 
     y = gamma x̂ + beta        x̂ = (x - mean) / sqrt(variance + epsilon)
 
-The formula of `batchnorm` over other axes: the mean and the variance are those of one image, over
-all its pixels and over one of G equal groups of its channels (gamma and beta stay one number per
-channel):
+As in `batchnorm`, but the mean and the variance are taken within one image: over all its pixels and
+over the channels of one of G equal groups. (gamma and beta stay one number per channel.)
 
     groups = 1          layer normalization: one mean per image
     groups = G          group normalization: one per image and group
     groups = C          instance normalization: one per image and channel
 
-So are the gradients: with m values per group and r = gamma / sqrt(variance + epsilon),
+The gradient has the same form: with r = gamma / sqrt(variance + epsilon),
 
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
@@ -98,7 +97,7 @@ def forward(
     groups: int,
     epsilon: float = 1e-3,
 ) -> tuple[Array, Cache]:
-    """Bring every group of channels of every image to mean 0 and deviation 1, then gamma and beta.
+    """Bring every group of every image to mean 0 and deviation 1, then apply gamma and beta.
 
     Parameters
     ----------
@@ -183,10 +182,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, x.shape)
     dx = np.empty(x.shape, compute)
     slopes, images, out = (rows(a, len(x)) for a in (dy, x, dx))
-    # dx = r dy - mean(r dy) - x̂ mean(r dy x̂); the sums are sum(dy x̂) and sum(dy)
-    sums = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)
-    dgamma, dbeta = (total.astype(compute, copy=False) for total in sums)
-    asked = None if cache.gamma is None else dgamma, dbeta if cache.has_beta else None
+    # dx = r dy - mean(r dy) - x̂ mean(r dy x̂); dgamma = sum(dy x̂), dbeta = sum(dy)
+    dgamma, dbeta = _normalize.gradients(slopes, images, _moments(cache), cache.gamma, out)
+    asked = (dgamma if cache.gamma is not None else None), (dbeta if cache.has_beta else None)
     return Gradients(*converted(cache.dtype, dx, *asked))
 
 
