@@ -1,6 +1,6 @@
 """Building blocks of convolutional networks in NumPy, to read, to check against and to import.
 
-Every module is one concept. A layer's has `y, cache = forward(x, …)`, and then `gradients =
+Every module is one concept. The modules of layers have `y, cache = forward(x, …)` and `gradients =
 backward(dy, cache)`; im2col, receptive_field, layouts, parameters and the tools draw, translate,
 verify have functions of their own. What holds in all modules is said here, and nowhere again:
 
@@ -44,8 +44,8 @@ verify have functions of their own. What holds in all modules is said here, and 
   too, and no biases (Howard et al., section 3.1).
 * **Initial values.** `initialize` draws kernels He-normal: with a variance of 2 over the number of
   inputs that an output sums, activations keep their size through a ReLU (He et al., section 2.2).
-  rng is a numpy.random.Generator, dtype float16, float32 or float64 (unless told otherwise); a call
-  that is refused draws nothing.
+  rng is a numpy.random.Generator, dtype float16, float32 or float64 (the default); a call that is
+  refused draws nothing.
 
 References
 ----------

@@ -61,16 +61,6 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
     return p.norms if p.projection_norm is None else (*p.norms, p.projection_norm)
 
 
-def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
-    """Return the channels of each of `norms`, given those of x and then what every kernel makes."""
-    check_choice("variant", variant, VARIANTS)
-    if variant == "original":
-        return channels[1:]
-    if variant == "preactivation":
-        return channels[:-1]
-    return *channels[1:], channels[-1]
-
-
 def weight_shapes(
     kernel_sizes: object, in_channels: int, filters: Ints, strides: Ints, variant: str
 ) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...] | None]:
@@ -87,9 +77,8 @@ def weight_shapes(
         (*size, before, after)
         for size, before, after in zip(sizes, channels[:-1], outputs, strict=True)
     ]
-    ones = (1,) * rank
-    projects = per_axis("strides", strides, rank) != ones or ends[0] != ends[1]
-    projection = (*ones, *ends) if projects else None
+    projects = _projects(per_axis("strides", strides, rank), ends)
+    projection = (*(1,) * rank, *ends) if projects else None
     for shape in (*shapes, projection or ()):
         check_size("kernel", shape)
     return shapes, counts, projection
@@ -139,7 +128,7 @@ def _as_norm(name: str, norm: object, channels: int | None = None) -> Norm:
 def as_all_statistics(
     name: str, statistics: object, channels: Sequence[int] | None = None
 ) -> tuple[Statistics, ...]:
-    """Return statistics in a tuple: if channels are given, as many and each for so many."""
+    """Return statistics in a tuple: one for each of the channels, if they are given."""
     count = None if channels is None else len(channels)
     entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
     return tuple(
@@ -151,10 +140,10 @@ def as_all_statistics(
 def checked_steps(
     x_shape: tuple[int, ...], p: Parameters, strides: Ints, padding: Pad, variant: str
 ) -> Sequence[dict[str, Any]]:
-    """Check the whole block beside its image, and return every kernel's strides and padding."""
+    """Check the whole block with its image, and return every kernel's strides and padding."""
     shapes = tuple([kernel.shape for kernel in p.kernels])
     projection = None if p.projection is None else p.projection.shape
-    steps, channels = _plan(x_shape, shapes, projection, strides, padding, variant)
+    steps, channels = _steps_and_channels(x_shape, shapes, projection, strides, padding, variant)
     what = f"a sequence of {len(channels)} pairs (gamma, beta)"
     as_sequence("parameters.norms", p.norms, what, len(channels))
     for i, (gamma, _) in enumerate(p.norms):  # each beta is as long as its gamma
@@ -163,7 +152,7 @@ def checked_steps(
 
 
 @remembered
-def _plan(
+def _steps_and_channels(
     x_shape: tuple[int, ...],
     kernel_shapes: tuple[tuple[int, ...], ...],
     projection_shape: tuple[int, ...] | None,
@@ -175,7 +164,7 @@ def _plan(
     rank = len(kernel_shapes[0]) - 2
     check_pixels("x", x_shape, rank)
     ones, whole = (1,) * rank, per_axis("strides", strides, rank)
-    # Checked here: no 1×1 kernel reads it, and a bad one is to be refused all the same.
+    # Checked here: 1×1 kernels do not read it, and a bad one is refused all the same.
     resolve(padding, x_shape[1:-1], ones, ones)
     large = [math.prod(kernel[:-2]) > 1 for kernel in kernel_shapes]
     striding = large.index(True) if any(large) else 0
@@ -191,7 +180,7 @@ def _plan(
         steps.append(step)
         name = f"the input of parameters.kernels[{i + 1}]"
     ends = x_shape[-1], shape[-1]
-    if projection_shape is None and (whole != ones or ends[0] != ends[1]):
+    if projection_shape is None and _projects(whole, ends):
         raise ValueError(
             f"parameters.projection must be given where strides {whole} are not 1 or the "
             f"channels change ({ends[0]} to {ends[1]})"
@@ -203,3 +192,18 @@ def _plan(
             f"got {size} by {shown(padding)}"
         )
     return steps, _norm_channels((x_shape[-1], *(kernel[-1] for kernel in kernel_shapes)), variant)
+
+
+def _projects(strides: tuple[int, ...], ends: tuple[int, int]) -> bool:
+    # Whether the branch changes the shape of x, from so many channels to so many
+    return any(stride != 1 for stride in strides) or ends[0] != ends[1]
+
+
+def _norm_channels(channels: tuple[int, ...], variant: str) -> tuple[int, ...]:
+    # The channels of each of `norms`, given those of x and then what every kernel makes
+    check_choice("variant", variant, VARIANTS)
+    if variant == "original":
+        return channels[1:]
+    if variant == "preactivation":
+        return channels[:-1]
+    return *channels[1:], channels[-1]

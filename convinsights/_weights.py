@@ -25,7 +25,7 @@ from convinsights._arguments import (
 __all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "spatial_size"]
 
 
-# Weights that are drawn at a time, 512 KiB of them.
+# Weights that are drawn at a time, in float64: 512 KiB are all that a kernel needs beside itself.
 DRAWN = 2**16
 
 
@@ -75,7 +75,7 @@ def he_normal(
     generator, deviation = as_generator(rng), math.sqrt(2 / fan_in)
     kernel = np.empty(shape, result)
     flat = kernel.reshape(-1)
-    for start in range(0, len(flat), DRAWN):  # drawn in float64, whatever they are kept in
+    for start in range(0, len(flat), DRAWN):
         part = flat[start : start + DRAWN]
         part[...] = generator.standard_normal(len(part)) * deviation
     return kernel

@@ -4,9 +4,9 @@ A residual block adds what a branch of convolutions F computes to what came in, 
 
     y = x + F(x)        dx = dy + (the gradient through F)
 
-Where F is 0 the sum is x, and whatever F does, the gradient of the sum reaches x undiminished. What
-stands behind the sum acts on that gradient first; with "preactivation" nothing does. The variant
-says where normalization and activation stand:
+Where F is 0, the sum is x. Whatever F does, x receives the gradient of the sum undiminished, and
+what comes through F besides. With "preactivation" that gradient is dy itself; with the others dy
+first passes what stands behind the sum. The variant says where normalization and activation stand:
 
     variant            branch F                                   after x + F(x)
     "original"         conv, bn, relu, …, conv, bn                relu
@@ -89,7 +89,11 @@ class Gradients(NamedTuple):
 
 @cache_class
 class Cache:
-    """The caches of the branch's steps by their places, and those of the short cut."""
+    """The caches of the branch's steps and of the short cut.
+
+    Those of the branch by the index of the kernel beside them; what stands behind the sum has the
+    index behind the last.
+    """
 
     convs: dict[int, conv.Cache]
     norms: dict[int, batchnorm.Cache]
@@ -111,7 +115,7 @@ class Cache:
 def forward(
     x: Array,
     parameters: Parameters,
-    statistics: tuple[Statistics, ...] | None = None,
+    statistics: Sequence[Statistics] | None = None,
     *,
     strides: Ints = 1,
     padding: Pad = "same",
@@ -176,7 +180,7 @@ def forward(
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
         used = as_all_statistics("statistics", statistics, [len(gamma) for gamma, _ in affine])
-    # Every step leaves its cache at its place.
+    # Every step leaves its cache under its index.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
     relus: dict[int, relu.Cache] = {}
@@ -310,9 +314,9 @@ def update(
 ) -> tuple[Statistics, ...]:
     """Move all moving statistics of a block towards those of a batch, as `batchnorm.update` does.
 
-    moving and batch have one Statistics per normalization, as `cache.statistics` has. sample_sizes,
-    one per normalization or one int for all, are N times the pixels that it sees; they and momentum
-    do what `batchnorm.update` says.
+    moving and batch have one Statistics per normalization, as `cache.statistics` has; momentum is
+    the weight of the old. sample_sizes, one int per normalization or one for all: N times the
+    pixels that the normalization sees.
 
     Examples
     --------
@@ -346,9 +350,9 @@ def initialize(
 ) -> Parameters:
     """Draw kernels from rng, a projection's too where needed, in the dtype; gammas 1, betas 0.
 
-    kernel_sizes are one per convolution, each one int per spatial axis (an int: one axis). filters
-    are the output channels of every convolution, or one for all; in_channels those of x. With
-    "preactivation" the projection has no normalization.
+    kernel_sizes has one kernel_size per convolution. filters are the output channels of every
+    convolution, or one for all; in_channels those of x. With "preactivation" the projection has no
+    normalization.
 
     Examples
     --------
@@ -364,7 +368,8 @@ def initialize(
     shapes, channels, projection_shape = weight_shapes(
         kernel_sizes, in_channels, filters, strides, variant
     )
-    # All checked by now (rng and dtype at once): what is refused leaves rng as it was.
+    # The shapes are checked, and he_normal checks dtype and rng before it draws: what is refused
+    # leaves rng as it was.
     kernels = [he_normal(rng, shape, math.prod(shape[:-1]), dtype) for shape in shapes]
     norms = [batchnorm.initialize(count, dtype=dtype) for count in channels]
     projection, projection_norm = None, None
