@@ -39,8 +39,8 @@ __all__ = [
     "check_choice",
     "check_dy",
     "check_flag",
-    "check_fraction",
     "check_groups",
+    "check_not_negative",
     "check_pixels",
     "check_size",
     "compute_dtype",
@@ -320,7 +320,7 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def check_fraction(name: str, value: object, *, most: float = math.inf) -> float:
+def check_not_negative(name: str, value: object, *, most: float = math.inf) -> float:
     """Return `value` as a float from 0 to `most`."""
     if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(
         value, (int, float, np.integer, np.floating)

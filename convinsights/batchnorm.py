@@ -41,7 +41,7 @@ from convinsights._arguments import (
     as_vectors,
     check_cache,
     check_dy,
-    check_fraction,
+    check_not_negative,
     check_size,
     compute_dtype,
     converted,
@@ -151,7 +151,7 @@ def forward(
     check_batch("x", x.shape, training)
     channels = x.shape[-1]
     gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
-    epsilon = check_fraction("epsilon", epsilon)
+    epsilon = check_not_negative("epsilon", epsilon)
     dtype = result_dtype(x, gamma, beta)
     compute = compute_dtype(dtype)
     pixels = rows(x, 1)
@@ -256,7 +256,7 @@ def update(
     """
     old = as_statistics(moving, None, "moving")
     new = as_statistics(batch, len(old.mean), "batch")
-    keep = check_fraction("momentum", momentum, most=1)
+    keep = check_not_negative("momentum", momentum, most=1)
     correction = 1.0
     if sample_size is not None:
         n = to_integer("sample_size", sample_size, minimum=2)
@@ -293,6 +293,19 @@ def parameter_count(channels: int) -> ParameterCount:
     """
     channels = to_integer("channels", channels)
     return ParameterCount(2 * channels, 2 * channels)
+
+
+def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
+    """Start as the plain normalization: gamma 1 and beta 0, each (channels,) of the dtype.
+
+    Examples
+    --------
+    >>> from convinsights import batchnorm
+    >>> batchnorm.initialize(2)
+    (array([1., 1.]), array([0., 0.]))
+    """
+    shape, result = check_size("channels", (to_integer("channels", channels),)), as_float(dtype)
+    return np.ones(shape, result), np.zeros(shape, result)
 
 
 def fold(
@@ -354,26 +367,13 @@ def fold(
     dtype = result_dtype(kernel, bias, gamma, beta)
     compute = compute_dtype(dtype)
     variance = used.variance.astype(compute)
-    root = denominator(variance, check_fraction("epsilon", epsilon))
+    root = denominator(variance, check_not_negative("epsilon", epsilon))
     scale = gain(gamma, root)
     mean = used.mean.astype(compute)
     shift = -mean if bias is None else bias - mean
     shift = shift * scale if beta is None else shift * scale + beta
     folded = kernel.astype(compute, copy=False) * scale.reshape(outputs)
     return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
-
-
-def initialize(channels: int, *, dtype: FloatType = np.float64) -> tuple[Array, Array]:
-    """Start as the plain normalization: gamma 1 and beta 0, each (channels,) of the dtype.
-
-    Examples
-    --------
-    >>> from convinsights import batchnorm
-    >>> batchnorm.initialize(2)
-    (array([1., 1.]), array([0., 0.]))
-    """
-    shape, result = check_size("channels", (to_integer("channels", channels),)), as_float(dtype)
-    return np.ones(shape, result), np.zeros(shape, result)
 
 
 def check_batch(name: str, shape: tuple[int, ...], training: bool) -> None:

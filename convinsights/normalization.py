@@ -40,8 +40,8 @@ from convinsights._arguments import (
     as_vector,
     check_cache,
     check_dy,
-    check_fraction,
     check_groups,
+    check_not_negative,
     check_pixels,
     compute_dtype,
     converted,
@@ -138,7 +138,7 @@ def forward(
     check_pixels("x", x.shape)
     channels = x.shape[-1]
     gamma, beta = as_vector("gamma", gamma, channels), as_vector("beta", beta, channels)
-    groups, epsilon = check_groups(groups, C=channels), check_fraction("epsilon", epsilon)
+    groups, epsilon = check_groups(groups, C=channels), check_not_negative("epsilon", epsilon)
     dtype = result_dtype(x, gamma, beta)
     compute = compute_dtype(dtype)
     images = rows(x, len(x))

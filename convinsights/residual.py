@@ -338,6 +338,37 @@ def update(
     )
 
 
+def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:
+    """Start the moving statistics of every normalization at mean 0 and variance 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import residual
+    >>> block = residual.initialize(np.random.default_rng(0), [(3, 3), (3, 3)], 4, 8)
+    >>> [statistics.mean.shape for statistics in residual.initial_statistics(block)]
+    [(8,), (8,), (8,)]
+    """
+    norms = norms_of(as_parameters(parameters))
+    return tuple(batchnorm.initial_statistics(gamma.size) for gamma, _ in norms)
+
+
+def parameter_count(parameters: Parameters) -> ParameterCount:
+    """Count what the block learns, and the moving mean and variance of every normalization.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convinsights import residual
+    >>> block = residual.initialize(np.random.default_rng(0), [(3, 3), (3, 3)], 64, 64)
+    >>> residual.parameter_count(block)
+    ParameterCount(trainable=73984, non_trainable=256)
+    """
+    p = as_parameters(parameters)
+    trainable = sum(array.size for array in arrays(p))
+    return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in norms_of(p)))
+
+
 def initialize(
     rng: np.random.Generator,
     kernel_sizes: Sequence[Ints],
@@ -378,37 +409,6 @@ def initialize(
         if variant != "preactivation":
             projection_norm = batchnorm.initialize(projection_shape[-1], dtype=dtype)
     return Parameters(tuple(kernels), tuple(norms), projection, projection_norm)
-
-
-def initial_statistics(parameters: Parameters) -> tuple[Statistics, ...]:
-    """Start the moving statistics of every normalization at mean 0 and variance 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from convinsights import residual
-    >>> block = residual.initialize(np.random.default_rng(0), [(3, 3), (3, 3)], 4, 8)
-    >>> [statistics.mean.shape for statistics in residual.initial_statistics(block)]
-    [(8,), (8,), (8,)]
-    """
-    norms = norms_of(as_parameters(parameters))
-    return tuple(batchnorm.initial_statistics(gamma.size) for gamma, _ in norms)
-
-
-def parameter_count(parameters: Parameters) -> ParameterCount:
-    """Count what the block learns, and the moving mean and variance of every normalization.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from convinsights import residual
-    >>> block = residual.initialize(np.random.default_rng(0), [(3, 3), (3, 3)], 64, 64)
-    >>> residual.parameter_count(block)
-    ParameterCount(trainable=73984, non_trainable=256)
-    """
-    p = as_parameters(parameters)
-    trainable = sum(array.size for array in arrays(p))
-    return ParameterCount(trainable, sum(2 * gamma.size for gamma, _ in norms_of(p)))
 
 
 def _through(da: Array, cache: batchnorm.Cache, dtype: DType) -> tuple[Array, Norm]:

@@ -21,7 +21,7 @@ from convinsights import (
     transposed,
     unary,
 )
-from convinsights._arguments import check_flag, check_fraction, shape_of, shown
+from convinsights._arguments import check_flag, check_not_negative, shape_of, shown
 from convinsights._concepts import defaults, name_of
 from convinsights._geometry import Geometry
 from convinsights._plans import Plan
@@ -109,7 +109,7 @@ def _pooled(task: Task, *, count_padding: object = True, **options: Any) -> Task
 
 
 def _normalization(task: Task, *, epsilon: object, training: object) -> Task:
-    raised, train = check_fraction("epsilon", epsilon), check_flag("training", training)
+    raised, train = check_not_negative("epsilon", epsilon), check_flag("training", training)
     batchnorm.check_batch("x_shape", task.x_shape, train)
     return replace(task, epsilon=raised, training=train)
 

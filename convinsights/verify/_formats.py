@@ -30,7 +30,7 @@ from convinsights._arguments import (
     DType,
     FloatType,
     as_array,
-    check_fraction,
+    check_not_negative,
     shown,
     to_integer,
 )
@@ -97,7 +97,7 @@ class Format:
             raise TypeError(f"name must be a str, got {shown(self.name)}")
         p = to_integer("significand_bits", self.significand_bits, minimum=2)
         low = to_integer("min_exponent", self.min_exponent, minimum=None)
-        largest = check_fraction("largest", self.largest)
+        largest = check_not_negative("largest", self.largest)
         if p > 24:
             raise ValueError(f"significand_bits must be from 2 to 24, got {p}")
         if low - p + 1 < LOWEST:

@@ -18,7 +18,7 @@ import numpy as np
 from convinsights._arguments import (
     Array,
     check_callable,
-    check_fraction,
+    check_not_negative,
     check_size,
     to_integer,
 )
@@ -187,7 +187,7 @@ def check_gradients(
     for name, function in (("forward", forward), ("backward", backward)):
         check_callable(name, function)
     directions = to_integer("directions", directions)
-    tolerance = check_fraction("tolerance", tolerance)
+    tolerance = check_not_negative("tolerance", tolerance)
     point = Point.of(argument_names(forward, len(arrays)), arrays)
     if not point.arrays:
         raise ValueError("give one array at least: there is nothing to differentiate by")
