@@ -20,13 +20,11 @@ import numpy as np
 from convinsights import _costs
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
-from convinsights._passes import Box, add_bias, blocks
+from convinsights._passes import Box, blocks
 from convinsights._pieces import add_product, product
 from convinsights.im2col import blank, copy_runs, crop, pad, scatter, windows
 
 __all__ = [
-    "gather_accumulate",
-    "gather_both",
     "gather_multiply",
     "grouped",
     "multiply_scatter",
@@ -54,18 +52,25 @@ _keep_freed_memory()
 
 
 def gather_multiply(
-    x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
-) -> Array:
-    """Return y = columns kernel + bias."""
-    y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
-    columns = Columns(x, geometry, groups, y.shape[-1], dtype)
-    matrix = columns.split(_by_group(kernel, groups))
-    for box, parts in columns.gathered():
-        part = y[box]
-        _multiply(parts, matrix, out=_rows(part, groups))
-        if bias is not None:
-            add_bias(part, bias)
-    return y
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> list[Array]:
+    """Return y = columns kernel, given a kernel, and dkernel = columnsᵀ dy, given dy."""
+    filters, results = next(a.shape[-1] for a in (kernel, dy) if a is not None), []
+    columns = Columns(x, geometry, groups, filters, dtype)
+    if kernel is not None:
+        y = np.empty((len(x), *geometry.output_size, filters), dtype)
+        matrix = columns.split(_by_group(kernel, groups))
+        results.append(y)
+    if dy is not None:
+        dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, filters), dtype)
+        dmatrix = columns.split(_by_group(dkernel, groups))
+        results.append(dkernel)
+    for index, (box, parts) in enumerate(columns.gathered()):
+        if kernel is not None:
+            _multiply(parts, matrix, out=_rows(y[box], groups))
+        if dy is not None:
+            _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
+    return results
 
 
 def multiply_scatter(
@@ -100,30 +105,6 @@ def multiply_scatter(
             put(images, crop(padded, geometry))
         del padded, view, target  # the next images use their memory again
     return dx
-
-
-def gather_accumulate(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
-    """Return dkernel = columnsᵀ dy."""
-    dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]), dtype)
-    columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
-    dmatrix = columns.split(_by_group(dkernel, groups))
-    for index, (box, parts) in enumerate(columns.gathered()):
-        _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
-    return dkernel
-
-
-def gather_both(
-    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
-) -> tuple[Array, Array]:
-    """Return y = columns kernel and dkernel = columnsᵀ dy, gathering the windows of x once."""
-    y, dkernel = np.empty(dy.shape, dtype), np.empty(kernel.shape, dtype)
-    columns = Columns(x, geometry, groups, dy.shape[-1], dtype)
-    matrix = columns.split(_by_group(kernel, groups))
-    dmatrix = columns.split(_by_group(dkernel, groups))
-    for index, (box, parts) in enumerate(columns.gathered()):
-        _multiply(parts, matrix, out=_rows(y[box], groups))
-        _accumulate(parts, _rows(dy[box], groups), dmatrix, first=index == 0)
-    return y, dkernel
 
 
 class Columns:

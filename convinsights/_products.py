@@ -43,13 +43,7 @@ import numpy as np
 
 from convinsights import _channelwise, _costs
 from convinsights._arguments import Array, DType
-from convinsights._columns import (
-    gather_accumulate,
-    gather_both,
-    gather_multiply,
-    grouped,
-    multiply_scatter,
-)
+from convinsights._columns import gather_multiply, grouped, multiply_scatter
 from convinsights._geometry import Geometry
 from convinsights._passes import add_bias
 from convinsights._strips import Strips
@@ -68,36 +62,103 @@ def correlate(
     x: Array, kernel: Array, bias: Array | None, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
     """Return y = columns kernel + bias, (N, *output_size, C_out)."""
-    kernel = np.ascontiguousarray(kernel, dtype)
-    if _by_channel(len(x), geometry, groups, kernel.shape):
-        y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
-        for of_y, of_kernel in zip(
-            _outputs_by_multiple(y, groups),
-            _outputs_by_multiple(kernel[..., 0, :], groups),
-            strict=True,
-        ):
-            _channelwise.correlate(x, of_kernel, geometry, of_y)
-        if bias is not None:
-            add_bias(y, bias)
-        return y
-    if _apart(len(x), geometry, groups, kernel.shape) and np.isfinite(kernel).all():
-        y = np.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtype)
-        for windows, taps, pixels, part in geometry.boxes:
-            of_x = x[(slice(None), *pixels)]
-            y[(slice(None), *windows)] = correlate(of_x, kernel[taps], None, part, groups, dtype)
-        if bias is not None:
-            add_bias(y, bias)
-        return y
-    strips = _strips(len(x), geometry, groups, kernel.shape)
+    (y,) = _from_columns(x, kernel, None, geometry, groups, dtype)
+    if bias is not None:
+        add_bias(y, bias)
+    return y
+
+
+def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
+    """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
+    (dkernel,) = _from_columns(x, None, dy, geometry, groups, dtype)
+    return dkernel
+
+
+def both_from_columns(
+    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
+) -> tuple[Array, Array]:
+    """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
+    y, dkernel = _from_columns(x, kernel, dy, geometry, groups, dtype)
+    return y, dkernel
+
+
+def _from_columns(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> list[Array]:
+    # y, given a kernel, and dkernel, given dy
+    kernel, dy = (None if a is None else np.ascontiguousarray(a, dtype) for a in (kernel, dy))
+    given = [a for a in (kernel, dy) if a is not None]
+    shape = *geometry.kernel_size, x.shape[-1] // groups, given[0].shape[-1]
+    by_channel = _by_channel(len(x), geometry, groups, shape)
+    if by_channel and len(given) == 2:
+        by_channel = _costs.by_channel_twice(geometry, groups, shape[-1] // groups, len(x))
+    if by_channel:
+        return _channel_by_channel(x, kernel, dy, geometry, groups)
+    if _apart(len(x), geometry, groups, shape) and _finite(given):
+        return _box_by_box(x, kernel, dy, geometry, groups, dtype)
+    strips = _strips(len(x), geometry, groups, shape)
     if strips:
-        wide = None if bias is None else strips.bias(bias)
-        with np.errstate(invalid="ignore"):
-            y = strips.outputs_back(
-                gather_multiply(x, strips.kernel(kernel), wide, strips.geometry, groups, dtype)
-            )
-        if np.isfinite(y).all():
-            return y
-    return gather_multiply(x, kernel, bias, geometry, groups, dtype)
+        results = _strip_by_strip(x, kernel, dy, strips, dtype)
+        if _finite(results):
+            return results
+    return gather_multiply(x, kernel, dy, geometry, groups, dtype)
+
+
+def _finite(arrays: list[Array]) -> bool:
+    return all(np.isfinite(a).all() for a in arrays)
+
+
+def _channel_by_channel(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, channels: int
+) -> list[Array]:
+    results = []
+    if kernel is not None:
+        y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), kernel.dtype)
+        of_y = _outputs_by_multiple(y, channels)
+        of_kernel = _outputs_by_multiple(kernel[..., 0, :], channels)
+        for sums, weights in zip(of_y, of_kernel, strict=True):
+            _channelwise.correlate(x, weights, geometry, sums)
+        results.append(y)
+    if dy is not None:
+        of_dy = _outputs_by_multiple(dy, channels)
+        parts = [_channelwise.kernel_gradient(x, part, geometry, dy.dtype) for part in of_dy]
+        dkernel = np.stack(parts, axis=-1)
+        results.append(dkernel.reshape(*geometry.kernel_size, 1, dy.shape[-1]))
+    return results
+
+
+def _box_by_box(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> list[Array]:
+    results = []
+    if kernel is not None:
+        results.append(np.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtype))
+    if dy is not None:
+        shape = *geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]
+        results.append(np.zeros(shape, dtype))
+    for windows, taps, pixels, part in geometry.boxes:
+        at = (slice(None), *windows)
+        factors = None if kernel is None else kernel[taps], None if dy is None else dy[at]
+        of_box = _from_columns(x[(slice(None), *pixels)], *factors, part, groups, dtype)
+        if kernel is not None:
+            results[0][at] = of_box[0]
+        if dy is not None:
+            results[-1][taps] += of_box[-1]
+    return results
+
+
+def _strip_by_strip(
+    x: Array, kernel: Array | None, dy: Array | None, strips: Strips, dtype: DType
+) -> list[Array]:
+    wide = None if kernel is None else strips.kernel(kernel)
+    slopes = None if dy is None else strips.outputs(dy)
+    with np.errstate(invalid="ignore"):
+        results = gather_multiply(x, wide, slopes, strips.geometry, strips.groups, dtype)
+        if kernel is not None:
+            results[0] = strips.outputs_back(results[0])
+        if dy is not None:
+            results[-1] = strips.kernel_back(results[-1])
+    return results
 
 
 def _by_channel(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
@@ -195,65 +256,6 @@ def _collected(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype:
         part = _backwards(kernel[phase.taps], groups)
         dx[(slice(None), *phase.pixels)] = correlate(dy, part, None, phase.geometry, groups, dtype)
     return dx
-
-
-def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
-    """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
-    dy = np.ascontiguousarray(dy, dtype)
-    shape = *geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]
-    if _by_channel(len(x), geometry, groups, shape):
-        of_kernel = [
-            _channelwise.kernel_gradient(x, of_dy, geometry, dtype)
-            for of_dy in _outputs_by_multiple(dy, groups)
-        ]
-        return np.stack(of_kernel, axis=-1).reshape(shape)
-    if _apart(len(x), geometry, groups, shape) and np.isfinite(dy).all():
-        dkernel = np.zeros(shape, dtype)
-        for windows, taps, pixels, part in geometry.boxes:
-            of_x, of_dy = x[(slice(None), *pixels)], dy[(slice(None), *windows)]
-            dkernel[taps] += kernel_gradient(of_x, of_dy, part, groups, dtype)
-        return dkernel
-    strips = _strips(len(x), geometry, groups, shape)
-    if strips:
-        with np.errstate(invalid="ignore"):
-            wide = gather_accumulate(x, strips.outputs(dy), strips.geometry, groups, dtype)
-            dkernel = strips.kernel_back(wide)
-        if np.isfinite(dkernel).all():
-            return dkernel
-    return gather_accumulate(x, dy, geometry, groups, dtype)
-
-
-def both_from_columns(
-    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
-) -> tuple[Array, Array]:
-    """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
-    dy, kernel = np.ascontiguousarray(dy, dtype), np.ascontiguousarray(kernel, dtype)
-    single = _by_channel(len(x), geometry, groups, kernel.shape) and _costs.by_channel_twice(
-        geometry, groups, kernel.shape[-1] // groups, len(x)
-    )
-    if single:
-        y = correlate(x, kernel, None, geometry, groups, dtype)
-        return y, kernel_gradient(x, dy, geometry, groups, dtype)
-    boxes = _apart(len(x), geometry, groups, kernel.shape)
-    if boxes and np.isfinite(kernel).all() and np.isfinite(dy).all():
-        y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
-        for windows, taps, pixels, part in geometry.boxes:
-            at = (slice(None), *windows)
-            y[at], of_kernel = both_from_columns(
-                x[(slice(None), *pixels)], kernel[taps], dy[at], part, groups, dtype
-            )
-            dkernel[taps] += of_kernel
-        return y, dkernel
-    strips = _strips(len(x), geometry, groups, kernel.shape)
-    if strips:
-        with np.errstate(invalid="ignore"):
-            y, wide = gather_both(
-                x, strips.kernel(kernel), strips.outputs(dy), strips.geometry, groups, dtype
-            )
-            y, dkernel = strips.outputs_back(y), strips.kernel_back(wide)
-        if np.isfinite(y).all() and np.isfinite(dkernel).all():
-            return y, dkernel
-    return gather_both(x, kernel, dy, geometry, groups, dtype)
 
 
 def both_from_pixels(

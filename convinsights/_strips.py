@@ -72,12 +72,6 @@ class Strips:
         pixels = parts.reshape(*outer, strip * self.count, each * self.groups)
         return np.ascontiguousarray(pixels[..., : self.plain.output_size[-1], :])
 
-    def bias(self, bias: Array) -> Array:
-        """Return the bias of every window's filters."""
-        return np.repeat(
-            bias.reshape(self.groups, 1, len(bias) // self.groups), self.count, axis=1
-        ).ravel()
-
     def _places(self) -> list[slice]:
         # Where in the wide kernel the taps of each window lie
         stride, rate = self.plain.strides[-1], self.plain.dilation_rate[-1]
