@@ -20,7 +20,6 @@ __all__ = [
     "COPIED",
     "NARROW",
     "PIECE",
-    "PIECE_ROWS",
     "SMALL",
     "WORKSPACE",
     "Scatter",
@@ -47,31 +46,23 @@ COPY_RUN, ADD_RUN = 3.0, 13.0
 # take 1.15 times as long.
 CALL = 1500.0
 
-# The same to set up the convolution of one more phase of the strides: some calls. Without it, the
-# gradients of a small image take up to 6 times as long.
-PHASE = 12 * CALL
+# The same to set up one more convolution, of a phase of the strides or of a box: some calls.
+# Without it, the gradients of a small image take up to 6 times as long.
+SETUP = 12 * CALL
 
 # Nanoseconds to multiply and add in a product: what all copying is weighed against. And what one of
-# n columns takes more: this by n. Without the second, dilated layers take 1.1 times as long.
+# n columns takes more: this by n. Without the second, 1-D takes 1.1 times as long on two cores.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
 # Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
-# an image that is stored channel by channel, or to add to it there, as with strides. Without it,
-# 1-D takes 1.2 times as long.
+# an image that is stored channel by channel, or to add to it there, as with strides; kernels are
+# rearranged so. Without it, 1-D takes 1.15 times as long, the gradients of 8 images of 4×4×256 1.6.
 STORE = 0.7
 
 # Nanoseconds to multiply and add by channel, without a matrix product. Measured 0.2; but products
 # of a single channel, whose place it takes, also take twice their price above, and only the ratio
 # counts.
 CHANNEL = 0.1
-
-# Fewest channels of which two products of the same windows are computed by channel. From 32 on they
-# take 0.1 to 0.95 of the time where the columns leave the cache, with 3 to 16 channels 0.3 to 3.
-CHANNELS = 32
-
-# Nanoseconds to set up one more convolution, as every box is. Without it, large kernels take 1.35
-# times as long.
-BOX = 60_000.0
 
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
 # Without it, elongated images take 1.1 times as long.
@@ -91,9 +82,6 @@ PIECE = 990_000
 
 # The same of a product of a single column, which is one with a vector.
 PIECE_OF_ONE = 9_000
-
-# Fewest rows of a piece: every piece reads the other factor whole.
-PIECE_ROWS = 8
 
 # Columns or inner entries up to which a product is cut into such pieces. Two cores have to wait for
 # each other and to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as
@@ -115,9 +103,12 @@ class Way(NamedTuple):
 
 
 def piece(inner: int, columns: int) -> int:
-    """Return how many rows of a product are multiplied at a time, or 0 for all."""
+    """Return how many rows of a product are multiplied at a time, or 0 for all.
+
+    Every piece reads the other factor whole: at least NARROW rows make that worth it.
+    """
     count = (PIECE if columns > 1 else PIECE_OF_ONE) // (inner * columns)
-    return count if min(inner, columns) <= NARROW and count >= PIECE_ROWS else 0
+    return count if min(inner, columns) <= NARROW <= count else 0
 
 
 @lru_cache(1024)
@@ -198,7 +189,7 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
     if part * inputs * outputs * groups > _numbers():
         return False
     each = batch * groups * inputs * outputs * _multiplying(outputs)
-    boxes = live * each + BOX * math.prod(map(len, ranges))
+    boxes = live * each + SETUP * math.prod(map(len, ranges))
     whole = math.prod(geometry.output_size) * taps * each
     return bool(boxes * GAIN < whole)
 
@@ -211,7 +202,7 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     products = _total(geometry, groups, 1, outputs, 0)
-    once = PHASE * outputs * geometry.phase_count
+    once = SETUP * outputs * geometry.phase_count
     return once < batch * groups * (products - windows * taps * outputs * CHANNEL)
 
 
@@ -222,7 +213,7 @@ def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) 
     """
     windows = batch * math.prod(geometry.output_size)
     columns = windows * math.prod(geometry.kernel_size) * groups
-    return groups >= CHANNELS and outputs == 1 and columns > _numbers()
+    return outputs == 1 and columns > _numbers()
 
 
 def collects_by_channel(geometry: Geometry) -> bool:
@@ -246,7 +237,7 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
     kernel = math.prod(geometry.kernel_size) * inputs * outputs
-    once = PHASE * (geometry.phase_count - 1) + kernel * groups * (COPY + STORE)
+    once = SETUP * (geometry.phase_count - 1) + kernel * groups * (COPY + STORE)
     scattering = batch * groups * _total(geometry, groups, inputs, outputs, batch)
     if once >= scattering:
         return False  # before thousands of phases are laid
@@ -281,8 +272,8 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
     entries, kernel_width = taps * inputs, geometry.kernel_size[-1]
     block = max(1, min(batch * windows, _numbers() // entries))  # of one image or several
     call = CALL / (block * entries)
-    row = inputs * (1 if geometry.dilation_rate[-1] > 1 else kernel_width)
     pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
+    row = inputs * (1 if geometry.dilation_rate[-1] > 1 else kernel_width)
     return min(
         Scatter(_adding(inputs) + taps * call),
         Scatter(pixel + entries * call, planar=True),

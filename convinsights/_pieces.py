@@ -34,13 +34,13 @@ def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
     """Add a b to target, or write it: (groups, rows, count) (groups, count, columns), count large.
 
     It goes `most` rows at a time, so that the products take at most WORKSPACE bytes. If it is
-    narrow, `few` rows at a time, and the count is cut into pieces, of at least PIECE_ROWS each;
+    narrow, `few` rows at a time, and the count is cut into pieces, of at least NARROW each;
     `several` pieces are multiplied in one call, and summed.
     """
     (groups, rows, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows
     most = min(rows, room)
-    few = min(most, max(1, _costs.PIECE // (_costs.PIECE_ROWS * columns)))
+    few = min(most, max(1, _costs.PIECE // (_costs.NARROW * columns)))
     piece = _costs.piece(few, columns) if min(rows, columns) <= _costs.NARROW else 0
     whole = count - count % piece if piece else 0
     if not whole and write:
