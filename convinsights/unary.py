@@ -16,7 +16,7 @@ and their gradient is 0.
 
 References
 ----------
-Lin, Chen and Yan, "Network in Network", 2013: section 3.1.
+Lin, Chen and Yan, "Network In Network", 2013: section 3.1.
 """
 
 from __future__ import annotations
