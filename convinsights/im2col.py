@@ -14,7 +14,7 @@ and so does the transposed convolution.
 References
 ----------
 Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
-Processing", 2006: section 4.
+Processing", 2006: windows as rows, and the product.
 Claerbout, "Earth Soundings Analysis: Processing versus Inversion", 1992: adjoint operators.
 van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016: "causal", section 2.1.
 """

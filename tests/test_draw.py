@@ -1314,7 +1314,8 @@ def test_face(name):
     assert str(inspect.Signature(bare)) == SIGNATURES[name]
     text = inspect.getdoc(function)
     titles = re.findall(r"^(\w+)\n-+$", text, flags=re.MULTILINE)
-    assert titles == ["Parameters", "Returns", "Raises", "References", "Examples"]
+    assert titles == ["Parameters", "Returns", "Raises", "Examples"]
+    assert f"`{name}`" in draw.__doc__.partition("\nReferences\n")[2]
     for parameter in signature.parameters:
         assert re.search(rf"^(.*, )?\W*{parameter}\b", text, flags=re.MULTILINE), parameter
     assert examples_run(function)

@@ -12,11 +12,15 @@ From a terminal, with the SVG on standard output:
 
 References
 ----------
-Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
+Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016: `windows`, chapters
+2 and 4; `matrix`, section 4.1.
+Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
+Processing", 2006: `columns`.
 Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
-2019, doi:10.23915/distill.00021.
+2019, doi:10.23915/distill.00021: `receptive_field`.
 Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016,
-doi:10.23915/distill.00003.
+doi:10.23915/distill.00003: `overlaps`.
+Tufte, "The Visual Display of Quantitative Information", 1983: `array`.
 """
 
 from convinsights.draw._columns import columns

@@ -57,11 +57,6 @@ def columns(
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
-    Processing", 2006, section 3.1.
-
     Examples
     --------
     >>> from convinsights import draw

@@ -75,11 +75,6 @@ def receptive_field(
     ValueError, TypeError
         As `receptive_field.dependencies` does, and if there is no room for so many pixels.
 
-    References
-    ----------
-    Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
-    2019.
-
     Examples
     --------
     >>> from convinsights import draw
@@ -146,10 +141,6 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
     ------
     ValueError, TypeError
         As `receptive_field.overlaps` does, and if there is no room for so many pixels.
-
-    References
-    ----------
-    Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill, 2016.
 
     Examples
     --------

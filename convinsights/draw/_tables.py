@@ -47,10 +47,6 @@ def array(x: Array, *, title: str = "array") -> Picture:
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Tufte, "The Visual Display of Quantitative Information", 1983.
-
     Examples
     --------
     >>> from convinsights import draw
@@ -120,10 +116,6 @@ def matrix(
     ------
     ValueError, TypeError
         As `conv.matrix` does, and if the picture would be too large.
-
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.1.
 
     Examples
     --------

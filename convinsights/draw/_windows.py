@@ -71,11 +71,6 @@ def windows(
     TypeError
         If an argument is of the wrong type, or no hyperparameter of the module.
 
-    References
-    ----------
-    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, chapters 2
-    and 4.
-
     Examples
     --------
     >>> from convinsights import conv, draw
