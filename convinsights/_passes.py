@@ -50,10 +50,6 @@ RUN = 1024
 # pixels takes 1.3 times as long.
 REPEATS = 8
 
-# The same where the rows are summed, for which they need not be as long: with 8, normalizing 64
-# images of 28×28 pixels and 8 channels takes 1.1 times as long.
-SUMMED = 32
-
 # Up to so many numbers an array is gone through at once: laying out blocks would take longer.
 FEW = 24_000
 
@@ -87,22 +83,22 @@ def rows(x: Array, parts: int) -> Array:
     return np.ascontiguousarray(x).reshape(parts, m, x.shape[-1])
 
 
-def together(x: Array, repeats: int = REPEATS) -> int:
+def together(x: Array) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
     As many as fit in RUN, or down to half of that if then none is left over. Of several parts, each
-    with numbers of its own, so few that `repeats` rows of each remain. 1 where the rows do not lie
+    with numbers of its own, so few that REPEATS rows of each remain. 1 where the rows do not lie
     side by side, as in some of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:
         return 1
-    most = max(1, min(count // (repeats if parts > 1 else 1), RUN // channels))
+    most = max(1, min(count // (REPEATS if parts > 1 else 1), RUN // channels))
     return next((t for t in range(most, most // 2, -1) if count % t == 0), most)
 
 
 def in_blocks(
-    dtype: DType, arrays: Sequence[Array], *values: Array | None, repeats: int = REPEATS
+    dtype: DType, arrays: Sequence[Array], *values: Array | None
 ) -> Iterator[tuple[slice, list[Array]]]:
     """Go through arrays (B, m, C) of contiguous rows, some rows at a time.
 
@@ -118,7 +114,7 @@ def in_blocks(
       the same memory for it.
     """
     parts, m, channels = arrays[0].shape
-    most_together = together(arrays[0], repeats)
+    most_together = together(arrays[0])
     whole = m - m % most_together
     for first, last, t in ((0, whole, most_together), (whole, m, 1)):
         if first == last:
@@ -177,7 +173,7 @@ def channel_sum(a: Array, dtype: DType) -> Array:
         few: Array = column_sums(pixels[0].astype(np.float64)).astype(dtype)
         return few
     sums = Sums(pixels)
-    for part, (block,) in in_blocks(dtype, [pixels], repeats=SUMMED):
+    for part, (block,) in in_blocks(dtype, [pixels]):
         sums.add(part, column_sums(block.astype(dtype, copy=False)))
     total: Array = sums.total()[0].astype(dtype)
     return total
@@ -188,10 +184,10 @@ class Sums:
 
     def __init__(self, x: Array) -> None:
         parts, _, self.channels = x.shape
-        self.wide = np.zeros((parts, together(x, SUMMED) * self.channels))
+        self.wide = np.zeros((parts, together(x) * self.channels))
 
     def add(self, parts: slice, sums: Array) -> None:
-        """Add the sums over the rows of a block of `in_blocks(…, repeats=SUMMED)`."""
+        """Add the sums over the rows of a block of `in_blocks`."""
         self.wide[parts, : sums.shape[-1]] += sums
 
     def total(self) -> Array:

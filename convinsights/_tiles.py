@@ -22,8 +22,6 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights._moments import Moments, from_centre, gain, mean_and_variance
 from convinsights._passes import (
-    REPEATS,
-    SUMMED,
     Sums,
     column_sums,
     in_blocks,
@@ -131,7 +129,7 @@ def _sums(
     # sum(dy (x - c)) and sum(dy) over the rows, each (b, channels), in float64; None: dy = x - c
     along, level = Sums(x), Sums(x)
     arrays = [x] if dy is None else [x, dy]
-    for parts, block in _centred(dtype, arrays, centre, tile, repeats=SUMMED):
+    for parts, block in _centred(dtype, arrays, centre, tile):
         centred, slope = block[0], block[-1]
         along.add(parts, np.einsum("bmc,bmc->bc", slope, centred))
         level.add(parts, column_sums(slope))
@@ -144,12 +142,11 @@ def _centred(
     centre: Array | None,
     tile: Tile,
     *values: Array | None,
-    repeats: int = REPEATS,
 ) -> Iterator[tuple[slice, list[Array]]]:
     # `in_blocks`, all in dtype (views where they are, as `out` is), with x - c in place of x, which
     # is the first of the arrays.
     more = [] if centre is None else [_per_channel(centre, tile), None]
-    for parts, block in in_blocks(dtype, arrays, *values, *more, repeats=repeats):
+    for parts, block in in_blocks(dtype, arrays, *values, *more):
         if more:
             middle, room = block.pop(-2), block.pop()
             block[0] = np.subtract(block[0], middle, out=room, dtype=dtype)

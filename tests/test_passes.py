@@ -55,13 +55,6 @@ def test_of_several_parts_at_least_eight_such_rows_are_left(rows, wanted):
     assert _passes.together(np.zeros((5, rows, 2000))) == 1
 
 
-@pytest.mark.parametrize(("rows", "wanted"), [(63, 1), (64, 2), (98, 2), (96, 3), (10**4, 16)])
-def test_of_several_parts_to_be_summed_more_are_left(rows, wanted):
-    assert _passes.together(np.zeros((5, rows, 64)), _passes.SUMMED) == wanted
-    blocks = _passes.in_blocks(FLOAT, [np.zeros((5, rows, 64))], repeats=_passes.SUMMED)
-    assert next(blocks)[1][0].shape[2] == 64 * wanted
-
-
 def test_rows_that_do_not_lie_side_by_side_stay_apart():
     a = integers(rng, (2, 12, 9))
     assert _passes.together(a[:, :, :3]) == 1
