@@ -95,7 +95,7 @@ def test_rules_forbid_together_what_none_does_alone():
 
 def test_with_care_a_row_is_found_at_once(monkeypatch):
     """The budget holds the cheapest kernel and image of a path alone, which chance may miss."""
-    monkeypatch.setattr(_covering, "FOR_PAIRS", 0)
+    monkeypatch.setattr(_covering, "HASTY", 0)
     monkeypatch.setattr(_covering, "CAREFUL", 1)
     levels = (1, 2, 4, 8)
     counted = [Factor(name, levels, tuple(map(math.log, levels))) for name in "abcd"]

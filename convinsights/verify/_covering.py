@@ -33,9 +33,9 @@ __all__ = ["Covering", "Factor", "Levels", "Rule"]
 Levels: TypeAlias = Mapping[str, Any]
 Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
-# How often a row is sought in haste, for a pair and for longer combinations, and how often with
+# How often a row is sought for a pair in haste, looking at one rule at a time, and how often with
 # care, before no way is believed to be left.
-FOR_PAIRS, FOR_OTHERS, CAREFUL = 200, 10, 5
+HASTY, CAREFUL = 200, 5
 # In how many parts the combinations are gone through.
 PARTS = 16
 
@@ -62,7 +62,7 @@ class Covering:
 
     def rows(self, strength: int, rng: np.random.Generator) -> list[Levels]:
         """Return rows in which every possible combination of `strength` factors meets."""
-        possible, hasty = self._all(strength), FOR_PAIRS if strength == 2 else FOR_OTHERS
+        possible, hasty = self._all(strength), HASTY if strength == 2 else 0
         seeds = np.flatnonzero(possible)
         rng.shuffle(seeds)
         missing = list(map(as_bits, possible))
@@ -117,17 +117,16 @@ class Covering:
         for factor in rng.permutation(len(self.factors)).tolist():
             if factor in row:
                 continue
-            bits = self.rules.fitting(factor, row, cost)
-            fitting = [level for level in range(self.counts[factor]) if bits >> level & 1]
-            if careful:
-                fitting = [k for k in fitting if self.rules.affordable({**row, factor: k})]
-            if not fitting:
+            rules = self.rules
+            bits = rules.affordable(factor, row) if careful else rules.fitting(factor, row, cost)
+            if not bits:
                 return None
             # How many new combinations each makes with those the row has; between equals, chance
             first, chances = self.starts[factor], rng.random(self.counts[factor]).tolist()
             _, row[factor] = max(
                 ((missing[first + level] & chosen[-1]).bit_count() + chances[level], level)
-                for level in fitting
+                for level in range(self.counts[factor])
+                if bits >> level & 1
             )
             cost += self.rules.extra[factor][row[factor]]
             self._join(chosen, first + row[factor])

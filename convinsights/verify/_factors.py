@@ -124,7 +124,9 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
     def varying(name: str, levels: tuple[Any, ...]) -> tuple[Any, ...]:
         return levels if name in varied else (settings.get(name, levels[0]),)
 
-    step = _counted if module is transposed else Factor  # its strides make images larger
+    # Strides make images larger here, and rates so very much that it matters among thousands.
+    step = _counted if module is transposed else Factor
+    rate = _counted if module is transposed and space.thorough else Factor
     factors = [
         Factor("path", tuple(paths)),
         _counted("in_channels", counts),
@@ -152,7 +154,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
         kinds += [kind + BY_NAME for kind in kinds if kind in ("same", "causal", "valid")]
     factors += [
         *(_counted(f"kernel_size[{a}]", KERNELS) for a in axes),
-        *(Factor(f"dilation_rate[{a}]", varying("dilation_rate", STEPS)) for a in axes),
+        *(rate(f"dilation_rate[{a}]", varying("dilation_rate", STEPS)) for a in axes),
         Factor("padding", varying("padding", tuple(kinds))),
     ]
     if module is transposed:

@@ -8,6 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,7 +60,7 @@ class Rules:
         numbers = range(len(rules))
         self._of = [[n for n in numbers if i in self.tables[n][0]] for i in place.values()]
         self._left: dict[tuple[int, int, Chosen], int] = {}
-        self._cheapest: dict[tuple[int, Chosen], float] = {}
+        self._least_of: dict[tuple[int, Chosen, int | None], list[float]] = {}
         self._seen: dict[tuple[int, tuple[int, ...]], Array] = {}
 
     def cost(self, row: Row) -> float:
@@ -88,30 +89,39 @@ class Rules:
             levels = tuple([row.get(i) for i in factors])
             key = number, factor, levels
             if key not in self._left:
-                self._left[key] = as_bits(_projected(allowed, factors, levels, factor))
+                self._left[key] = as_bits(
+                    _projected(np.logical_or, allowed, factors, levels, factor)
+                )
             bits &= self._left[key]
         return bits
 
-    def affordable(self, row: Row) -> bool:
-        """Tell whether the budget is enough for the cheapest way that is left.
+    def affordable(self, factor: int, row: Row) -> int:
+        """Return the levels, as bits, with which the budget is enough for the rest of a row.
 
-        By the rules that share several factors together, not by each alone.
+        For the cheapest way that rules leave which share several factors: together, not each alone.
         """
-        alone = (self.extra[i][level] for i, level in row.items() if not self._of[i])
-        cost = self.least + sum(alone)
-        for number, (scope, price) in enumerate(self._prices):
-            levels = tuple([row.get(i) for i in scope])
-            key = number, levels
-            if key not in self._cheapest:
-                part = price[tuple(slice(None) if k is None else k for k in levels)]
-                self._cheapest[key] = float(part.min())
-            cost += self._cheapest[key]
-        return cost <= self.budget
+        cost = self.least + sum(self.extra[i][k] for i, k in row.items() if not self._of[i])
+        prices = [0.0] * self.counts[factor] if self._of[factor] else self.extra[factor]
+        for number, (scope, _) in enumerate(self._prices):
+            chosen = tuple([row.get(i) for i in scope])
+            if factor in scope:
+                prices = [*map(add, prices, self._cheapest(number, chosen, factor))]
+            else:
+                cost += self._cheapest(number, chosen)[0]
+        return sum(1 << level for level, price in enumerate(prices) if cost + price <= self.budget)
+
+    def _cheapest(self, number: int, chosen: Chosen, factor: int | None = None) -> list[float]:
+        # By the level of a factor
+        key = number, chosen, factor
+        if key not in self._least_of:
+            scope, price = self._prices[number]
+            self._least_of[key] = _projected(np.minimum, price, scope, chosen, factor).tolist()
+        return self._least_of[key]
 
     def possible(self, which: tuple[int, ...]) -> Array:
         """Tell of every choice of levels of these factors whether it can be in a row.
 
-        For all that `affordable` knows, of one table after the other.
+        As far as that is known from each table alone.
         """
         possible = np.ones([self.counts[i] for i in which], bool)
         for number, (scope, price) in enumerate(self._prices):
@@ -151,12 +161,14 @@ class Rules:
         return table.transpose(order).reshape([self.counts[i] * (i in factors) or 1 for i in scope])
 
 
-def _projected(allowed: Array, factors: tuple[int, ...], levels: Chosen, factor: int) -> Array:
-    # The levels of a factor with which a rule has a way, beside those chosen of others
-    part = allowed[tuple(slice(None) if k is None else k for k in levels)]
-    left = [i for i, k in zip(factors, levels, strict=True) if k is None]
+def _projected(
+    reduce: np.ufunc, table: Array, factors: tuple[int, ...], chosen: Chosen, factor: int | None
+) -> Array:
+    # What is left of a table beside those levels that are chosen, along one of the other factors
+    part = table[tuple(slice(None) if k is None else k for k in chosen)]
+    left = [i for i, k in zip(factors, chosen, strict=True) if k is None]
     axes = tuple(axis for axis, i in enumerate(left) if i != factor)
-    return np.asarray(part.any(axis=axes))
+    return np.atleast_1d(reduce.reduce(part, axis=axes))
 
 
 def as_bits(marks: Array) -> int:
