@@ -177,9 +177,7 @@ class Geometry:
         box: per axis `slice(None)`, for all windows and all pixels, or the windows' `slice(start,
         stop)`. Windows among zeros alone have no pixels under them.
         """
-        if all(
-            where == slice(None) for where in box
-        ):  # small calls take 1.1 to 1.5 times as long without
+        if all(where == slice(None) for where in box):  # small calls take 1.1 to 1.5 times without
             return box, self
         axes = [axis.part(where) for axis, where in zip(self.axes(), box, strict=True)]
         pixels, sizes, padding, counts = zip(*axes, strict=True)

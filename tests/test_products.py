@@ -297,6 +297,18 @@ def test_a_forward_takes_no_more_than_its_result_and_the_workspace():
         assert peak < gradients.x.nbytes + padded + 5 * 2**18 + 2**16
 
 
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_few_images_are_padded_at_a_time(groups, collects):
+    x, kernel = np.ones((64, 16, 16, 8)), np.ones((3, 3, 8 // groups, 8))
+    ways = {"collects": lambda *_: collects, "neighbours": lambda *_: 1}
+    with prices(WORKSPACE=2**15, **ways):
+        (y, cache), peak, _ = traced(conv.forward, x, kernel, padding="same", groups=groups)
+        assert peak < y.nbytes + 5 * 2**15 + 2**17 < 2 * y.nbytes
+        gradients, peak, _ = traced(conv.backward, y, cache)
+        assert peak < gradients.x.nbytes + 5 * 2**15 + 2**17
+
+
 @pytest.mark.parametrize("name", ["kernel_gradient", "both_from_columns"])
 def test_what_is_added_to_a_kernel_gradient_is_never_all_there(name):
     x, kernel, dy = np.ones((1, 407, 64)), np.ones((8, 64, 256)), np.ones((1, 400, 256))
