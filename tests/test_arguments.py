@@ -137,22 +137,22 @@ def test_kernels_without_channels_are_refused_as_ever():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "right", "equal", "message"),
     [
-        ({"strides": True}, "strides must be an integer, got True"),
-        ({"strides": 1.0}, "strides must be an integer, got 1.0"),
-        ({"strides": (1, True)}, "strides[1] must be an integer, got True"),
-        ({"dilation_rate": (1.0, 1)}, "dilation_rate[0] must be an integer, got 1.0"),
-        ({"groups": np.True_}, f"groups must be an integer, got {np.True_!r}"),
-        ({"padding": ((0, 0), (False, 0))}, 'padding must be "valid"'),
-        ({"padding": 0.0}, 'padding must be "valid"'),
+        ("strides", 1, True, "strides must be an integer, got True"),
+        ("strides", 1, 1.0, "strides must be an integer, got 1.0"),
+        ("strides", (1, 1), (1, True), "strides[1] must be an integer, got True"),
+        ("dilation_rate", (1, 1), (1.0, 1), "dilation_rate[0] must be an integer, got 1.0"),
+        ("groups", 1, np.True_, f"groups must be an integer, got {np.True_!r}"),
+        ("padding", ((0, 0), (0, 0)), ((0, 0), (False, 0)), 'padding must be "valid"'),
+        ("padding", 0, 0.0, 'padding must be "valid"'),
     ],
 )
-def test_what_equals_a_number_is_refused_after_it_as_before(options, message):
-    conv.forward(X, KERNEL, strides=1, padding=0, dilation_rate=1, groups=1)
-    conv.forward(X, KERNEL, strides=(1, 1), padding=((0, 0), (0, 0)), dilation_rate=(1, 1))
+def test_what_equals_a_number_is_refused_after_it_as_before(name, right, equal, message):
+    conv.forward(X, KERNEL, **{name: right})
+    assert equal == right
     with pytest.raises(TypeError, match=says(message)):
-        conv.forward(X, KERNEL, **options)
+        conv.forward(X, KERNEL, **{name: equal})
 
 
 def test_equal_forms_of_a_hyperparameter_mean_the_same():
