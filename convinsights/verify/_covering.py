@@ -4,7 +4,8 @@ A factor is a setting with its levels (strides: 1, 2, 3). An array of strength t
 one level for each factor, in which any t levels of any t factors stand together in some row.
 Nearly all faults seen in the field need no more than two or three settings at once. Rules say which
 levels cannot meet (a kernel larger than its image, without zeros around it), and a budget keeps
-rows cheap: the sum over a row of the levels' weights is at most that.
+rows cheap: the sum over a row of the levels' weights is at most that. What no sum of weights tells,
+how many numbers there are in all, may still be large: then a row is sought again, a few times.
 
 Rows are made one at a time: the row begins with a combination that no row has yet, and takes factor
 by factor the level that adds most of them.
@@ -17,7 +18,7 @@ Kuhn, Wallace and Gallo, "Software Fault Interactions and Implications for Softw
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, TypeAlias
@@ -35,17 +36,24 @@ Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
 # How often a row is sought for a pair in haste, looking at one rule at a time, and how often with
 # care, before no way is believed to be left.
-HASTY, CAREFUL = 200, 5
+HASTY, CAREFUL = 200, 6
+# How many numbers are not many.
+FEW = 200_000
 # In how many parts the combinations are gone through.
 PARTS = 16
 
 
 class Covering:
-    """The covering array of some factors under some rules."""
+    """The covering array of some factors under some rules; `numbers` tells how many a row has."""
 
     def __init__(
-        self, factors: Sequence[Factor], rules: Sequence[Rule] = (), budget: float = np.inf
+        self,
+        factors: Sequence[Factor],
+        rules: Sequence[Rule] = (),
+        budget: float = np.inf,
+        numbers: Callable[[Levels], int] | None = None,
     ) -> None:
+        self.numbers = numbers or (lambda row: 0)
         self.factors, self.rules = tuple(factors), Rules(factors, rules, budget)
         self.counts = self.rules.counts
         self.starts = [0, *itertools.accumulate(self.counts)]
@@ -73,7 +81,7 @@ class Covering:
                 self._filled(start, missing, strength, number >= hasty, rng)
                 for number in range(hasty + CAREFUL)
             )
-            row = next((row for row in tries if row is not None), None)
+            row = self._smallest(row for row in tries if row is not None)
             self._strike(start if row is None else row, missing, strength)
             if row is not None:
                 rows.append(self._row(row))
@@ -98,6 +106,17 @@ class Covering:
                 box = tuple(slice(self.starts[which[i]], self.starts[which[i] + 1]) for i in order)
                 every[box] = possible.transpose(order)
         return every.reshape(self.starts[-1], -1)
+
+    def _smallest(self, rows: Iterable[Row]) -> Row | None:
+        # The first that has few numbers, or the one with the fewest
+        best, fewest = None, np.inf
+        for row in rows:
+            numbers = self.numbers(self._row(row))
+            if numbers < fewest:
+                best, fewest = row, numbers
+            if fewest <= FEW:
+                break
+        return best
 
     # -- one row, as {factor: level} -------------------------------------------------------------
 

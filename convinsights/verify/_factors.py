@@ -8,7 +8,7 @@ every other factor.
 
 import math
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from convinsights import (
 from convinsights._arguments import shown
 from convinsights._concepts import defaults, name_of
 from convinsights.verify._covering import Covering, Factor, Levels, Rule
-from convinsights.verify._padding import BY_NAME, fits
+from convinsights.verify._padding import BY_NAME, windows
 from convinsights.verify._paths import Path, paths_of
 from convinsights.verify._precision import NORMALIZATIONS
 
@@ -102,13 +102,30 @@ def covering(space: Space) -> Covering:
             levels = tuple(level for level in kept[factor.name] if level in factor.levels)
             left = tuple(weights[level] for level in levels) if weights else ()
             factors[place] = factor._replace(levels=levels, weights=left)
-    return Covering(factors, rules, math.log(BUDGET))
+    many = space.thorough and space.module not in NORMALIZATIONS
+    return Covering(factors, rules, math.log(BUDGET), partial(_numbers, space) if many else None)
 
 
 @lru_cache(maxsize=64)
 def rows(space: Space, strength: int) -> tuple[Levels, ...]:
     """Return the rows of a covering array, the same ones every time."""
     return tuple(covering(space).rows(strength, np.random.default_rng(2004)))
+
+
+def _numbers(space: Space, row: Levels) -> int:
+    # About how many numbers the images and the outputs of a convolution have
+    module, axes = space.module, range(space.rank)
+    inputs = row.get("groups", 1) * row["in_channels"]
+    size, outputs = inputs, inputs * row.get("depth_multiplier", 1)
+    if module is not depthwise:
+        outputs = row.get("groups", 1) * row["out_channels"]
+    for a in axes:
+        n, step = row[f"size[{a}]"], row[f"strides[{a}]"]
+        kernel, rate = row.get(f"kernel_size[{a}]", 1), row.get(f"dilation_rate[{a}]", 1)
+        size *= n
+        outputs *= windows(module, row.get("padding", "valid"), a, n, kernel, step, rate)
+    number: int = row["batch"] * (size + outputs)
+    return number
 
 
 def _counted(name: str, levels: tuple[int, ...]) -> Factor:
@@ -124,9 +141,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
     def varying(name: str, levels: tuple[Any, ...]) -> tuple[Any, ...]:
         return levels if name in varied else (settings.get(name, levels[0]),)
 
-    # Strides make images larger here, and rates so very much that it matters among thousands.
-    step = _counted if module is transposed else Factor
-    rate = _counted if module is transposed and space.thorough else Factor
+    step = _counted if module is transposed else Factor  # its strides make images larger
     factors = [
         Factor("path", tuple(paths)),
         _counted("in_channels", counts),
@@ -154,7 +169,7 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
         kinds += [kind + BY_NAME for kind in kinds if kind in ("same", "causal", "valid")]
     factors += [
         *(_counted(f"kernel_size[{a}]", KERNELS) for a in axes),
-        *(rate(f"dilation_rate[{a}]", varying("dilation_rate", STEPS)) for a in axes),
+        *(Factor(f"dilation_rate[{a}]", varying("dilation_rate", STEPS)) for a in axes),
         Factor("padding", varying("padding", tuple(kinds))),
     ]
     if module is transposed:
@@ -172,7 +187,7 @@ def _rules(
         per_axis = [f"{n}[{a}]" for n in ("size", "kernel_size", "strides", "dilation_rate")]
 
         def fit(kind: str, *sizes: int, axis: int = a) -> bool:
-            return fits(module, kind, axis, *sizes)
+            return windows(module, kind, axis, *sizes) > 0
 
         def on_path(name: str, kernel: int, step: int, rate: int, axis: int = a) -> bool:
             path = paths[name]
@@ -191,7 +206,7 @@ def _rules(
             kinds = (path.padding,) if path.padding else kinds_of_padding
             taps = [size] if path.whole else [k for k in KERNELS if path.kernel(k, axis)]
             ways = product(kinds, taps, (path.strides or 1,), (path.dilation_rate or 1,))
-            return any(fits(module, kind, axis, size, *way) for kind, *way in ways)
+            return any(windows(module, kind, axis, size, *way) > 0 for kind, *way in ways)
 
         yield Rule(("padding", *per_axis), fit, "the kernel does not fit its padded image")
         yield Rule(

@@ -1,11 +1,11 @@
-"""The kinds of padding in zeros, axis by axis, and whether a window fits what they make of it."""
+"""The kinds of padding in zeros, axis by axis, and how many windows fit what they make of it."""
 
 from types import ModuleType
 
 from convinsights import transposed
 from convinsights._padding import resolve
 
-__all__ = ["BY_NAME", "fits", "zeros"]
+__all__ = ["BY_NAME", "windows", "zeros"]
 
 # Ends the kinds of padding that are handed over as a name.
 BY_NAME = " by name"
@@ -31,14 +31,14 @@ def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) 
     }[kind]
 
 
-def fits(
+def windows(
     module: ModuleType, kind: str, axis: int, size: int, kernel: int, stride: int, rate: int
-) -> bool:
-    """Tell whether a window fits the padded image of one axis."""
+) -> int:
+    """Return how many outputs one axis has, less than 1 where the window does not fit."""
     effective = (kernel - 1) * rate + 1
+    if module is transposed and kind.startswith("same"):
+        return size * stride
+    added = sum(zeros(kind, axis, size, kernel, stride, rate))
     if module is transposed:
-        if kind.startswith("same"):
-            return True
-        before, after = zeros(kind, axis, size, kernel, stride, rate)
-        return (size - 1) * stride + effective - before - after >= 1
-    return size + sum(zeros(kind, axis, size, kernel, stride, rate)) >= effective
+        return (size - 1) * stride + effective - added
+    return (size + added - effective) // stride + 1
