@@ -25,23 +25,14 @@ import numpy as np
 
 from convinsights._arguments import Array, DType
 from convinsights._moments import Moments, from_centre, mean_and_variance
-from convinsights._passes import PASS
+from convinsights._passes import PASS, RUN
+from convinsights._tiles import TILE
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
 
 # How many times as many channels as rows make a group wide. With 8, normalizing 20000 pixels of 64
 # channels in 8 groups takes twice as long.
 WIDE = 3
-
-# Up to so many numbers, a part that is one group is taken as a single row.
-ROW = 2**14
-
-# Channels of a group to be laid out at a time.
-PIECE = 2**16
-
-# Numbers that are added in their own precision (the rows of one part may be more); the sums of so
-# many are added in float64.
-TERMS = 2**11
 
 
 def is_wide(x: Array, groups: int) -> bool:
@@ -97,7 +88,7 @@ def gradients(
     scales, shifts = _columns(inverse, 0), _columns(-off * inverse, 1)
     # Of dy x̂ and of dy. In float64, because many rows are added. With very many channels in dtype:
     # float64 would take memory, and so large rows are few.
-    sums = np.zeros((groups, 2, width), np.float64 if groups * width <= PIECE else dtype)
+    sums = np.zeros((groups, 2, width), np.float64 if groups * width <= TILE else dtype)
     for _, some in _batches(values, m, dtype):
         # The first pass, for the sums. dx is room for dy (x - c).
         along, level = np.zeros((2, *off[some].shape))
@@ -149,12 +140,13 @@ def _centred(values: Array, some: slice, centre: Array | None, dtype: DType) -> 
 
 
 def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> Array:
-    # Sums over the groups of m rows, of some channels, weighted by (G, K): (n, G, k) -> (n, G), in
-    # float64, the same for all rows of a part
+    # Sums over the groups of m rows, of some channels, weighted by (G, K): (n, G, k) -> (n, G), the
+    # same for all rows of a part. RUN numbers are added in their own precision, their sums in
+    # float64.
     n, groups, width = values.shape
     by_group, total = values.swapaxes(0, 1), np.zeros((groups, n, 1))
-    for start in range(0, width, TERMS):
-        run = by_group[:, :, start : start + TERMS]
+    for start in range(0, width, RUN):
+        run = by_group[:, :, start : start + RUN]
         row = np.ones((1, run.shape[2]), run.dtype)
         if weights is not None:
             first = piece.start + start
@@ -192,7 +184,7 @@ def _product(columns: Array, rows: Array) -> Array:
 def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
     # Some of the parts and their rows: as many as stay in the cache, or one
     n, groups, width = values.shape
-    most = max(1, min(PASS // (m * groups * width * dtype.itemsize), TERMS // m))
+    most = max(1, min(PASS // (m * groups * width * dtype.itemsize), RUN // m))
     for start in range(0, n // m, most):
         yield slice(start, start + most), slice(start * m, (start + most) * m)
 
@@ -200,14 +192,15 @@ def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice
 def _pieces(values: Array) -> Iterator[slice]:
     # All channels of the groups at once, or those of one that has many
     width = values.shape[2]
-    return (slice(start, start + PIECE) for start in range(0, width, PIECE))
+    return (slice(start, start + TILE) for start in range(0, width, TILE))
 
 
 def _as_rows(x: Array, groups: int) -> tuple[Array, int]:
     # (B, m, C) -> (B m, G, K) and m, or (B, 1, m C) and 1: a small part of one group becomes a
-    # single row, for all of its numbers have one mean
+    # single row, for all of its numbers have one mean (of words of 16 channels, 4 to an image, a
+    # third of the time)
     parts, m, channels = x.shape
-    if groups == 1 and m * channels <= ROW:
+    if groups == 1 and m * channels <= RUN:
         return x.reshape(parts, 1, m * channels), 1
     return x.reshape(parts * m, groups, channels // groups), m
 
