@@ -117,7 +117,9 @@ class _OperandsRounded(_LowPrecision):
         operands, sums = np.std(known, axis=0)
         of_sums = len(known) >= SEVERAL and sums < CLEARLY * operands
         best = sorted(known[:, int(of_sums)], reverse=True)[len(known) // 10]
-        return next((bits for bits, low in KNOWN_BITS if low <= best <= bits + MORE), None)
+        # Errors of more bits than results have would be hidden in their own rounding.
+        known_bits = [(b, low) for b, low in KNOWN_BITS if 2.0**-b >= self.precision.result.unit]
+        return next((bits for bits, low in known_bits if low <= best <= bits + MORE), None)
 
 
 class _SumsRounded(_OperandsRounded):

@@ -1,6 +1,6 @@
 """Slips of a normalization: its variance, its epsilon, its groups, whose statistics it takes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from types import ModuleType
@@ -20,6 +20,16 @@ from convinsights.verify._slips import Hypothesis, changed, interleaved, with_ar
 from convinsights.verify._slips_values import to_bits
 
 __all__ = ["of_normalization", "training_gradient"]
+
+# Which results a kernel makes of the same mean and root: a backward may be given others.
+MADE_OF_MOMENTS = (
+    ("dx", "dgamma"),
+    ("dx",),
+    ("y", "dx", "dgamma"),
+    ("y", "dx"),
+    ("y",),
+    ("dgamma",),
+)
 
 
 class Scaling(NamedTuple):
@@ -51,9 +61,10 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
         yield Hypothesis("epsilon_ignored", partial(changed, epsilon=constant))
     for scaling in (floor, of_sum, of_mean):
         yield Hypothesis("epsilon_ignored", partial(_scaled, scaling=scaling, known=True))
-    for bits, of_y, of_gamma in product((8, 11), (False, True), (True, False)):
-        slip = partial(_kept_in_few_bits, bits=bits, of_y=of_y, of_gamma=of_gamma)
-        yield Hypothesis(f"low_precision ({bits} bits)", slip)
+    for bits, of, mean, root in product((8, 11), MADE_OF_MOMENTS, (True, False), (True, False)):
+        if mean or root:
+            slip = partial(_of_few_bits, bits=bits, of=of, mean=mean, root=root)
+            yield Hypothesis(f"low_precision ({bits} bits)", slip)
     if module is normalization:
         yield Hypothesis("groups_ignored", partial(changed, groups=1))
         yield Hypothesis("gamma_per_group", _gamma_per_group)
@@ -97,21 +108,24 @@ def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | flo
     return parts.whole(r - parts.average(r) - normal * along)
 
 
-def _kept_in_few_bits(case: Case, bits: int, of_y: bool, of_gamma: bool) -> Outcome:
-    # Mean and 1 / root, kept for the backward; y may be made of the same. Of the gradients that are
-    # sums over the images, which may have few bits for themselves, that of gamma or none is told.
+def _of_few_bits(case: Case, bits: int, of: Sequence[str], mean: bool, root: bool) -> Outcome:
+    # These results made with a mean and a 1 / root of few bits, or with one of both. The gradients
+    # that are sums over the images may have few bits for themselves: nothing is said of others.
     parts = Grouped(case)
     if not case.x.size:
         return case.truth
-    mean, inverse = to_bits(parts.mean, bits), to_bits(1 / parts.root, bits)
-    normal, part = (parts.x - mean) * inverse, parts.scale * parts.view(case.dy)
-    outcome = {"y": parts.whole(parts.scale * normal + parts.shift)} if of_y else {}
-    if of_gamma and "dgamma" in case.truth:
-        axes = tuple(range(case.x.ndim - 1))
-        outcome["dgamma"] = (case.dy * parts.whole(normal)).sum(axes)
+    inverse = to_bits(1 / parts.root, bits) if root else 1 / parts.root
+    normal = (parts.x - (to_bits(parts.mean, bits) if mean else parts.mean)) * inverse
+    part = parts.scale * parts.view(case.dy)
     if parts.own:
         part = part - parts.average(part) - normal * parts.average(part * normal)
-    return {"y": case.truth["y"]} | outcome | {"dx": parts.whole(part * inverse)}
+    made = {
+        "y": parts.whole(parts.scale * normal + parts.shift),
+        "dx": parts.whole(part * inverse),
+        "dgamma": (case.dy * parts.whole(normal)).sum(tuple(range(case.x.ndim - 1))),
+    }
+    told = {name: made[name] for name in of if name in case.truth}
+    return {"y": case.truth["y"], "dx": case.truth["dx"]} | told
 
 
 def _gamma_per_group(case: Case) -> Outcome:
