@@ -52,6 +52,8 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
             yield Hypothesis("multiplier_major", slip)
     if module is transposed:
         yield Hypothesis("strides_and_dilation_exchanged", _exchanged)
+    if module not in (unary, depthwise_separable):
+        yield Hypothesis("strides_and_dilation_exchanged", _kernel_gradient_exchanged)
     for last in (0, -1):
         yield Hypothesis("bias_gradient_missing_batch", partial(_one_image, name="dbias", n=last))
     yield Hypothesis("bias_gradient_missing_batch", _bias_gradient_per_image)
@@ -133,6 +135,30 @@ def _exchanged(case: Case) -> Outcome:
         groups=case.settings["groups"],
     )
     return case.truth | {"dx": resized(dx, case.x.shape)}
+
+
+def _kernel_gradient_exchanged(case: Case) -> Outcome:
+    # Taps lie strides apart, and windows by the rate; what they read behind the image is 0.
+    kernel, steps, rates = case.arrays[1], case.axes("dilation_rate"), case.axes("strides")
+    if steps == rates:
+        return case.truth
+    module, image, windows = case.module, case.x, case.dy
+    if module is transposed:
+        module, image, windows = conv, case.dy, case.x
+    reach = (
+        (n - 1) * s + (k - 1) * d + 1
+        for n, s, k, d in zip(windows.shape[1:-1], steps, kernel.shape, rates, strict=False)
+    )
+    padding = tuple(
+        (before, max(0, far - size - before))
+        for (before, _), far, size in zip(case.padding, reach, image.shape[1:-1], strict=True)
+    )
+    groups = {name: n for name, n in case.settings.items() if name == "groups"}
+    y, cache = module.forward(
+        image, kernel, None, strides=steps, dilation_rate=rates, padding=padding, **groups
+    )
+    gradients = module.backward(resized(windows, y.shape), cache)
+    return case.truth | {"dkernel": gradients.kernel}
 
 
 def _one_image(case: Case, name: str | None, n: int) -> Outcome:
