@@ -64,7 +64,10 @@ class _Shifted:
             expected, known = self._gradients(case, offset)[name], np.ones(got.shape, bool)
             if trial.allows(name, expected):
                 return False if name in trial.wrong else None
-        return agree(got[known], expected[known], trial.allowed[name], self.unit)
+        if not agree(got[known], expected[known], trial.allowed[name], self.unit):
+            return False
+        # Where nothing is wrong that is known, nothing is explained.
+        return None if name in trial.wrong and not trial.off(name, got)[known].any() else True
 
     def _gradients(self, case: Case, offset: tuple[int, ...]) -> Outcome:
         back, axes = tuple(-o for o in offset), tuple(range(1, 1 + case.rank))
