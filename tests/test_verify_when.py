@@ -218,6 +218,11 @@ def test_what_no_passing_case_has_is_said_to_be_given():
         (("padding by name", "==", "same"), 'padding == "same"'),
         (("in_channels and out_channels", "==", "equal"), "in_channels and out_channels equal"),
         (("bias", "==", "not given"), "bias not given"),
+        (("epsilon", "!=", "1e-05"), "epsilon != 1e-05"),
+        (
+            ("strides and dilation_rate", "==", "both > 1 on an axis"),
+            "strides and dilation_rate both > 1 on an axis",
+        ),
         (("kernel_size", "==", (1, 1)), "kernel_size == (1, 1)"),
         (("kernel_size[0]", "multiple", 2), "kernel_size[0] even"),
         (("width", "no multiple", 4), "width not a multiple of 4"),

@@ -4,6 +4,7 @@ Whatever it does is a finding, never a crash: exceptions, things that are no arr
 wrong dtypes, NaN, changed arguments.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -94,7 +95,7 @@ class Candidate:
             many = seen(case, name, allowed)
             trial.outputs, trial.seen = trial.outputs + allowed.size, trial.seen + many
             if 2 * many >= allowed.size or says_something(case, name, allowed):
-                trial.telling.add(name)
+                trial.telling[name] = _share(allowed, case.truth[name])
         trial.vain = bool(came) and not trial.failures and not trial.telling
         return trial
 
@@ -186,6 +187,7 @@ def _measure(trial: Trial, name: str, got: Array) -> None:
     trial.worst = max(trial.worst, float(np.fmax.reduce(ratio, axis=None, initial=0)))
     if wrong.any():
         trial.marks[name] = Marks(wrong)
+        trial.errors[name] = _share(np.abs(got[wrong] - expected[wrong]), expected)
         worst = np.where(wrong, ratio, 0).argmax()
         index = tuple(int(i) for i in np.unravel_index(worst, ratio.shape))
         trial.fail(
@@ -197,6 +199,13 @@ def _measure(trial: Trial, name: str, got: Array) -> None:
             expected=float(expected[index]),
             allowed=float(allowed[index]),
         )
+
+
+def _share(errors: Array, truth: Array) -> float:
+    # Of the size of a result, on the average
+    size = math.sqrt(np.vdot(truth, truth) / max(1, truth.size))
+    share = np.mean(errors) / size if errors.size and size else 0.0
+    return float(share) if share < math.inf else math.inf
 
 
 def _described(value: Any) -> str:

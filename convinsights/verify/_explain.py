@@ -1,9 +1,12 @@
 """From the trials of a candidate to the report: the slip, when it shows, and where."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+
+import numpy as np
 
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
@@ -103,10 +106,19 @@ def _when(
     retry: Retry | None,
     again: Callable[[Case], bool] | None,
 ) -> str | None:
-    # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing.
+    # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing, nor
+    # do those that may be off by as much as others are.
     kinds = {failure.result for trial in failing for failure in trial.failures}
     marks = {id(trial) for trial in failing}
-    concerned = [t for t in ran if id(t) in marks or not t.got or kinds & t.telling]
+    errors = [error for trial in failing for error in trial.errors.values()]
+    usual = float(np.median(errors)) if errors else math.inf
+    concerned = [
+        t
+        for t in ran
+        if id(t) in marks
+        or not t.got
+        or any(t.telling[name] <= usual for name in kinds & t.telling.keys())
+    ]
     failed = [id(t) in marks for t in concerned]
     return condition([t.case for t in concerned], failed, retry, again)
 

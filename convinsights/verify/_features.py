@@ -19,6 +19,7 @@ from convinsights.verify._words import EFFECTIVE, Feature
 __all__ = ["axis_names", "features", "tells", "void"]
 
 LEFT = "pixels behind the last window"
+SAME_AXIS = "strides and dilation_rate"
 
 
 def axis_names(rank: int) -> tuple[str, ...]:
@@ -48,6 +49,7 @@ def _of_normalization(case: Case) -> dict[str, Feature]:
     else:
         found["mode"] = "training" if case.arrays[3] is None else "inference"
     found |= _given(case, ("gamma", "beta"))
+    found["epsilon"] = f"{case.settings['epsilon']:g}"
     return found | {"pixels": math.prod(case.x.shape[1:-1]), "terms": Grouped(case).count}
 
 
@@ -74,6 +76,9 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     found |= _of_steps(case, "strides", _windows(case))
     if "dilation_rate" in case.settings:
         found |= _of_steps(case, "dilation_rate", taps)
+        strides, rates = case.axes("strides"), _felt(case.axes("dilation_rate"), taps)
+        found[SAME_AXIS] = _met(strides, rates)
+        found[f"{EFFECTIVE}{SAME_AXIS}"] = _met(_felt(strides, _windows(case)), rates)
     if "padding" in case.settings:
         found |= _of_padding(case)
     if case.module is transposed and case.settings["output_padding"] is not None:
@@ -94,6 +99,7 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     found |= dict(zip(outputs, case.dy.shape[1:-1], strict=True))
     found |= {"taps": math.prod(taps), "terms": terms}
     found["output pixels"] = math.prod(case.dy.shape[:-1])
+    found["im2col.size"] = found["output pixels"] * terms
     return found | {"y.size": case.dy.size, "kernel.size": kernel.size}
 
 
@@ -117,6 +123,11 @@ def _of_steps(case: Case, name: str, counts: tuple[int, ...]) -> dict[str, Featu
 def _felt(entries: tuple[int, ...], counts: tuple[int, ...]) -> tuple[int, ...]:
     # A step between less than two windows, or taps, has no effect.
     return tuple(step if n > 1 else 1 for step, n in zip(entries, counts, strict=True))
+
+
+def _met(strides: tuple[int, ...], rates: tuple[int, ...]) -> str:
+    both = any(s > 1 and d > 1 for s, d in zip(strides, rates, strict=True))
+    return "both > 1 on an axis" if both else "never both > 1 on an axis"
 
 
 def _compared(

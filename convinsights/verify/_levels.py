@@ -14,6 +14,8 @@ def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | N
     """Return the levels to change; None if no level says as much as this feature."""
     groups, axes = row.get("groups", 1), axis_names(rank)
     if feature in row and feature not in ("in_channels", "out_channels", "channels", "padding"):
+        if feature == "epsilon":
+            return {feature: float(value)}
         return {feature: value == "given" if isinstance(row[feature], bool) else value}
     if feature in axes:
         return {f"size[{axes.index(feature)}]": value}

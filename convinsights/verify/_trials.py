@@ -103,7 +103,8 @@ class Trial:
     """A case as it went.
 
     `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
-    values and `marks` which of them, `telling` those that are held to less than their values,
+    values and `marks` which of them, `telling` those that are held to less than their values, with
+    what share of their size they may be off by, `errors` by what share wrong ones are off,
     `declined` is as of the answer, `worst` the largest error in units of the allowed. Of its
     `outputs`, one forgotten product would be `seen` in so many; it is `vain` if results came, and
     none is telling or wrong.
@@ -114,7 +115,8 @@ class Trial:
     got: dict[str, Array | None] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
     marks: dict[str, Marks] = field(default_factory=dict)
-    telling: set[str] = field(default_factory=set)
+    telling: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     declined: str | None = None
     worst: float = 0.0

@@ -32,12 +32,14 @@ FEATURE_COSTS = {
     "in_channels // groups": 0.6,
     "out_channels // groups": 0.6,
     "channels // groups": 0.6,
+    "strides and dilation_rate": 1.0,
     "strides of the axes": 1.5,
     "dilation_rate of the axes": 1.5,
     "padding of the axes": 1.5,
     "padding before and after": 1.5,
     "padding by name": -0.6,
     "output_padding": 0.0,
+    "im2col.size": 2.9,
     "output pixels": 1.6,
     "output ": 1.2,
     "pixels behind": 1.4,
@@ -118,6 +120,7 @@ DERIVED = (
     "terms",
     "pixels",
     "output pixels",
+    "im2col.size",
     "max(size)",
     "min(size)",
 )
@@ -157,6 +160,8 @@ def in_words(name: str, operator: str, value: Feature) -> str:
     if name.endswith(COMPARISONS):
         one, sign, other = str(value).split()
         return f"{one} {OPPOSITE[sign] if operator == '!=' else sign} {other}"
+    if name == "epsilon":
+        return f"epsilon {operator} {value}"
     word = _word(name, value)
     return f"not {word}" if operator == "!=" else word
 
