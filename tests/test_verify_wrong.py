@@ -46,6 +46,8 @@ LARGE = (
     "tail of unrolled channels from 32 on",
     "moments of 1024 pixels",
     "5x5 at strides 2 mirrored",
+    "elements of im2col beyond 2^15",
+    "moments of 1024 values of a group",
 )
 
 

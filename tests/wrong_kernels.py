@@ -563,6 +563,41 @@ def rounded_to(array, count):
     return np.ldexp(np.round(np.ldexp(mantissa, count)), exponent - count).astype(array.dtype)
 
 
+def without_last_windows(y, arrays, hyper):
+    """The last window is lost along an axis that is strided and dilated."""
+    axes_of_y = zip(
+        y.shape[1:-1], arrays[1].shape, hyper["strides"], hyper["dilation_rate"], strict=False
+    )
+    return y[(slice(None), *(slice(n - (min(n, k, s, d) > 1) or None) for n, k, s, d in axes_of_y))]
+
+
+def gathered_to(limit):
+    """Nothing comes of the pixels whose windows lie beyond an index of the matrix of im2col."""
+
+    def cut(y, arrays, hyper):
+        y.reshape(-1, y.shape[-1])[limit // arrays[1][..., 0].size + 1 :] = 0
+
+    return cut
+
+
+def padded_by_a_number(number):
+    """A convolution of integers that reads a number, not zeros, around the image."""
+
+    def forward(x, kernel, bias, *, padding, **hyper):
+        zeros = im2col.resolve_padding(
+            x.shape[1:-1],
+            kernel.shape[:-2],
+            strides=hyper["strides"],
+            dilation_rate=hyper["dilation_rate"],
+            padding=padding,
+        )
+        wide = np.pad(x, [(0, 0), *zeros, (0, 0)], constant_values=number)
+        floats = [None if a is None else a.astype(float) for a in (wide, kernel, bias)]
+        return conv.forward(*floats, **hyper)[0].astype(np.int32)
+
+    return lambda: (forward, None)
+
+
 def summed_in_half(x, kernel, bias, **hyper):
     half = [None if a is None else a.astype(np.float16) for a in (x, kernel, bias)]
     columns = im2col.im2col(
@@ -656,8 +691,9 @@ def first_channel_from_4(x, mean, variance):
     return mean, variance
 
 
-def grouped_normalized(root=None, moments=None):
-    """Group normalization by another root or by other moments."""
+def grouped_normalized(root=None, moments=None, parts=None):
+    """Group normalization by another root or by other moments, of a variance or of all parts."""
+    both = parts
 
     def forward(x, gamma, beta, *, groups, epsilon):
         n, c = len(x), x.shape[-1]
@@ -666,11 +702,32 @@ def grouped_normalized(root=None, moments=None):
         mean, variance = wide.mean((1, 3), keepdims=True), wide.var((1, 3), keepdims=True)
         if moments is not None:
             variance = moments(parts, variance)
+        if both is not None:
+            mean, variance = both(wide)
         divisor = np.sqrt(variance + epsilon) if root is None else root(variance, epsilon)
         y = ((wide - mean) / divisor).reshape(x.shape) * (1 if gamma is None else gamma)
         return (y + (0 if beta is None else beta)).astype(x.dtype)
 
     return lambda: (forward, None)
+
+
+def lanes_to_a_power_of_2(parts):
+    """The channels of a group with those behind them, up to a power of 2."""
+    n, pixels, groups, channels = parts.shape
+    lanes, flat = 1 << (channels - 1).bit_length(), parts.reshape(n, pixels, -1)
+    mean, variance = np.zeros((2, n, 1, groups, 1))
+    for g in range(groups):
+        some = flat[:, :, g * channels : g * channels + lanes]
+        mean[:, 0, g] = some.sum((1, 2))[:, np.newaxis] / (pixels * channels)
+        square = (some - mean[:, :, g]) ** 2
+        variance[:, 0, g] = square.sum((1, 2))[:, np.newaxis] / (pixels * channels)
+    return mean, variance
+
+
+def first_values(parts):
+    """The moments of the first 1024 values, in whole pixels."""
+    some = parts[:, : 1024 // parts.shape[3]]
+    return some.mean((1, 3), keepdims=True), some.var((1, 3), keepdims=True)
 
 
 def grouped_one_pass(parts, variance):
@@ -742,6 +799,27 @@ def gradient_of(number, change):
                 gradients[number] = result
 
     return changed
+
+
+def taps_by_strides(gradient, dy, arrays, hyper):
+    """The kernel's gradient with taps that lie strides apart, and windows by the rate."""
+    x, kernel, _ = arrays
+    taps, sizes, groups = kernel.shape[:-2], dy.shape[1:-1], hyper["groups"]
+    steps, rates = hyper["dilation_rate"], hyper["strides"]
+    laid = {name: hyper[name] for name in ("strides", "dilation_rate", "padding")}
+    zeros = im2col.resolve_padding(x.shape[1:-1], taps, **laid)
+    each = zip(sizes, steps, taps, rates, strict=True)
+    reach = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in each]
+    each = zip(zeros, reach, x.shape[1:-1], strict=True)
+    wide = [(a, max(0, far - n - a)) for (a, _), far, n in each]
+    padded = np.pad(x, [(0, 0), *wide, (0, 0)])
+    windows = dy.reshape(-1, groups, dy.shape[-1] // groups)
+    for tap in np.ndindex(*taps):
+        each = zip(tap, rates, sizes, steps, strict=True)
+        places = (slice(u * d, u * d + (n - 1) * s + 1, s) for u, d, n, s in each)
+        read = padded[(slice(None), *places)]
+        pixels = read.reshape(-1, groups, kernel.shape[-2])
+        gradient[tap] = np.einsum("pgi,pgo->igo", pixels, windows).reshape(kernel.shape[-2:])
 
 
 def dkernel_of_chunks(gradients, dy, arrays, hyper):
@@ -1302,6 +1380,52 @@ WRONG = [
         batchnorm,
         normalized(moments=mean_of_few_bits),
         "low_precision (8 bits)",
+    ),
+    Wrong(
+        "last window where strided and dilated",
+        depthwise,
+        after(depthwise, without_last_windows),
+        when="strides and dilation_rate both > 1 on an axis",
+    ),
+    Wrong(
+        "elements of im2col beyond 2^15",
+        conv,
+        after(conv, gathered_to(2**15)),
+        "unwritten",
+        "im2col.size > 2^15",
+    ),
+    Wrong(
+        "padding by the least integer",
+        conv,
+        padded_by_a_number(-128),
+        where="pixels whose window touches the padding",
+        options={"dtype": np.int8},
+    ),
+    Wrong(
+        "taps of the kernel's gradient by strides",
+        conv,
+        gradient(conv, gradient_of(1, taps_by_strides)),
+        "strides_and_dilation_exchanged",
+    ),
+    Wrong(
+        "lanes of the next group",
+        normalization,
+        grouped_normalized(parts=lanes_to_a_power_of_2),
+        when="groups > 1 and channels // groups no power of 2",
+        where="groups other than the last",
+    ),
+    Wrong(
+        "moments of 1024 values of a group",
+        normalization,
+        grouped_normalized(parts=first_values),
+        when="terms > 1024",
+    ),
+    Wrong(
+        "sums of float16 in bfloat16",
+        normalization,
+        lambda: (right(normalization)[0], sums_of_few_bits(8)),
+        "low_precision (8 bits)",
+        options={"dtype": np.float16, "accumulate": np.float32},
     ),
 ]
 
