@@ -31,7 +31,7 @@ __all__ = ["gather_multiply", "grouped", "multiply_scatter"]
 # 1.1 times as long on two cores, and 3-D 1.15 times.
 TURNS = 5
 
-
+# Bytes of a block that is freed at once: a little less than the 32 MiB that glibc looks at.
 FREED = 31 * 2**20
 
 
