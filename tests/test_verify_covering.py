@@ -114,6 +114,16 @@ def test_with_care_a_row_is_found_at_once(monkeypatch):
     assert all(row["a"] * row["b"] == row["c"] * row["d"] == 32 for row in with_path)
 
 
+def test_what_rules_forbid_in_a_circle_is_given_up():
+    factors = [Factor(name, (0, 1)) for name in "abc"]
+    rules = [
+        Rule(("a", "b"), lambda a, b: a == b, "alike"),
+        Rule(("b", "c"), lambda b, c: b == c, "alike"),
+        Rule(("a", "c"), lambda a, c: a != c, "not alike"),
+    ]
+    assert Covering(factors, rules).rows(2, np.random.default_rng(0)) == []
+
+
 def test_rows_of_few_numbers_are_preferred(monkeypatch):
     monkeypatch.setattr(_covering, "FEW", 10)
     factors = [Factor(name, (1, 2, 10)) for name in "abcd"]
