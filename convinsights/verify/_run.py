@@ -95,7 +95,8 @@ def verify(
     cases : sequence of mappings, optional
         Geometries of your own that come in addition: x_shape, kernel_shape and hyperparameters.
     thorough : bool
-        All triples of settings in place of all pairs, more channels and larger images.
+        All triples of settings in place of all pairs, more channels and larger images: thousands of
+        cases, which take about a minute, and less than a gigabyte, for each rank.
     forms : "canonical" or "all"
         Canonical: every hyperparameter is a tuple with one entry per axis, padding (before, after)
         pairs, and a name only where the signature or `supports` takes one. All: every form that
