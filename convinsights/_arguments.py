@@ -1,9 +1,7 @@
 """The checks that several modules share: an argument is refused by its name.
 
 They return the argument in the one form that the rest of the library works with: arrays as
-`numpy.ndarray`, sizes as tuples of `int` with one entry per spatial axis. What they raise is a
-`TypeError` for the wrong kind of thing and a `ValueError` for the wrong value or shape; the message
-says what the argument would have to be, and what came.
+`numpy.ndarray`, sizes as tuples of `int` with one entry per spatial axis.
 """
 
 from __future__ import annotations
@@ -64,7 +62,8 @@ Ints: TypeAlias = int | Sequence[int]
 Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
 T = TypeVar("T")
 
-MOST_ENTRIES = 10**9  # of what NumPy is to make an array of
+MOST_ENTRIES = 10**9  # of a sequence, which NumPy would ask for one by one
+MOST_IN_SEQUENCE = 10**6  # of what is no array
 MOST_AXES = 64  # of an array of NumPy
 
 FLOATS = (np.float16, np.float32, np.float64)
@@ -96,7 +95,8 @@ def as_array(name: str, value: object) -> Array:
 
 
 def _refuse_look_alikes(name: str, value: object) -> None:
-    # What NumPy would make an array of, though it was not meant as one, or is more than that
+    # What NumPy would make an array of, though it was not meant as one (what a forward returned,
+    # bytes, too many), and a masked array, whose mask it would lose
     if isinstance(value, tuple) and any(map(is_cache, value)):
         raise TypeError(
             f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
@@ -105,7 +105,7 @@ def _refuse_look_alikes(name: str, value: object) -> None:
         raise TypeError(
             f"{name} must be an array of numbers, got bytes in a {type(value).__name__}"
         )
-    if is_sequence(value) and len(value) > MOST_ENTRIES:  # NumPy would ask for them one by one
+    if is_sequence(value) and len(value) > MOST_ENTRIES:
         raise ValueError(f"{name} must fit in memory, got {len(value)} entries")
     level = [value]
     for _ in range(MOST_AXES):
@@ -251,7 +251,7 @@ def as_sequence(name: str, value: object, what: str, count: int | None = None) -
     """Return `value`, which must be a sequence: of so many entries, or of one at least."""
     if not is_sequence(value):
         raise TypeError(f"{name} must be {what}, got {shown(value)}")
-    entries = entries_of(name, value, 10**6)
+    entries = entries_of(name, value, MOST_IN_SEQUENCE)
     if len(entries) == 0 or count not in (None, len(entries)):
         raise ValueError(f"{name} must be {what}, got {len(entries)} entries")
     return entries

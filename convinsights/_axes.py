@@ -32,12 +32,12 @@ class AxisPhase(NamedTuple):
 class Axis(NamedTuple):
     """The sizes along one axis, in pixels, taps and windows, as in `Geometry`.
 
-    Window i reads with tap u the pixel i s + u d - before. Let u d = skipped s + phase. Then that
-    is number i + skipped of the pixels at q s + phase - before, q = 0, ±1, …, which lie s apart.
-    Taps of one phase are step = s / gcd(s, d) apart, and from one to the next `skipped` grows by
-    d / gcd(s, d). So in every phase there is a convolution with strides of 1 and that rate:
-    forward, window i reads q = i + skipped; backward, q collects from i = q - skipped, which flips
-    the taps.
+    Window i reads with tap u the pixel i s + u d - before. Write u d = skipped s + phase, with
+    0 <= phase < s. That pixel is q s + phase - before, with q = i + skipped: number q of the pixels
+    of this phase, which lie s apart. Taps of one phase are s / gcd(s, d) apart, and from one to the
+    next `skipped` grows by d / gcd(s, d). So each phase is a convolution with strides of 1 and that
+    rate: forward, window i reads q = i + skipped; backward, pixel q collects from i = q - skipped,
+    which flips the taps.
     """
 
     size: int
@@ -50,8 +50,8 @@ class Axis(NamedTuple):
     def part(self, where: slice) -> tuple[slice, int, tuple[int, int], int]:
         """Return what lies under some windows, `slice(None)` for all of them.
 
-        The pixels, how many they are, the zeros around them (negative where the windows lie among
-        zeros further out), and how many windows there are.
+        The pixels, how many they are, the zeros around them (one of the two is negative where all
+        windows lie among the zeros of one side), and how many windows there are.
         """
         if where == slice(None):
             return where, self.size, self.padding, self.windows

@@ -54,16 +54,15 @@ class Geometry:
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
-        name: what the windows are of, for the message. others: images and channels, at most, of
-        what is to be padded, to refuse what no memory could hold.
+        name: what the windows belong to, for the message ("kernel", "pool"). others: how many
+        images of how many channels, at most, get the padding; what no memory could hold is refused.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
         rates = per_axis("dilation_rate", dilation_rate, rank)
         effective = effective_size(kernel_size, rates)
         pairs = resolve(padding, input_size, effective, steps)
-        axes = zip(input_size, pairs, strict=True)
-        padded = tuple([before + size + after for size, (before, after) in axes])
+        padded = _padded(input_size, pairs)
         if any(map(operator.lt, padded, effective)):
             raise ValueError(
                 f"{name} does not fit its padded input: effective {name} size {effective}, "
@@ -87,8 +86,7 @@ class Geometry:
     @cached_property
     def padded_size(self) -> tuple[int, ...]:
         """The input size with the zeros on both sides."""
-        pairs = zip(self.input_size, self.padding, strict=True)
-        return tuple([before + size + after for size, (before, after) in pairs])
+        return _padded(self.input_size, self.padding)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -105,7 +103,7 @@ class Geometry:
     def interior(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Two indices (…, *spatial, C): where the padded input has pixels, and which of the input.
 
-        All of them, unless a padding is negative and cuts some off (as in `phases_to_pixels` and
+        All of them, unless a padding is negative and cuts some off (as in the phases and in
         `part`).
         """
         target, kept = [], []
@@ -149,8 +147,8 @@ class Geometry:
     def touching(self) -> bool:
         """Whether every window is sure to read some pixel, not zeros alone.
 
-        On every side there are fewer zeros than it spans, and neighbouring taps lie no further
-        apart than the image is long.
+        On every side there are fewer zeros than a window spans pixels, and neighbouring taps lie no
+        further apart than the image is long.
         """
         axes = zip(self.input_size, self.kernel_size, self.dilation_rate, self.padding, strict=True)
         return all(max(pair) <= (k - 1) * d and (k == 1 or d <= size) for size, k, d, pair in axes)
@@ -186,7 +184,7 @@ class Geometry:
 
     @property
     def phase_count(self) -> int:
-        """The phases of the strides that have taps, at most: some may have no pixels."""
+        """How many phases of the strides have taps; some of them may have no pixels."""
         axes = zip(self.kernel_size, self.strides, self.dilation_rate, strict=True)
         return math.prod([min(k, s // math.gcd(s, d)) for k, s, d in axes])
 
@@ -263,3 +261,8 @@ class BoxOfWindows(NamedTuple):
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:
     """Return the pixels that a dilated kernel spans: (k - 1) d + 1."""
     return tuple([(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)])
+
+
+def _padded(size: tuple[int, ...], padding: Pairs) -> tuple[int, ...]:
+    pairs = zip(size, padding, strict=True)
+    return tuple([before + count + after for count, (before, after) in pairs])

@@ -40,7 +40,7 @@ def resolve(
 
 def _same(size: int, effective: int, stride: int) -> tuple[int, int]:
     # TensorFlow's rule: ceil(size / stride) windows, centred, the odd zero behind. Where the stride
-    # is larger than the kernel they need no zeros at all, and some pixels are never read.
+    # is larger than the kernel, the last window may end inside the image: it needs no zeros.
     zeros = max((-(-size // stride) - 1) * stride + effective - size, 0)
     return zeros // 2, zeros - zeros // 2
 

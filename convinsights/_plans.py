@@ -1,4 +1,4 @@
-"""Plan a convolution: check that an image and a kernel go together, and lay the windows."""
+"""The plan of a convolution, made once for forward and both gradients."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ PLAIN = {int, str, type(None)}
 def remembered(plan: Callable[P, T]) -> Callable[P, T]:
     """Let a function of sizes remember its last results.
 
-    Only where all arguments are plain. Others may be equal to these and yet be refused: True, 1.0.
+    Only where all arguments are plain, and given by position: True and 1.0 are equal to 1, for
+    which the results are remembered, but are to be refused.
     """
     known: Callable[..., T] = lru_cache(256)(plan)
 
@@ -29,8 +30,8 @@ def remembered(plan: Callable[P, T]) -> Callable[P, T]:
     return planned
 
 
-def _are_plain(values: Iterable[object], levels: int = 3) -> bool:
-    # Each is None, an int, a string, or a tuple of such or of such tuples
+def _are_plain(values: Iterable[object], levels: int = 2) -> bool:
+    # Each is None, an int, a string, or a tuple of such, at most two deep (the pairs of a padding)
     for value in values:
         if type(value) is tuple:
             if not levels or not _are_plain(value, levels - 1):

@@ -127,7 +127,7 @@ def forward(
     Raises
     ------
     ValueError
-        Also if the kernel does not fit its padded image, or groups do not divide the channels.
+        Also if groups do not divide the channels.
 
     Examples
     --------
@@ -179,9 +179,10 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     x, kernel, geometry, groups = cache.x, cache.kernel, cache.geometry, cache.groups
     dy = check_dy(dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
-    # dx = col2im(dy kernelᵀ), dkernel = im2col(x)ᵀ dy (together, for they may share windows of dy),
-    # dbias = sum of dy
+    # dx      = col2im(dy kernelᵀ)
+    # dkernel = im2col(x)ᵀ dy         together, for both may read the same windows of dy
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
+    # dbias   = sum of dy
     dbias = channel_sum(dy, compute) if cache.has_bias else None
     return Gradients(*converted(cache.dtype, dx, dkernel, dbias))
 

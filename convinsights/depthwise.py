@@ -2,10 +2,10 @@
 
 Where the classic convolution sums over space and channels at once, this one sums over space alone:
 
-    y[n, i, j, c M + m] = sum over u, v of
+    y[n, i, j, c M + m] = bias[c M + m] + sum over u, v of
                           x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, m]
 
-plus bias[c M + m]. The windows are those of im2col; only the sum over c is missing. The depth
+The windows are those of im2col; only the sum over c is missing. The depth
 multiplier M is how many kernels every channel has. It is the classic convolution with as many
 groups as channels, each of one channel in and M out. That kernel is (*kernel_size, 1, C M), the
 same numbers in the same order, and the gradients are those of `conv`.
@@ -98,11 +98,6 @@ def forward(
     cache : Cache
         For `backward`.
 
-    Raises
-    ------
-    ValueError
-        Also if the kernel does not fit its padded image.
-
     Examples
     --------
     The first channel's differences, the second channel's sums:
@@ -117,6 +112,7 @@ def forward(
     """
     x, kernel = as_array("x", x), as_array("kernel", kernel)
     _, groups, shape, _ = plan(x.shape, kernel.shape, strides, padding, dilation_rate)
+    # As many groups as channels: group c reads channel c alone, and makes outputs c M … c M + M - 1
     y, cache = conv.forward(
         x,
         kernel.reshape(shape),
@@ -154,6 +150,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
             [20.]]])
     """
     cache = check_cache(cache, Cache, "depthwise")
+    # dx, dkernel and dbias of that convolution; dkernel back in the shape of the kernel
     gradients = conv.backward(dy, cache.conv)
     return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
 

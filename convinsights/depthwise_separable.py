@@ -127,7 +127,7 @@ def forward(
     Raises
     ------
     ValueError
-        Also if a kernel does not fit its padded image, or the kernels each other.
+        Also if the kernels do not fit each other.
 
     Examples
     --------

@@ -95,7 +95,7 @@ def forward(
     Raises
     ------
     ValueError
-        Also if the kernel does not fit its padded image, or groups do not divide the channels.
+        Also if groups do not divide the channels.
 
     Examples
     --------

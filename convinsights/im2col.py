@@ -8,8 +8,8 @@ the convolution is one matrix product:
 
 `im2col` is linear in x: it copies pixels, some of them several times, and never adds. Its adjoint
 `col2im` adds every entry back to the pixel that it was read from, so that
-`<columns, im2col(x)> == <col2im(columns), x>`. All gradients in this library follow from the pair,
-and so does the transposed convolution.
+`<columns, im2col(x)> == <col2im(columns), x>`. The gradients of every convolution here follow from
+the pair, and so does the transposed convolution.
 
 References
 ----------
@@ -76,11 +76,6 @@ def im2col(
     -------
     array (N * prod(output_size), prod(kernel_size) * C)
         Windows in the order of the output's pixels; a row in the order (*kernel_size, C).
-
-    Raises
-    ------
-    ValueError
-        Also if the window does not fit the padded image.
 
     Examples
     --------
@@ -192,9 +187,9 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         padded[target] = x[kept]
         return padded
     padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
-    # Only the border is set to 0, and no pixel of it twice: all that lies outside along the last
-    # axis; then along the axis before it, where the last is inside; and so on.
-    around = target[-1:]  # the image, along the axes behind
+    # Only the border is set to 0, each pixel of it once: axis by axis from the last, what lies
+    # outside along it, where the axes behind are inside.
+    around = target[-1:]  # inside, along the axes already done
     for inside in target[-2:0:-1]:
         for outside in (slice(inside.start), slice(inside.stop, None)):
             padded[(..., outside, *around)] = 0

@@ -95,7 +95,7 @@ def forward(
     Raises
     ------
     ValueError
-        Also if the window does not fit the padded image, or some window would have padding alone.
+        Also if some window would have padding alone.
 
     Examples
     --------

@@ -366,6 +366,6 @@ def plan(
 def _kernel_shape(
     kernel_size: Ints, in_channels: int, filters: int, groups: int
 ) -> tuple[int, ...]:
-    # By conv's, the other way round, so that messages name the right argument
+    # Checked as conv's, so that messages name the right argument; then its channels change places
     *size, inputs, outputs = conv_kernel_shape(kernel_size, in_channels, filters, groups)
     return *size, outputs // int(groups), inputs * int(groups)

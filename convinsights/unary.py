@@ -86,11 +86,6 @@ def forward(
     cache : Cache
         For `backward`.
 
-    Raises
-    ------
-    ValueError
-        Also if the kernel does not have as many rows as x has channels.
-
     Examples
     --------
     From red, green and blue to brightness and redness:
@@ -135,7 +130,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
             [10., 50.]]])
     """
     cache = check_cache(cache, Cache, "unary")
-    # dx = dy kernelᵀ, dkernel = xᵀ dy
+    # dx = dy kernelᵀ, dkernel = xᵀ dy, dbias = sum of dy
     gradients = conv.backward(dy, cache.conv)
     return gradients._replace(kernel=gradients.kernel.reshape(cache.kernel_shape))
 
@@ -230,7 +225,8 @@ def behind_ones(
 ) -> tuple[int, ...]:
     """Return (1, …, 1, C_in, C_out), conv's shape, of a kernel given so or as a plain matrix.
 
-    matrix: the (C_in, C_out) that it must have; "C_out" stands for any number.
+    matrix: the (C_in, C_out) that it must have; "C_out" stands for any number. beside: what it is
+    for, and hint: what is added, both for the message.
     """
     (inputs, outputs), ones = matrix, (1,) * rank
     fits = shape[-2:-1] == (inputs,) and shape[:-2] in ((), ones) and shape[-1] > 0
