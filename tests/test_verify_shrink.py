@@ -19,6 +19,7 @@ from convinsights.verify._shrink import Shrinker, _simpler
 
 ROW = {"in_channels": 12, "groups": 3, "bias": True, "layout": "negative", "batch": 2}
 ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding": "same"}
+ROW |= {"epsilon": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ ROW |= {"size[0]": 5, "size[1]": 6, "strides[0]": 1, "strides[1]": 2, "padding":
         ("mode", "training", {"training": True}),
         ("mode", "inference", {"training": False}),
         ("batch", 4, {"batch": 4}),
+        ("epsilon", "1e-05", {"epsilon": 1e-5}),
         ("layout", "C", {"layout": "C"}),
         ("padding", 0, {"padding": "valid"}),
         ("padding", 3, {"padding": "3"}),

@@ -110,8 +110,6 @@ class _OperandsRounded(_LowPrecision):
             if both is None:
                 return None
             seen.append((*both, got.size >= ENOUGH))
-        if not seen:
-            return None
         most = max(enough for *_, enough in seen)  # none has enough: take what there is
         known = np.array([both for *both, enough in seen if enough == most])
         operands, sums = np.std(known, axis=0)
