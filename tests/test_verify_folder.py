@@ -274,6 +274,11 @@ BAD = [
     lambda index: index.update(algorithm="by hand"),
     lambda index: index["cases"][0]["results"].update(y=7),
     lambda index: index["cases"].append("case"),
+    lambda index: index["cases"][0].update(files=["x.npy"]),
+    lambda index: index["cases"][0].update(hyperparameters=[]),
+    lambda index: index["cases"][0].update(kind=None),
+    lambda index: index["cases"][0]["results"].update(dx=None),
+    lambda index: index["cases"][0]["files"].update(dy=None),
 ]
 
 
@@ -281,6 +286,28 @@ BAD = [
 def test_another_index_is_refused(folder, change):
     rewritten(folder, change)
     with pytest.raises(ValueError, match="must"):
+        judge(folder)
+
+
+REFUSED = [
+    lambda case: case["hyperparameters"].update(odd=1),
+    lambda case: case["hyperparameters"].clear(),
+    lambda case: case["files"].update(x=None),
+    lambda case: case.update(spoilt="mean"),
+]
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=range(len(REFUSED)))
+def test_a_case_that_is_no_call_is_refused_by_its_name(folder, answered, change):
+    answered()
+    rewritten(folder, lambda index: change(index["cases"][1]))
+    with pytest.raises(ValueError, match=r"cases\.json must be .*, but 0002 is not: .*Error"):
+        judge(folder)
+
+
+def test_a_case_whose_arrays_are_gone_is_not_there(folder):
+    (folder / "0001" / "x.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"x\.npy"):
         judge(folder)
 
 

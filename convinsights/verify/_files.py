@@ -1,7 +1,7 @@
 """One case in files: its arrays, what is said of it in cases.json, and its results."""
 
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,16 @@ __all__ = ["INDEX", "checked_entry", "read_answer", "read_case", "write_case"]
 
 INDEX = "cases.json"
 # What is said of a case there, as far as it is read again.
-ENTRY = ("name", "kind", "values", "integers", "spoilt", "hyperparameters", "files", "results")
+ENTRY: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "kind": str,
+    "values": str,
+    "integers": bool,
+    "spoilt": (str, NoneType),
+    "hyperparameters": dict,
+    "files": dict,
+    "results": dict,
+}
 
 
 def write_case(
@@ -65,8 +74,12 @@ def _flat(case: Case) -> dict[str, Any]:
 def checked_entry(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what is read of an entry; KeyError or TypeError if it is none."""
     checked = {key: entry[key] for key in ENTRY}
-    for name, file in [*checked["files"].items(), *checked["results"].items()]:
-        if file is not None and not isinstance(file, str):
+    for key, kind in ENTRY.items():
+        if not isinstance(checked[key], kind):
+            raise TypeError(f"{key} must be as it was written, got {shown(checked[key])}")
+    given = [pair for pair in checked["files"].items() if pair[1] is not None]
+    for name, file in (*given, *checked["results"].items()):
+        if not isinstance(file, str):
             raise TypeError(f"the file of {name} must be a string, got {shown(file)}")
     settings = checked["hyperparameters"].items()
     return checked | {"hyperparameters": {name: _tuples(value) for name, value in settings}}
@@ -86,7 +99,7 @@ def read_case(root: Path, module: ModuleType, entry: dict[str, Any]) -> Case:
         mean, variance = arrays.pop("mean"), arrays.pop("variance")
         arrays["statistics"] = None if mean is None else batchnorm.Statistics(mean, variance)
     names = module.Gradients._fields
-    if not arrays.keys() >= {*names, "dy"}:
+    if not arrays.keys() >= {*names, "dy"} or arrays["dy"] is None:
         raise ValueError(f"{INDEX} must name files of {', '.join(names)} and dy in {entry['name']}")
     return Case(
         module,
@@ -94,8 +107,8 @@ def read_case(root: Path, module: ModuleType, entry: dict[str, Any]) -> Case:
         entry["hyperparameters"],
         arrays["dy"],
         entry["kind"],
-        bool(entry["integers"]),
-        values=str(entry["values"]),
+        entry["integers"],
+        values=entry["values"],
     )
 
 

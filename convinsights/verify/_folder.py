@@ -20,6 +20,7 @@ import numpy as np
 
 from convinsights._concepts import name_of
 from convinsights.verify._asked import asked
+from convinsights.verify._candidate import Candidate
 from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._explain import explained
 from convinsights.verify._factors import MODULES
@@ -36,6 +37,7 @@ from convinsights.verify._nonfinite import Spoilt, judged_finite, spoilt
 from convinsights.verify._plan import OTHERS, telling
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
+from convinsights.verify._trials import Trial
 
 __all__ = ["FORMATS", "judge", "write_cases"]
 
@@ -154,7 +156,7 @@ def judge(folder: str | Path) -> Report:
     ValueError
         If cases.json is not what `write_cases` wrote, or names a file outside the folder.
     FileNotFoundError
-        If it is not there.
+        If it, or an array that it names, is not there.
     """
     root = Path(folder)
     try:
@@ -169,20 +171,33 @@ def judge(folder: str | Path) -> Report:
     candidates = [uncalled(module, precision, gradients) for gradients in (False, True)]
     trials, kept = [], Kept()
     for entry in entries:
-        case = read_case(root, module, entry)
-        answer = read_answer(root, entry)
-        if entry["spoilt"] is not None:
-            with np.errstate(all="ignore"):
-                trials.append(
-                    judged_finite(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct")
-                )
-            continue
-        both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
-        case = case.drawn_by(partial(read_case, root, module, entry))
-        trials.append(candidates[both].judged(case, answer))
-        kept.add(trials[-1])
+        try:
+            trial = _judged(root, module, entry, candidates, algorithm)
+        except (KeyError, TypeError) as error:  # of a call that the library refuses
+            raise ValueError(
+                f"{INDEX} must be as write_cases wrote it, but {entry['name']} is not: {error!r}"
+            ) from error
+        trials.append(trial)
+        if entry["spoilt"] is None:
+            kept.add(trial)
     gradients = any(trial.got.keys() - {"y"} for trial in trials)
     return explained(candidates[gradients], None, trials, None)
+
+
+def _judged(
+    root: Path,
+    module: ModuleType,
+    entry: dict[str, Any],
+    candidates: Sequence[Candidate],
+    algorithm: str,
+) -> Trial:
+    # By the candidate without gradients or by the one with them.
+    case, answer = read_case(root, module, entry), read_answer(root, entry)
+    if entry["spoilt"] is not None:
+        with np.errstate(all="ignore"):
+            return judged_finite(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct")
+    both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
+    return candidates[both].judged(case.drawn_by(partial(read_case, root, module, entry)), answer)
 
 
 def _spelled(kind: Any) -> Any:
