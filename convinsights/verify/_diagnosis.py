@@ -24,10 +24,11 @@ from convinsights.verify._explanations import (
     share_explained,
     within,
 )
-from convinsights.verify._hypotheses import Hypothesis, hypotheses
+from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._precision import Precision
 from convinsights.verify._remarks import remarks
 from convinsights.verify._shifts import shifts
+from convinsights.verify._slips import Hypothesis
 from convinsights.verify._slips_values import clamped
 from convinsights.verify._trials import Trial
 

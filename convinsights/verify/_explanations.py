@@ -15,8 +15,8 @@ from convinsights._arguments import Array
 from convinsights.verify._agreement import agree, beyond
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
-from convinsights.verify._hypotheses import Hypothesis
 from convinsights.verify._precision import Precision
+from convinsights.verify._slips import Hypothesis
 from convinsights.verify._trials import Trial
 
 __all__ = [

@@ -1,8 +1,6 @@
-"""What a wrong kernel may have got wrong: every slip as the results that it would give.
+"""Every slip that a candidate for a module may have made, most specific first.
 
-A hypothesis turns a case into an outcome, by the library itself with a changed argument: the
-flipped kernel, other strides, another padding. It explains a candidate if it gives the candidate's
-values, the wrong ones and the right ones. Slips come in variants under one name.
+Slips come in variants under one name.
 """
 
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from convinsights.verify._slips_normalization import of_normalization
 from convinsights.verify._slips_values import of_values
 from convinsights.verify._slips_windows import of_windows
 
-__all__ = ["Hypothesis", "hypotheses"]
+__all__ = ["hypotheses"]
 
 
 def hypotheses(module: ModuleType) -> Iterator[Hypothesis]:

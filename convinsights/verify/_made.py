@@ -35,9 +35,6 @@ def case_of(module: ModuleType, rank: int, row: Levels, precision: Precision, se
     return case.drawn_by(partial(case_of, module, rank, row, precision, seed))
 
 
-# -- convolutions ---------------------------------------------------------------------------------
-
-
 def _convolution(
     module: ModuleType, rank: int, row: Levels, precision: Precision, seed: Seed
 ) -> Case:
@@ -170,9 +167,6 @@ def _kind(row: Levels, rank: int) -> str:
     on += ["padding"] * (row.get("padding", "valid") != "valid")
     on += ["groups"] * (row.get("groups", 1) > 1)
     return ", ".join(on) or "plain"
-
-
-# -- normalizations -------------------------------------------------------------------------------
 
 
 def drawn_normalization(

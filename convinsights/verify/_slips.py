@@ -1,7 +1,9 @@
-"""What a slip is: a name, and what it makes of a case, by the library with something changed.
+"""What a slip is: a name, and the outcome that it gives for a case.
 
-What the library cannot compute (a kernel that does not fit its image without the padding, the
-gradient of an output of another shape) is left out: a slip says nothing of it.
+The outcome is the library's, with an argument changed. Where a slip changes nothing it hands back
+the arrays of `case.truth` themselves. A result of which it says nothing is left out. Where the
+library refuses the changed call, that is a ValueError: such a call would fail
+(`_explanations.foretold`).
 """
 
 from collections.abc import Callable

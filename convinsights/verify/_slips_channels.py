@@ -53,9 +53,6 @@ def of_channels(module: ModuleType) -> Iterator[Hypothesis]:
     yield Hypothesis("bias_ignored", _bias_ignored)
 
 
-# -- taps ----------------------------------------------------------------------------------------
-
-
 def _flipped(kernel: Array) -> Array:
     return np.flip(kernel, tuple(range(kernel.ndim - 2)))
 
@@ -73,8 +70,8 @@ def _last_tap_ignored(case: Case, axes: tuple[int, ...], several: bool) -> Outco
     if any(axis >= len(taps) for axis in axes):
         return {}
     kept = np.ones((*taps, 1, 1))
-    if not axes:
-        kept.flat[-1] = kept.size == 1 and several
+    if not axes and (kept.size > 1 or not several):
+        kept.flat[-1] = 0
     for axis in axes:
         if taps[axis] > 1 or not several:
             kept[(slice(None),) * axis + (-1,)] = 0
@@ -82,9 +79,6 @@ def _last_tap_ignored(case: Case, axes: tuple[int, ...], several: bool) -> Outco
         return case.truth
     outcome, name = with_arrays(case, x, kernel * kept, *others), f"d{case.names[1]}"
     return outcome | {name: outcome[name] * kept}
-
-
-# -- groups and multipliers ----------------------------------------------------------------------
 
 
 def _groups_interleaved(case: Case, moved: tuple[bool, ...]) -> Outcome:
@@ -151,9 +145,6 @@ def _pointwise_multiplier_major(case: Case) -> Outcome:
         "dpointwise_kernel",
     )
     return outcome | {name: outcome[name][..., np.argsort(order), :]}
-
-
-# -- bias ----------------------------------------------------------------------------------------
 
 
 def _bias_ignored(case: Case) -> Outcome:

@@ -32,10 +32,10 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
     for pixels, of_x in ((False, False), (False, True), (True, False)):
         slip = partial(_gradient_averaged, pixels=pixels, of_x=of_x)
         yield Hypothesis("gradient_averaged", slip)
-    for name in module.Gradients._fields[1:]:
-        for pixels in (False, True):
-            slip = partial(_gradient_averaged, pixels=pixels, only=f"d{name}")
-            yield Hypothesis("gradient_averaged", slip)
+    summed = [name for name in module.Gradients._fields[1:] if name != "statistics"]
+    for name, pixels in product(summed, (False, True)):
+        slip = partial(_gradient_averaged, pixels=pixels, only=f"d{name}")
+        yield Hypothesis("gradient_averaged", slip)
     if module in NORMALIZATIONS:
         yield Hypothesis("statistics_constant", _statistics_constant)
         yield Hypothesis("gamma_gradient_not_normalized", _gamma_gradient_not_normalized)
@@ -67,8 +67,8 @@ def of_gradients(module: ModuleType) -> Iterator[Hypothesis]:
 def _gradient_averaged(
     case: Case, pixels: bool, of_x: bool = False, only: str | None = None
 ) -> Outcome:
-    # Of the sums over the batch, or over all its pixels, or one of them; also dx, as if the loss
-    # were a mean.
+    # Divided by the number of images, or (`pixels`) of all their pixels: every sum, or `only` one;
+    # `of_x`: dx too, as if the loss were a mean.
     count = math.prod(case.dy.shape[:-1]) if pixels else len(case.dy)
     if count == 0:
         return case.truth
@@ -94,8 +94,8 @@ def _gamma_gradient_not_normalized(case: Case) -> Outcome:
 
 
 def _training_in_inference(case: Case, own: tuple[str, ...]) -> Outcome:
-    # As if mean and variance came of the images: these gradients with their own, or dx with those
-    # that were given.
+    # `own`: the gradients that are made with the images' own statistics; none: dx alone, as in
+    # training but with those that were given.
     *others, statistics = case.arrays
     if statistics is None or not case.x.size:
         return case.truth

@@ -49,8 +49,11 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
         lambda v, e, m: np.sqrt(v * (m / (m - 1)) + e), lambda v, e, m: np.full_like(v, m / (m - 1))
     )
     outside = Scaling(lambda v, e, m: np.sqrt(v) + e, lambda v, e, m: 1 + e / np.sqrt(v))
+    # The larger of variance and epsilon.
     floor = Scaling(lambda v, e, m: np.sqrt(np.maximum(v, e)), lambda v, e, m: (v > e) * 1.0)
+    # Epsilon added to the sum of squares, before it is divided by m.
     of_sum = Scaling(lambda v, e, m: np.sqrt(v + e / m), lambda v, e, m: np.ones_like(v))
+    # Epsilon added after the variance was divided by m once more.
     of_mean = Scaling(lambda v, e, m: np.sqrt(v + e * m), lambda v, e, m: np.ones_like(v))
     for known in (True, False):
         slip = partial(_scaled, scaling=unbiased, known=known, inference=False)

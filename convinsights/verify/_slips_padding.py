@@ -11,7 +11,7 @@ from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._slips import FITS, Fit, Hypothesis, changed
 
-__all__ = ["Pairs", "first", "last", "of_other_sizes", "of_padding", "size_by_whole_rates"]
+__all__ = ["Pairs", "first", "last", "of_padding", "of_same"]
 
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -34,6 +34,7 @@ def of_padding() -> Iterator[Hypothesis]:
     for fit in FITS:
         yield Hypothesis("padding_ignored", partial(_padding_ignored, fit=fit))
         yield Hypothesis("padding_always_1", partial(_padding_always_1, fit=fit))
+    yield Hypothesis("size_by_whole_rates", _size_by_whole_rates)
 
 
 def _padded(case: Case, pairs: Pairs, fit: Fit = "own") -> Outcome:
@@ -64,7 +65,7 @@ def _padding_reversed(case: Case) -> Outcome:
 
 
 def _padding_by_sides(case: Case) -> Outcome:
-    # All zeros before and then all behind, taken for pairs.
+    # (before, after) pairs in a row, read as all zeros before and then all behind.
     if isinstance(case.settings["padding"], str):
         return case.truth
     flat = [zeros for pair in case.padding for zeros in pair]
@@ -77,9 +78,13 @@ def _padding_ignored(case: Case, fit: Fit) -> Outcome:
     return changed(case, padding="valid", fit=fit)
 
 
-def size_by_whole_rates(case: Case) -> Outcome:
-    """Return y in the size of a kernel of taps times rate pixels."""
-    # The kernel counts as k d pixels wide, where it is (k - 1) d + 1.
+def _padding_always_1(case: Case, fit: Fit) -> Outcome:
+    ones = ((1, 1),) * case.rank
+    return case.truth if case.padding == ones else changed(case, padding=ones, fit=fit)
+
+
+def _size_by_whole_rates(case: Case) -> Outcome:
+    # y in the size of a kernel of k d pixels, where it is (k - 1) d + 1.
     rates, taps = case.axes("dilation_rate"), case.arrays[1].shape
     if case.module is transposed or max(rates) == 1:
         return case.truth
@@ -92,14 +97,8 @@ def size_by_whole_rates(case: Case) -> Outcome:
     return {"y": case.truth["y"][(slice(None), *map(slice, sizes))]}
 
 
-def _padding_always_1(case: Case, fit: Fit) -> Outcome:
-    ones = ((1, 1),) * case.rank
-    return case.truth if case.padding == ones else changed(case, padding=ones, fit=fit)
-
-
-def of_other_sizes() -> Iterator[Hypothesis]:
-    """Yield the slips of "same" by other numbers."""
-    # The zeros of "same" by the numbers of another axis, or as if there were no steps.
+def of_same() -> Iterator[Hypothesis]:
+    """Yield the slips of "same": its zeros by another axis' numbers, or as without steps."""
     numbers = ("size", "taps", "strides", "rates")
     for count, axes, fit in product(range(1, 5), (_reversed, first, last), FITS):
         for some in combinations(numbers, count):

@@ -25,8 +25,6 @@ from convinsights.verify._slips import Hypothesis, with_arrays
 __all__ = ["clamped", "of_values", "to_bits"]
 
 
-# -- activations and limits ----------------------------------------------------------------------
-
 ACTIVATIONS: tuple[tuple[Callable[[Array], Array], Callable[[Array], Array] | None], ...] = (
     # ReLU
     (lambda y: np.maximum(y, 0), lambda y: (y > 0) * 1.0),

@@ -1,7 +1,7 @@
 """Slips of where the windows lie: strides, rates and padding forgotten, exchanged, of another axis.
 
-"same" may have been resolved before the slip or after it, and the output may keep the shape that
-the slip gives it or be brought to the one asked for.
+"same" may have been resolved before the slip (`resolved`) or after it; `fit` is what becomes of an
+output of another shape (see `_slips`).
 """
 
 import math
@@ -23,9 +23,8 @@ from convinsights.verify._slips_padding import (
     Pairs,
     first,
     last,
-    of_other_sizes,
     of_padding,
-    size_by_whole_rates,
+    of_same,
 )
 
 __all__ = ["of_windows"]
@@ -36,43 +35,12 @@ def of_windows(module: ModuleType) -> Iterator[Hypothesis]:
     settings = defaults(module)
     if "padding" in settings:
         yield from of_padding()
-        yield Hypothesis("size_by_whole_rates", size_by_whole_rates)
     yield from _of_other_axes(settings)
     yield from _of_steps(settings)
     if "padding" in settings:
-        yield from of_other_sizes()
+        yield from of_same()
         for along, across in product((False, True), repeat=2):
             yield Hypothesis("reads_outside", partial(_read_on, along=along, across=across))
-
-
-# -- memory ----------------------------------------------------------------------------------------
-
-
-def _read_on(case: Case, along: bool, across: bool) -> Outcome:
-    # Beyond the end of a row the next one is read; `along`: of all axes, not of the last alone,
-    # `across`: of other images too. Zeros are read beyond the memory.
-    pairs = case.padding
-    if case.module is transposed or not any(map(sum, pairs)) or not case.x.size:
-        return case.truth
-    images, *size, channels = case.x.shape
-    numbers, inside = np.arange(images), np.ones(images, bool)
-    starts = numbers
-    for axis, (n, (before, after)) in enumerate(zip(size, pairs, strict=True)):
-        places = np.arange(-before, n + after)
-        wraps = along or axis == len(size) - 1
-        numbers = numbers[..., np.newaxis] * n + places
-        inside = inside[..., np.newaxis] & (((places >= 0) & (places < n)) | wraps)
-        starts = starts[..., np.newaxis] * n + 0 * places
-    pixels = math.prod(size)
-    low, high = (0, images * pixels) if across else (starts, starts + pixels)
-    known = inside & (numbers >= low) & (numbers < high)
-    read = case.x.reshape(-1, channels)[np.where(known, numbers, 0)]
-    x: Array = read * known[..., np.newaxis]
-    settings = case.settings | {"padding": "valid"}
-    return {"y": Call(case.module, (x, *case.arrays[1:]), settings, None).outcome()["y"]}
-
-
-# -- steps ---------------------------------------------------------------------------------------
 
 
 def _of_steps(settings: dict[str, Any]) -> Iterator[Hypothesis]:
@@ -134,8 +102,6 @@ def _output_padding_ignored(case: Case, value: int | None, outright: bool, fit: 
         return case.truth
     return changed(case, output_padding=value, output_size=None, fit=fit)
 
-
-# -- of other axes -------------------------------------------------------------------------------
 
 # With two axes all three are the same exchange.
 SWAPS = ((-1, -2), (0, 1), (0, -1))
@@ -209,3 +175,28 @@ def _of_axes(
     if all(same):
         return case.truth
     return changed(case, fit=fit, **settings)
+
+
+def _read_on(case: Case, along: bool, across: bool) -> Outcome:
+    # Flat indices: beyond the end of a row lies the next one. `along`: beyond the end of any axis,
+    # not of the last alone; `across`: beyond the end of an image lies the next one. Elsewhere, and
+    # beyond the memory, zeros.
+    pairs = case.padding
+    if case.module is transposed or not any(map(sum, pairs)) or not case.x.size:
+        return case.truth
+    images, *size, channels = case.x.shape
+    numbers, inside = np.arange(images), np.ones(images, bool)
+    starts = numbers
+    for axis, (n, (before, after)) in enumerate(zip(size, pairs, strict=True)):
+        places = np.arange(-before, n + after)
+        wraps = along or axis == len(size) - 1
+        numbers = numbers[..., np.newaxis] * n + places
+        inside = inside[..., np.newaxis] & (((places >= 0) & (places < n)) | wraps)
+        starts = starts[..., np.newaxis] * n + 0 * places
+    pixels = math.prod(size)
+    low, high = (0, images * pixels) if across else (starts, starts + pixels)
+    known = inside & (numbers >= low) & (numbers < high)
+    read = case.x.reshape(-1, channels)[np.where(known, numbers, 0)]
+    x: Array = read * known[..., np.newaxis]
+    settings = case.settings | {"padding": "valid"}
+    return {"y": Call(case.module, (x, *case.arrays[1:]), settings, None).outcome()["y"]}
