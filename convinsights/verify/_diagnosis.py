@@ -1,8 +1,7 @@
 """From wrong results to the slip behind them.
 
-Theories are tried first: hypotheses that say of every result what the slip would give. A remark
-claims less, and of wrong results only: that they are the right ones displaced, or right for one
-image alone, or for another order of memory.
+Theories are tried first, which say of every result what a slip would give; then remarks, which
+speak of wrong results only; then displacements (`_shifts`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +41,10 @@ RIGHT = 1_000_000
 ALONE = 100_000
 # How many wrong results a remark is tried on.
 REMARKED = 24
-# For how many a slip of their own is looked for in vain.
+# After how many vain searches for a slip of one result's own no theory is tried any more,
 SINGLE = 4
+# … and after how many no remark.
+VAIN = 48
 # Of how many of the wrong trials a theory must explain a result.
 EXPLAINED = 0.5
 
@@ -63,8 +64,9 @@ def diagnose(
     Hypotheses come first that give every result of the candidate; failing that, those that give all
     of the kinds (y, dx, …) that were wrong somewhere, for a backward may be right though the
     forward is wrong; of several, the one that explains the most. Then come the remarks, the first
-    that holds of all wrong results; last what explains every wrong result, though others are right:
-    the slip of one path among several. Small cases are looked at first, and of large ones not all.
+    that holds of all wrong results (a weak one gives way to the slip of one path), and the right
+    results displaced; last what explains every wrong result, though others are right: the slip of
+    one path among several. Small cases are looked at first, and of large ones not all.
     """
     unit = 1 / precision.exact_integers
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
@@ -97,8 +99,8 @@ def diagnose(
 
     def elsewhere(explanations: Sequence[Explanation]) -> list[Explanation]:
         # Made in some cases, and not in others: what is right there does not count.
-        some = explanations if len(failing) >= SEVERAL else ()
-        return [one for one in some if not contradicted(one, beside)]
+        tried = explanations if len(failing) >= SEVERAL else ()
+        return [one for one in tried if not contradicted(one, beside)]
 
     of_paths = elsewhere(fitting)
     noted = list(remarks(trials, examine, precision))
@@ -127,23 +129,23 @@ def _one_by_one(
     known = {name: [r for r in of_kinds if r[1] == name] for _, name in wrong}
     found: list[Explanation] = []
     looked = 0
-    few = wrong[:REMARKED]
+    sample = wrong[:REMARKED]
     said = [
         one
         for one in said
-        if not one.guess or sum(one(r) is True for r in few) >= EXPLAINED * len(few)
+        if not one.guess or sum(one(r) is True for r in sample) >= EXPLAINED * len(sample)
     ]
     single: dict[Result, str] = {}
     for result in within(wrong, trials, WRONG):
-        few = within(known[result[1]], trials, ALONE)
+        beside = within(known[result[1]], trials, ALONE)
         explained = [e for e in found if e(result)]
-        if not explained and looked < 2 * REMARKED:
+        if not explained and looked < VAIN:
             new = chain(
                 (
                     theory
                     for theory in (theories if looked < SINGLE else ())
                     if theory(result)
-                    and not contradicted(theory, few)
+                    and not contradicted(theory, beside)
                     and not contradicted(theory, _gradients_beside(result, trials))
                 ),
                 (remark for remark in said if remark(result)),
@@ -159,7 +161,9 @@ def _one_by_one(
 def _gradients_beside(result: Result, trials: Sequence[Trial]) -> list[Result]:
     # Of a bias' gradient, which hardly any slip of windows changes: the other ones of its trial.
     index, name = result
-    return [(index, n) for n in trials[index].got if n not in ("y", name)] * (name == "dbias")
+    if name != "dbias":
+        return []
+    return [(index, n) for n in trials[index].got if n not in ("y", name)]
 
 
 def _limits(trials: Sequence[Trial], wrong: Sequence[Result]) -> Iterator[Hypothesis]:

@@ -7,7 +7,7 @@ knowing what would give it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # One result of one trial: the number of the trial, and y, dx, …
-Result = tuple[int, str]
+Result: TypeAlias = tuple[int, str]
 
 # How many trials are more than chance.
 SEVERAL = 3
@@ -114,8 +114,8 @@ class Remark(ABC):
     ) -> None:
         self.trials, self.examine, self.precision = trials, examine, precision
 
-    def __call__(self, result: tuple[int, str]) -> bool | None:
-        """Tell whether a result that came in its shape is as the remark says."""
+    def __call__(self, result: Result) -> bool | None:
+        """Tell whether a result is as the remark says; one of another shape is not."""
         index, name = result
         trial = self.trials[index]
         got = trial.came(name)
@@ -123,7 +123,7 @@ class Remark(ABC):
 
     @abstractmethod
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
-        """Tell the same of a result that came in its shape."""
+        """Tell it of a result that came in its shape."""
 
     def again(self, case: Case, name: str) -> Array | None:
         """Return what the candidate gives once more."""
@@ -178,7 +178,10 @@ def share_explained(
 
 
 def foretold(theory: Theory, trials: Sequence[Trial]) -> bool:
-    """Tell whether the calls that fail, several, are those that the slip makes impossible."""
+    """Tell whether the failing calls are exactly those that the library refuses with the slip.
+
+    And three at least: fewer may be chance.
+    """
     failing = [index for index, trial in enumerate(trials) if trial.wrong]
     others = (index for index, trial in enumerate(trials) if not trial.wrong)
     return (

@@ -46,6 +46,7 @@ __all__ = [
     "Kind",
     "Numbers",
     "as_numbers",
+    "to_bits",
 ]
 
 # The exponent of float32's smallest number, below which no format may reach.
@@ -251,3 +252,10 @@ def as_numbers(name: str, kind: object, dtypes: tuple[type, ...] = FLOATS) -> Nu
         also = "" if dtypes == INT32 else " or a Format"
         raise TypeError(f"{name} must be {names}{also}, got {came}")
     return Numbers.of(dtype.newbyteorder("="))
+
+
+def to_bits(array: Array, bits: int) -> Array:
+    """Round to so many significant bits, of any exponent."""
+    mantissa, exponent = np.frexp(array)
+    nearest: Array = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+    return nearest

@@ -17,10 +17,10 @@ import numpy as np
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._explanations import Remark
+from convinsights.verify._formats import to_bits
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._moments import few_bits, one_pass
 from convinsights.verify._precision import NORMALIZATIONS, Precision
-from convinsights.verify._slips_values import to_bits
 from convinsights.verify._terms import roundings
 from convinsights.verify._trials import Trial
 
@@ -36,10 +36,13 @@ ENOUGH = 8
 LOOKED = 60
 # What a normalization sums over the images.
 SUMMED = ("dgamma", "dbeta")
-# How many results tell sums from operands, and how much less those must scatter; a sum of n
-# products loses as much as n / 6 roundings of the whole sum: the partial sums grow from 0, and
-# roundings are less than half a unit.
-SEVERAL, CLEARLY, ROUNDINGS = 6, 0.7, 6.0
+# How many results tell sums from operands.
+TOLD_BY = 6
+# How much less must scatter what is told.
+CLEARLY = 0.7
+# A sum of n products loses n / 6 roundings of the whole: the squares of the partial sums are half
+# of its own on average, and that of a rounding is a third of the largest.
+ROUNDINGS = 6.0
 
 
 def losses(
@@ -113,7 +116,7 @@ class _OperandsRounded(_LowPrecision):
         most = max(enough for *_, enough in seen)  # none has enough: take what there is
         known = np.array([both for *both, enough in seen if enough == most])
         operands, sums = np.std(known, axis=0)
-        of_sums = len(known) >= SEVERAL and sums < CLEARLY * operands
+        of_sums = len(known) >= TOLD_BY and sums < CLEARLY * operands
         best = sorted(known[:, int(of_sums)], reverse=True)[len(known) // 10]
         # Errors of more bits than results have would be hidden in their own rounding.
         known_bits = [(b, low) for b, low in KNOWN_BITS if 2.0**-b >= self.precision.result.unit]
@@ -132,8 +135,9 @@ class _SumsRounded(_OperandsRounded):
 
 
 def _bits(trial: Trial, name: str, got: Array) -> tuple[float, float] | None:
-    # log2 of the sum's magnitude, as of random terms, over the error: how many bits the operands
-    # have, or the sums, whose n roundings are each of part of it; None of integers.
+    # How many bits the operands have if the error is theirs (the root of the sum of squared terms
+    # over the error, in bits), and how many the sums have if it is that of n roundings. None of
+    # integers.
     case = trial.case
     if case.integers or not np.isfinite(got).all():
         return None
@@ -158,7 +162,7 @@ def _of_normalization(case: Case, name: str) -> tuple[float, float]:
 
 
 class _OfMoments(Remark):
-    # What y tells of the mean and of the root that it was made with, or of those `given`.
+    # What y tells of the mean and of the root that it was made with; `given`: of given ones too.
     guess = True
     given = False
 

@@ -7,9 +7,9 @@ and it is 0 at the mean. So both can be read off a result, however they were com
 import numpy as np
 
 from convinsights._arguments import Array
+from convinsights.verify._formats import to_bits
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._precision import Precision
-from convinsights.verify._slips_values import to_bits
+from convinsights.verify._precision import FACTOR, Precision
 from convinsights.verify._trials import Trial
 
 __all__ = ["few_bits", "one_pass"]
@@ -23,13 +23,13 @@ MOST = 0.75
 def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
     """Tell whether the variance is the mean of the squares less the square of the mean.
 
-    Of a large mean little is left of it.
+    Where the mean is large, few of its digits are left.
     """
     parts, view, deviation = _parts(trial, got)
     axes, epsilon = parts.axes, trial.case.settings["epsilon"]
     far = parts.mean**2 + parts.variance
     # Eight times what the probabilistic bound allows a sum of so many squares.
-    lost = 64 * precision.unit * np.sqrt(parts.count) * far
+    lost = 8 * FACTOR * precision.unit * np.sqrt(parts.count) * far
     rounding = 4 * precision.rounding * (parts.variance + epsilon)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = _slope(view, deviation, axes)
@@ -46,7 +46,7 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
 
 
 def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
-    """Tell whether mean and root have no more significant bits.
+    """Tell whether mean and root have no more than `bits` significant bits.
 
     The mean and one over the root are near the right ones, and each, if it is not quite right, has
     no more bits.
@@ -81,8 +81,9 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
             few = np.abs(value - to_bits(value, bits)) <= sight
             near &= (off <= 4 * last + sight) & (few | (off <= sight))
             less |= few & (off > sight) & (4 * sight < last)
-    most = np.mean(near | flat) >= MOST
-    return bool(most) and (True if (less & ~flat).any() else None)
+    if np.mean(near | flat) < MOST:
+        return False
+    return True if (less & ~flat).any() else None
 
 
 def _parts(trial: Trial, got: Array) -> tuple[Grouped, Array, Array]:

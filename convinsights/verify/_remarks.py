@@ -105,7 +105,7 @@ class _Unwritten(Remark):
 
 
 class _Saturated(Remark):
-    # Only sums are wrong that may leave 16 bits on the way, and none has left them.
+    # Only sums are wrong that may leave 16 bits on the way, and none of what came for them does.
     name = "saturated (16 bits)"
 
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:

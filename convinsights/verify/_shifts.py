@@ -10,6 +10,7 @@ from convinsights._arguments import Array
 from convinsights.verify._agreement import agree
 from convinsights.verify._calls import Call, Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._explanations import Result
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import with_arrays
 from convinsights.verify._trials import Trial
@@ -19,8 +20,9 @@ __all__ = ["shifts"]
 # How far a displacement is looked for, in pixels.
 REACH = 2
 
-# What was displaced: y, where what leaves on one side comes in on the other ("rolled") or zeros do
-# ("moved"), the image under the windows, or dx alone.
+# What was displaced: y (compared where both know it; the gradients tell whether what leaves on one
+# side comes in on the other, "rolled", or zeros do, "moved"), the image under the windows, or dx
+# alone.
 WAYS = ("rolled", "moved", "windows", "gradient")
 
 
@@ -44,7 +46,7 @@ class _Shifted:
         self.name = f"shifted by {offset}"
         self.trials, self.unit, self.offset, self.way = trials, unit, offset, way
 
-    def __call__(self, result: tuple[int, str]) -> bool | None:
+    def __call__(self, result: Result) -> bool | None:
         """Tell whether a result is the right one displaced."""
         index, name = result
         trial = self.trials[index]

@@ -15,9 +15,9 @@ from convinsights import (
 from convinsights._arguments import Array
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._formats import to_bits
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._slips import Hypothesis, changed, interleaved, with_arrays
-from convinsights.verify._slips_values import to_bits
 
 __all__ = ["of_normalization", "training_gradient"]
 

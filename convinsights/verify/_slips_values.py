@@ -19,10 +19,11 @@ from convinsights import (
 from convinsights._arguments import Array
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
+from convinsights.verify._formats import to_bits
 from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 
-__all__ = ["clamped", "of_values", "to_bits"]
+__all__ = ["clamped", "of_values"]
 
 
 ACTIVATIONS: tuple[tuple[Callable[[Array], Array], Callable[[Array], Array] | None], ...] = (
@@ -53,7 +54,7 @@ SIGNIFICANT = (8, 11, 24, 4, 3)
 
 
 def of_values(module: ModuleType) -> Iterator[Hypothesis]:
-    """Yield the slips of a module's values that give every number of a result."""
+    """Yield the slips that change the numbers themselves: activations, limits, few bits."""
     for function, slope in ACTIVATIONS:
         slip = partial(_through, function=function, slope=slope)
         yield Hypothesis("activation_left_on", slip)
@@ -156,13 +157,6 @@ def _operand_wrapped(case: Case, number: int) -> Outcome:
     if np.array_equal(arrays[number], case.arrays[number]):
         return case.truth
     return with_arrays(case, *arrays)
-
-
-def to_bits(array: Array, bits: int) -> Array:
-    """Round to so many significant bits."""
-    mantissa, exponent = np.frexp(array)
-    nearest: Array = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
-    return nearest
 
 
 def _few_bits(case: Case, bits: int, which: tuple[int, ...] | None) -> Outcome:
