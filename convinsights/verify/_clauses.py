@@ -40,7 +40,10 @@ class Clause:
         return in_words(self.feature, self.operator, self.value)
 
     def implies(self, other: "Clause") -> bool:
-        """Tell whether `other` says no more: as much at most, of the axis or of the largest."""
+        """Tell whether `other` follows.
+
+        It reads the same, or is a limit no higher, of the same axis or of the largest.
+        """
         one, two = (clause.feature.removeprefix(EFFECTIVE) for clause in (self, other))
         if self.operator == other.operator == ">=" and (one == two or one.startswith(f"{two}[")):
             return bool(self.value >= other.value)  # type: ignore[operator]

@@ -12,19 +12,22 @@ from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
 from convinsights.verify._precision import NORMALIZATIONS
 
-__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "ROW", "Coordinate", "coordinates"]
+__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "PIXEL_OF_BATCH", "Coordinate", "coordinates"]
 
 
 class Coordinate(NamedTuple):
-    """A number of every element, broadcast over the result, and one more than it may be."""
+    """The number of every element, and how many such numbers there are.
+
+    The numbers are in a shape that broadcasts to the result's.
+    """
 
     number: Array
     extent: int
 
 
-# A name is a noun, and what follows it once it is counted.
+# What follows the bar is said at the end: "last channels of each group".
 FLAT, PIXEL = "element | (flat index)", "pixel | (flat index in the image)"
-ROW = "pixel | (flat index through the images)"
+PIXEL_OF_BATCH = "pixel | (flat index through the images)"
 IN_GROUP, IN_CHANNEL = "channel | of each group", "channel | of each input channel"
 PADDED = "pixels whose window touches the padding"
 INSIDE = "pixels whose window does not touch the padding"
@@ -47,7 +50,7 @@ MAP_COSTS = {
 COORDINATE_COSTS = {
     FLAT: 0.6,
     PIXEL: 0.8,
-    ROW: 0.7,
+    PIXEL_OF_BATCH: 0.7,
     IN_GROUP: 0.4,
     IN_CHANNEL: 0.5,
     "group": 0.2,
@@ -95,7 +98,7 @@ def _of_images(case: Case, name: str, shape: tuple[int, ...]) -> Iterator[tuple[
     spatial = [NOUNS[axis] for axis in axis_names(case.rank)]
     yield from _along_axes(["image", *spatial, "channel"], shape)
     yield from _of_groups(case, shape)
-    yield ROW, _flat(shape, 0, len(shape) - 1)
+    yield PIXEL_OF_BATCH, _flat(shape, 0, len(shape) - 1)
     if case.rank > 1:
         yield PIXEL, _flat(shape, 1, len(shape) - 1)
         ends = [(c.number == 0) | (c.number == c.extent - 1) for c in _spatial(shape)]

@@ -41,6 +41,31 @@ def features(case: Case) -> dict[str, Feature]:
     return found | {"layout": case.layout, "values": case.values}
 
 
+def void(case: Case) -> bool:
+    """Tell whether a case has no values."""
+    return case.dy.size == 0
+
+
+def tells(case: Case) -> bool:
+    """Tell whether faults can show in a case.
+
+    Not if it has no values, or some tap never reads a pixel; nor if what is to be normalized is one
+    value, or images that are all the same.
+    """
+    if void(case):
+        return False
+    if case.module is batchnorm and case.layout == "broadcast" and len(case.x) > 1:
+        return False
+    if case.module in NORMALIZATIONS:
+        return Grouped(case).count > 1
+    if case.module is unary:
+        return True
+    return all(
+        bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
+        for size, pixels in zip(case.image_size, _read(case), strict=True)
+    )
+
+
 def _of_normalization(case: Case) -> dict[str, Feature]:
     found: dict[str, Feature] = {"channels": case.x.shape[-1]}
     if case.module is normalization:
@@ -141,31 +166,6 @@ def _compared(
         sign = "<" if one < two else ">" if one > two else "=="
         found[f"{name}[{a}] and {other}"] = f"{name}[{a}] {sign} {other}[{a}]"
     return found
-
-
-def void(case: Case) -> bool:
-    """Tell whether a case has no values."""
-    return case.dy.size == 0
-
-
-def tells(case: Case) -> bool:
-    """Tell whether faults can show in a case.
-
-    Not if it has no values, or some tap never reads a pixel; nor if what is to be normalized is one
-    value, or images that are all the same.
-    """
-    if void(case):
-        return False
-    if case.module is batchnorm and case.layout == "broadcast" and len(case.x) > 1:
-        return False
-    if case.module in NORMALIZATIONS:
-        return Grouped(case).count > 1
-    if case.module is unary:
-        return True
-    return all(
-        bool(((pixels >= 0) & (pixels < size)).any(axis=0).all())
-        for size, pixels in zip(case.image_size, _read(case), strict=True)
-    )
 
 
 def _read(case: Case) -> list[Array]:

@@ -1,6 +1,6 @@
-"""What may be said of one coordinate of wrong elements: "rows from 16 on", "last #", "even #s".
+"""What may be said of one coordinate of wrong elements: "#s from 16 on", "last #", "even #s".
 
-# stands for the noun.
+Here # is the coordinate's noun.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,13 @@ import numpy as np
 
 from convinsights._arguments import Array
 from convinsights.verify._cases import Case
-from convinsights.verify._coordinates import COORDINATE_COSTS, MAP_COSTS, PIXEL, ROW, coordinates
+from convinsights.verify._coordinates import (
+    COORDINATE_COSTS,
+    MAP_COSTS,
+    PIXEL,
+    PIXEL_OF_BATCH,
+    coordinates,
+)
 from convinsights.verify._trials import Marks
 from convinsights.verify._words import is_power, written
 
@@ -19,7 +25,7 @@ __all__ = ["Finding", "Part", "View", "parts_of"]
 
 # A case, the name of one of its results, and which elements of that are wrong.
 Finding: TypeAlias = tuple[Case, str, Array | Marks]
-# Which elements a part has, by the number of each and one more than it may be.
+# Which elements a part has, by the number of each and how many such numbers there are.
 Test: TypeAlias = Callable[[Array, int], Array]
 
 # In what share of the cases a part must be less than the whole.
@@ -76,7 +82,7 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     behind = max(n - int(min(i)) for n, i in zip(extents, indices, strict=True))
     of_one = _from_power(least) if "(flat" in name else _from_either_end(least, most, behind)
     if "(flat" in name:
-        several = _of_rests() if name in (PIXEL, ROW) else iter(())
+        several = _of_rests() if name in (PIXEL, PIXEL_OF_BATCH) else iter(())
     else:
         several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
     own = COORDINATE_COSTS.get(name, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
-from convinsights.verify._features import features, tells
+from convinsights.verify._features import features, tells, void
 from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
@@ -16,14 +16,14 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Shrinker"]
 
-# Seconds of the processor that shrinking may take, and the search for thresholds after it,
+# Seconds of the processor that shrinking may take, and as many again the search for thresholds,
 SECONDS = 0.6
 # … seconds in all,
 WAIT = 3.0
 # … and calls.
 CALLS = 200
 # How often a case that passes is tried with other numbers: a fault may not show by chance.
-AGAIN = 2
+REPEATS = 2
 # How many failing cases are asked.
 ASKED = 4
 
@@ -38,6 +38,20 @@ class Shrinker:
     start: float = field(default_factory=time.process_time)
     begun: float = field(default_factory=time.monotonic)
 
+    def tried(self, row: Levels, rank: int, more: int = 0) -> Trial | None:
+        """Try a row; None where its levels do not go together or the candidate declines."""
+        late = time.process_time() > self.start + SECONDS or time.monotonic() > self.begun + WAIT
+        if late or self.calls >= CALLS:
+            return None
+        self.calls += 1
+        seed = self.plan.seed + more
+        try:
+            case = case_of(self.plan.module, rank, row, self.plan.precision, seed)
+            trial = self.candidate.examine(case)
+        except ValueError:
+            return None
+        return None if trial.declined == "forward" else trial
+
     def shrunk(self, trial: Trial) -> Trial:
         """Give one factor after the other a simpler level, as long as a result stays wrong."""
         if trial.case.row is None:
@@ -49,7 +63,7 @@ class Shrinker:
             for name in row:
                 for level in _simpler(levels.get(name, ()), row[name]):
                     found = self.tried({**row, name: level}, rank)
-                    if found and found.case.dy.size and _alike(found, trial):
+                    if found and not void(found.case) and _alike(found, trial):
                         row, trial, simpler = {**row, name: level}, found, True
                         break
         return trial
@@ -88,7 +102,7 @@ class Shrinker:
 
     def _fails(self, row: Levels, trial: Trial, feature: tuple[str, Any]) -> bool | None:
         # With some of the numbers; None if the case tells nothing, or has no such feature.
-        for more in range(AGAIN + 1):
+        for more in range(REPEATS + 1):
             values = self.plan.precision.values[more % 2] if more else row["values"]
             found = self.tried({**row, "values": values}, trial.case.rank, more)
             if found is None or feature not in features(found.case).items():
@@ -98,20 +112,6 @@ class Shrinker:
             if not tells(found.case):
                 return None
         return False
-
-    def tried(self, row: Levels, rank: int, more: int = 0) -> Trial | None:
-        """Try a row; None where its levels do not go together or the candidate declines."""
-        late = time.process_time() > self.start + SECONDS or time.monotonic() > self.begun + WAIT
-        if late or self.calls >= CALLS:
-            return None
-        self.calls += 1
-        seed = self.plan.seed + more
-        try:
-            case = case_of(self.plan.module, rank, row, self.plan.precision, seed)
-            trial = self.candidate.examine(case)
-        except ValueError:
-            return None
-        return None if trial.declined == "forward" else trial
 
 
 def _alike(found: Trial, trial: Trial) -> bool:

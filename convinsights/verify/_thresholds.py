@@ -17,7 +17,7 @@ Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
 
 # With how many values of passing cases a clause is tried again that has no threshold.
 REFUTING = 4
-# Even numbers that are no powers of 2: most sizes are odd or multiples of 4.
+# Even numbers that are no powers of 2, which failing cases seldom have by themselves.
 NO_POWERS = (6, 12)
 
 

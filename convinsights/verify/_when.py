@@ -2,9 +2,9 @@
 
 Every case has features: its channels, sizes, strides, how its arrays lie in memory, and what
 follows from those. A clause says one thing of one feature ("in_channels >= 8"); a condition is a
-clause, or two or three that hold together, or one of several, alone or with a clause that always
-holds.
-It must hold in every failing case and in no other; of all that do, the simplest is told.
+clause, or two or three that hold together, or several of which one holds, alone or beside one that
+always does. It must hold in every failing case and in no other; of all that do, the simplest is
+told.
 
 Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail,
 and a condition of c clauses is one of about K^c / c!: it is believed only if the first number is by
@@ -54,7 +54,7 @@ def condition(
     if not wrong.any() or wrong.all():
         return None
     if retry is not None:
-        retry = _by_name(retry)
+        retry = _of_settings(retry)
     rows = [features(cases[i]) for i in shown]
     table = Table(rows, wrong)
     for _ in range(ROUNDS if again is not None else 0):
@@ -75,8 +75,8 @@ def condition(
     return None if retry is None or believed else _after_trying(found[:TRIED], table, bits, retry)
 
 
-def _by_name(retry: Retry) -> Retry:
-    # What has an effect is changed by what is passed.
+def _of_settings(retry: Retry) -> Retry:
+    # To change an effective setting, change the setting.
     return lambda feature, value: retry(feature.removeprefix(EFFECTIVE), value)
 
 

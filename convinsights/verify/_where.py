@@ -9,7 +9,7 @@ plain ones being preferred; none where most of everything is wrong.
 
 import math
 from collections.abc import Sequence
-from itertools import combinations, islice
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ SOME = 0.15
 FILLED = 0.8
 # How many bits a region must explain.
 BITS = 6.0
-# What a far-fetched one costs in bits.
+# What each coordinate costs in bits, and so much more by its own cost.
 PRICE = 4.0
 # How much smaller two coordinates must make it than one.
 NARROWER = 0.75
@@ -75,7 +75,7 @@ def _some(findings: Sequence[Finding]) -> list[Finding]:
     alternating = [f for pair in zip(ordered, ordered[::-1], strict=True) for f in pair]
     chosen: list[Finding] = []
     total = 0
-    for finding in islice(alternating, 0, len(ordered)):
+    for finding in alternating[: len(ordered)]:
         total += finding[2].size
         if chosen and total > ELEMENTS:
             break
@@ -129,7 +129,8 @@ def _price(parts: tuple[Part, ...]) -> float:
 
 
 def _shown(parts: tuple[Part, ...], views: Sequence[View]) -> bool:
-    # Whether that much could hardly be by chance, rows, columns, … being wrong as a whole.
+    # Whether the region is far likelier than chance. Elements that differ only along axes of which
+    # it says nothing count as one.
     wrong = inside = everything = 0
     for view in views:
         region = _inside(parts, view)

@@ -17,7 +17,7 @@ __all__ = [
 # A number, one of several words, or the sizes of a kernel.
 Feature: TypeAlias = int | str | tuple[int, ...]
 
-# What a feature is called before its effect is asked for, and not what was passed.
+# What precedes the name of a setting that is counted only where it has an effect.
 EFFECTIVE = "effective "
 
 # What the names of features end with that compare two others.
@@ -38,7 +38,6 @@ FEATURE_COSTS = {
     "padding of the axes": 1.5,
     "padding before and after": 1.5,
     "padding by name": -0.6,
-    "output_padding": 0.0,
     "im2col.size": 2.9,
     "output pixels": 1.6,
     "output ": 1.2,
@@ -127,7 +126,7 @@ DERIVED = (
 
 
 def is_derived(name: str) -> bool:
-    """Tell whether a feature is a product of others, which no kernel asks for by its value."""
+    """Tell whether a feature is worked out of others, so that no kernel asks for its value."""
     return name in DERIVED
 
 
@@ -167,7 +166,8 @@ def in_words(name: str, operator: str, value: Feature) -> str:
 
 
 def _number(name: str, operator: str, value: int) -> str:
-    if operator == ">=" and value == 0:  # in no passing case, or else it would be said of all
+    # All that is there is at least 0: so it is its being there that counts.
+    if operator == ">=" and value == 0:
         return f"{name} given"
     if operator == ">=" and (value <= 2 or (value > 4 and is_power(value - 1))):
         return f"{name} > {written(value - 1)}"
