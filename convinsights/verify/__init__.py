@@ -16,7 +16,7 @@ The modules behind it, in the order in which they are best read:
     where                   _coordinates, _parts, _where
     the report              _report, _explain
     the whole               _asked, _run
-    without calling it      _captured, _files, _folder
+    without calling it      _captured, _files, _folder, __main__
     its gradients alone     _point, _lines, _slopes
 """
 

@@ -13,7 +13,10 @@ from convinsights.verify._precision import ALGORITHMS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0, 1 where results are wrong, 2 for bad input."""
+    """Run one command, and return the exit status.
+
+    0, 1 where results are wrong or none is there, 2 for bad input.
+    """
     parser = argparse.ArgumentParser(prog="python -m convinsights.verify", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     writes = commands.add_parser("write", help="write the cases of a module into an empty folder")

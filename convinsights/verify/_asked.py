@@ -64,8 +64,8 @@ def asked(
         varied, listed = _supported(module, supports)
     # None where nothing says so: then a name that raises is no fault.
     by_name = True if listed or forms == "all" else _takes_names(parameters)
-    sizes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
-    if not sizes:
+    numbers_of_axes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
+    if not numbers_of_axes:
         raise ValueError("ranks must name one rank at least, got none")
     if forms not in FORMS:
         raise ValueError(f"forms must be one of {', '.join(FORMS)}, got {shown(forms)}")
@@ -75,7 +75,7 @@ def asked(
             raise TypeError(f"cases[{number}] must be a mapping, got {shown(case)}")
     plan = Plan(
         module,
-        sizes,
+        numbers_of_axes,
         frozenset(varied),
         precision,
         forms,

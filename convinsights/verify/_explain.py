@@ -62,15 +62,15 @@ def explained(
                 when = None  # whether few bits are seen is a matter of chance
         where = region([finding for trial in failing for finding in _wrong_elements(trial)])
     return Report(
-        candidate.title,
-        len(ran),
-        tuple(failures),
-        dict(declined),
-        name,
-        table(ran),
-        when,
-        where,
-        sum(trial.seen for trial in ran) / max(1, sum(trial.outputs for trial in ran)),
+        title=candidate.title,
+        cases=len(ran),
+        failures=tuple(failures),
+        declined=dict(declined),
+        diagnosis=name,
+        rows=table(ran),
+        when=when,
+        where=where,
+        power=sum(trial.seen for trial in ran) / max(1, sum(trial.outputs for trial in ran)),
     )
 
 
@@ -80,7 +80,7 @@ def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
     if wrong:
-        # Of which numbers are kept, and none of what is not finite
+        # Trials that still have their numbers, and none that was spoilt.
         whole = [trial for trial in ran if trial.whole]
         name, told = diagnose(whole, candidate.examine, candidate.precision)
         single = {(id(whole[index]), result): slip for (index, result), slip in told.items()}
@@ -95,6 +95,7 @@ def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list
     elif name is None and len(known) == 1:  # what needs no hypothesis, such as a dtype
         (name,) = known
     elif name is None:
+        # Wrong values have a cause of their own, unless the arguments were changed.
         states = STATES[:1] if wrong else STATES
         name = next((state for state in states if state in known), None)
     return name, failures

@@ -28,13 +28,14 @@ class Row(NamedTuple):
 class Report:
     """What `verify` found.
 
-    `cases` is how many were tried, `failures` every wrong result, `declined` how many cases of each
-    kind were declined, or say nothing (vain: they may be off by more than their values), `rows` the
-    table by geometry. `diagnosis` is the one slip that explains every wrong value (of
-    `verify.SLIPS`; brackets say which of a kind), `when` what the failing cases share and the
-    others do not, `where` which part of the results is wrong; each is None where nothing holds.
-    `power` is the share of all outputs tried in which one forgotten average product would have been
-    seen.
+    `title` is what was tried, in which dtype, `cases` how many cases ran, `failures` every wrong
+    result, `declined` how many cases of each kind were declined, or say nothing (vain: they may be
+    off by more than their values), `rows` the table by geometry. `diagnosis` is the one slip that
+    explains every wrong value (of `verify.SLIPS`; brackets say which of a kind), `when` what the
+    failing cases share and the others do not, `where` which part of the results is wrong; each is
+    None where nothing holds. `power` is the share of all outputs tried in which one forgotten
+    average product would have been seen; `interrupted`: the run was stopped before all cases were
+    tried.
     """
 
     title: str

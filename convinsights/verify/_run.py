@@ -32,7 +32,7 @@ __all__ = ["verify"]
 # How often the factors are narrowed to what a candidate takes that declines most of them.
 NARROWINGS = 3
 # Levels that change a call but not its arrays' shapes.
-SETTINGS = ("strides", "dilation_rate", "padding", "output", "epsilon")
+OF_THE_CALL = ("strides", "dilation_rate", "padding", "output", "epsilon")
 # How many other levels of each are tried.
 OTHER_LEVELS = 2
 
@@ -232,7 +232,7 @@ class _Run:
         # The same arrays, under other hyperparameters, one at a time.
         row = dict(case.row or {})
         for name, levels in self.plan.levels(case.rank).items():
-            if not name.startswith(SETTINGS):
+            if not name.startswith(OF_THE_CALL):
                 continue
             for level in [level for level in levels if level != row[name]][:OTHER_LEVELS]:
                 changed, plan = {**row, name: level}, self.plan
