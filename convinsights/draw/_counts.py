@@ -126,9 +126,6 @@ def check_room(count: int) -> None:
         )
 
 
-# -- in words ------------------------------------------------------------------------------------
-
-
 def counted(counts: Array) -> str:
     """Count the pixels that are seen."""
     return f"{np.count_nonzero(counts)} of {several(counts.size, 'pixel')}"

@@ -168,9 +168,6 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
     return canvas.picture(y - 6, total, f"{total}. {'; '.join(described(stacks))}.")
 
 
-# -- one axis ------------------------------------------------------------------------------------
-
-
 def _rows(stack: Stacked, sizes: list[int]) -> list[Grid]:
     # The grid of every stage, each cell over the middle of what it sees; the input is the lowest
     steps, _ = plan([as_stack("layers", stack)], (sizes[0],))
@@ -225,9 +222,6 @@ def _default_size(stack: Stacked) -> int:
         return fields.receptive_field(stack).size + 2
     except ValueError as error:
         raise ValueError(f"input_size must be given, for {error}") from None
-
-
-# -- two axes ------------------------------------------------------------------------------------
 
 
 def _in_a_plane(

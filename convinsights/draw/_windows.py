@@ -103,9 +103,6 @@ def windows(
     return canvas.picture(y - 6, words.title(view), words.description(view))
 
 
-# -- what ----------------------------------------------------------------------------------------
-
-
 def _plane(
     canvas: Canvas, view: Scene, layout: Layout, part: int, windows: list[Index], still: int
 ) -> None:
