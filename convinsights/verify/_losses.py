@@ -36,9 +36,9 @@ ENOUGH = 8
 LOOKED = 60
 # What a normalization sums over the images.
 SUMMED = ("dgamma", "dbeta")
-# How many results tell sums from operands.
+# How many results tell sums from operands,
 TOLD_BY = 6
-# How much less must scatter what is told.
+# … and how much less the bits of sums must scatter.
 CLEARLY = 0.7
 # A sum of n products loses n / 6 roundings of the whole: the squares of the partial sums are half
 # of its own on average, and that of a rounding is a third of the largest.
