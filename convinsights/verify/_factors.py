@@ -102,8 +102,8 @@ def covering(space: Space) -> Covering:
             levels = tuple(level for level in kept[factor.name] if level in factor.levels)
             left = tuple(weights[level] for level in levels) if weights else ()
             factors[place] = factor._replace(levels=levels, weights=left)
-    many = space.thorough and space.module not in NORMALIZATIONS
-    return Covering(factors, rules, math.log(BUDGET), partial(_numbers, space) if many else None)
+    numbers = partial(_numbers, space) if space.thorough else None
+    return Covering(factors, rules, math.log(BUDGET), numbers)
 
 
 @lru_cache(maxsize=64)
@@ -113,8 +113,12 @@ def rows(space: Space, strength: int) -> tuple[Levels, ...]:
 
 
 def _numbers(space: Space, row: Levels) -> int:
-    # About how many numbers the images and the outputs of a convolution have
+    # About how many numbers the images and the outputs have
     module, axes = space.module, range(space.rank)
+    if module in NORMALIZATIONS:
+        sizes = (f"size[{a}]" for a in axes)
+        each: int = math.prod(row[name] for name in ("batch", "channels", *sizes))
+        return 2 * each * int(row.get("groups", 1))
     inputs = row.get("groups", 1) * row["in_channels"]
     size, outputs = inputs, inputs * row.get("depth_multiplier", 1)
     if module is not depthwise:
