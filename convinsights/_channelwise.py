@@ -1,10 +1,10 @@
 """One kernel for every channel: sums over the pixels of a window alone.
 
-With strides of 1, what tap (u, v) reads lies the same distance behind every window: u d rows and
-v d pixels. So a row of windows, channels and all, is one run of numbers, and what a tap reads of it
-is a run as long, further on: nothing is gathered. Where the rows are short, several are
-one run: windows that wrap from one row into the next are computed along, and dropped. A run is gone
-through in stretches, each with its numbers as one axis.
+With strides of 1, tap (u, v) reads at the same distance from every window: u d rows and v d pixels
+on. A row of windows is a run of numbers, channels included, and what a tap reads is that run,
+shifted: nothing is gathered. Several short rows are taken as one run: the windows that wrap round
+the end of a row are computed too, and dropped. einsum goes through a run in stretches, each a
+single axis.
 
 A convolution with strides is a sum of such, one for each phase of the strides: the pixels and taps
 whose places leave the same remainder.
@@ -157,9 +157,9 @@ class Runs(NamedTuple):
         return sums[(..., *inside, slice(None))]
 
     def _stretches(self, sums: Array, most: int) -> Iterator[tuple[Array, Array]]:
-        # Of every run at most so many windows side by side, t C numbers: what they read, (*outer,
+        # Stretches of at most `most` windows, of t C numbers each: what they read, (*outer,
         # stretches, *kernel_size, t C), and their part of `sums`, (*outer, length, C), as (*outer,
-        # stretches, t C). First stretches of one length, then the rest as a shorter one.
+        # stretches, t C). First those of the full length, then a shorter one.
         geometry, channels, sizes = self.geometry, sums.shape[-1], self.padded.shape[:-1]
         # Pixels from one to the next along each axis, in C order. NumPy's strides say the same in
         # bytes, except along an axis of one pixel, where they may be any number.
@@ -177,7 +177,7 @@ class Runs(NamedTuple):
             part = sums[..., start:stop, :]
             part = part.reshape(*part.shape[:-2], (stop - start) // t, t * channels)
             shape = *part.shape[:-1], *geometry.kernel_size, t * channels
-            number = self.padded.itemsize  # of bytes, as NumPy counts
-            to_next = [step * channels * number for step in (*steps[: part.ndim - 2], t, *to_taps)]
-            first = start * channels * number
-            yield np.ndarray(shape, self.padded.dtype, self.padded, first, (*to_next, number)), part
+            itemsize = self.padded.itemsize
+            pixel = channels * itemsize  # in bytes, as NumPy counts
+            to_next = *(s * pixel for s in (*steps[: part.ndim - 2], t, *to_taps)), itemsize
+            yield np.ndarray(shape, self.padded.dtype, self.padded, start * pixel, to_next), part

@@ -21,7 +21,7 @@ from convinsights import _costs
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks
-from convinsights._pieces import add_product, product
+from convinsights._pieces import add_product, write_product
 from convinsights.im2col import blank, copy_runs, crop, pad, scatter, windows
 
 __all__ = ["gather_multiply", "grouped", "multiply_scatter"]
@@ -76,11 +76,11 @@ def multiply_scatter(
     dy, channels = np.ascontiguousarray(dy, dtype), kernel.shape[-2]
     matrix = _by_group(kernel, groups).swapaxes(1, 2)
     way, entries = _costs.way_to_scatter(geometry, channels, len(dy)), matrix.shape[-1]
-    apart = groups > 1 or geometry.is_padded or way.planar  # pixels are added up elsewhere
-    make = np.empty if apart or geometry.is_identity else np.zeros
+    elsewhere = groups > 1 or geometry.is_padded or way.planar  # pixels are added up there first
+    make = np.empty if elsewhere or geometry.is_identity else np.zeros
     dx = make((len(dy), *geometry.input_size, groups * channels), dtype)
     if geometry.is_identity:
-        product(_rows(dy, groups), matrix, _rows(dx, groups))
+        write_product(_rows(dy, groups), matrix, _rows(dx, groups))
         return dx
     most = max(1, _costs.WORKSPACE // (entries * groups * dtype.itemsize))
     boxes = list(blocks(dy.shape[:-1], most))
@@ -89,16 +89,16 @@ def multiply_scatter(
     workspace = Workspace(room, len(boxes), one_core, dtype)
     for some, of_images in groupby(boxes, itemgetter(0)):
         padded = images = grouped(dx[some], groups)
-        if apart:
+        if elsewhere:
             padded = blank(images.shape[:2], geometry, channels, dtype, way.planar)
         view = windows(padded, geometry)
         for box in of_images:
             target = view[(slice(None), slice(None), *box[1:])]
             columns = workspace.columns(target.shape, way.planar)
-            product(_rows(dy[box], groups), matrix, _as_matrix(columns))
+            write_product(_rows(dy[box], groups), matrix, _as_matrix(columns))
             scatter(columns, target, geometry, way)
-        if apart:
-            put(images, crop(padded, geometry))
+        if elsewhere:
+            _put(images, crop(padded, geometry))
         del padded, view, target  # the next images use their memory again
     return dx
 
@@ -107,9 +107,9 @@ class Columns:
     """The columns of images, gathered block by block in the way that `_costs` chooses.
 
     Plainly they are one part: copies of the windows of a box. Planar: the same, stored entry by
-    entry. By rows: only the windows of the first row of taps are gathered, over every row of pixels
-    of the box and the halo below it. For row u of taps they are the same matrix, from u · rate rows
-    of windows on: a part of its own, and the products of all parts add up.
+    entry. By rows (see `_costs.way_to_gather`): the windows of the first row of taps, over the rows
+    of the box and the halo below. Row u of taps multiplies the same matrix from row u · rate on:
+    that view is a part, and the products of the parts are added up.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class Columns:
     def gathered(self) -> Iterator[tuple[Box, list[Array]]]:
         """Go through the windows box by box: their columns, one for each part of the matrix.
 
-        Only the images of a box are padded, where those before were: that memory is in the cache.
+        Only the images of a box are padded, and the next ones in the memory that these leave, which
+        is still in the cache.
         """
         layout, starts = self.layout, self.layout.starts
         boxes = list(blocks((len(self.x), *self.geometry.output_size), layout.most))
@@ -140,12 +141,13 @@ class Columns:
                     rows = slice(rows.start, rows.stop + layout.halo)
                 columns = view[(slice(None), slice(None), rows, *others)]
                 if not (self.identity or columns.flags.c_contiguous):
-                    source, columns = columns, workspace.columns(columns.shape, layout.planar)
-                    copy_runs(columns, source)
+                    room = workspace.columns(columns.shape, layout.planar)
+                    copy_runs(room, columns)
+                    columns = room
                 matrix = _as_matrix(columns)
                 count = matrix.shape[1] - starts[-1]
                 yield box, [matrix[:, start : start + count] for start in starts]
-            del view, columns, matrix
+            del view, columns, matrix  # the next images are padded in the same memory
 
     def _windows(self, some: slice) -> Array:
         images = grouped(self.x[some], self.groups)
@@ -189,7 +191,7 @@ class Workspace:
     """Room for the columns of a few blocks, used in turn.
 
     size: numbers in a block. count: blocks to come. one_core: whether one core multiplies each. The
-    places take TURNS * WORKSPACE bytes together: fewer, if one window alone is larger than that.
+    places take at most TURNS * WORKSPACE bytes together, or one window if that alone takes more.
     """
 
     def __init__(self, size: int, count: int, one_core: bool, dtype: DType) -> None:
@@ -216,10 +218,10 @@ class Workspace:
 def _multiply(parts: list[Array], matrix: Array, out: Array) -> None:
     """Write out = columns matrix, part by part."""
     first, *others = parts
-    product(first, matrix[:, 0], out)
+    write_product(first, matrix[:, 0], out)
     for u, part in enumerate(others, 1):
         # The product lies in memory as out does: with groups of 16 channels 0.9 of the time.
-        out += product(part, matrix[:, u], np.empty_like(out))
+        out += write_product(part, matrix[:, u], np.empty_like(out))
 
 
 def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> None:
@@ -251,9 +253,9 @@ def _by_group(kernel: Array, groups: int) -> Array:
     return kernel.reshape(-1, groups, kernel.shape[-1] // groups).swapaxes(0, 1)
 
 
-def put(target: Array, pixels: Array) -> None:
+def _put(target: Array, pixels: Array) -> None:
     """Write pixels, group by group, to their place in an image that `grouped` shows."""
-    if pixels.strides[-1] > pixels.itemsize:  # planar; `copy` takes 2 to 6 times as long
+    if pixels.strides[-1] > pixels.itemsize:  # planar; `copy_runs` takes 2 to 6 times as long
         for of_target, group in zip(target, pixels, strict=True):
             np.stack(list(np.moveaxis(group, -1, 0)), axis=-1, out=of_target)
     else:

@@ -24,11 +24,11 @@ __all__ = [
     "WORKSPACE",
     "Scatter",
     "Way",
-    "apart",
     "by_channel",
     "by_channel_twice",
     "collects",
     "collects_by_channel",
+    "in_boxes",
     "neighbours",
     "piece",
     "way_to_gather",
@@ -50,8 +50,8 @@ CALL = 1500.0
 # Without it, the gradients of a small image take up to 6 times as long.
 SETUP = 12 * CALL
 
-# Nanoseconds to multiply and add in a product: what all copying is weighed against. And what one of
-# n columns takes more: this by n. Without the second, 1-D takes 1.1 times as long on two cores.
+# Nanoseconds to multiply and add in a product: what all copying is weighed against. Of n columns
+# each takes MULTIPLY_COLUMN / n more. Without the second, 1-D takes 1.1 times as long on two cores.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
 # Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
@@ -59,9 +59,9 @@ MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 # rearranged so. Without it, 1-D takes 1.15 times as long, the gradients of 8 images of 4×4×256 1.6.
 STORE = 0.7
 
-# Nanoseconds to multiply and add by channel, without a matrix product. Measured 0.2; but products
-# of a single channel, whose place it takes, also take twice their price above, and only the ratio
-# counts.
+# Nanoseconds to multiply and add by channel, without a matrix product. Measured: 0.2. But products
+# of a single channel, which it replaces, take twice what the prices above say; so half of it here,
+# to keep the ratio.
 CHANNEL = 0.1
 
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
@@ -76,8 +76,8 @@ WORKSPACE = 4 * 2**20
 # the promise on memory leaves.
 COPIED = 4
 
-# Multiplications up to which OpenBLAS keeps a product on one core and its factors as they are (with
-# AVX-512, 100³): cut into such pieces, narrow 3-D layers take 0.75 of the time.
+# Multiplications up to which OpenBLAS keeps a product on one core and does not pack its factors
+# (with AVX-512, 100³): cut into such pieces, narrow 3-D layers take 0.75 of the time.
 PIECE = 990_000
 
 # The same of a product of a single column, which is one with a vector: with PIECE, few channels
@@ -116,7 +116,7 @@ def piece(inner: int, columns: int) -> int:
 def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, numbers: int) -> Way:
     """Choose how the windows of images are gathered, `numbers` of their entries at a time.
 
-    plainly: along what lies together in a window, a row of taps with all channels (inputs).
+    plainly: copying runs along what lies together in a window, a row of taps with all its channels.
 
     planar: the image is stored channel by channel first. Copying then runs along the pixels.
 
@@ -129,13 +129,14 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     halo = geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * kernel_width
-    kernel = entries * outputs * 2 * COPY  # every block reads it, or reads its gradient and adds
-    kernel_share = kernel / max(1, numbers // entries)
-    ways = [Way(entries * _copying(run) + kernel_share)]
+    # Every block reads the kernel, or reads its gradient and adds
+    kernel = entries * outputs * 2 * COPY
+    share = kernel / max(1, numbers // entries)
+    ways = [Way(entries * _copying(run) + share)]
     if geometry.strides[-1] == 1 and entries > inputs:
         stored = STORE * inputs * math.prod(geometry.input_size) / math.prod(geometry.output_size)
         copies = entries * _copying(geometry.output_size[-1])
-        ways.append(Way(copies + stored + kernel_share, planar=True))
+        ways.append(Way(copies + stored + share, planar=True))
     line = math.prod(geometry.output_size[1:])
     fitting = numbers * kernel_rows // (line * entries) - halo, numbers // (line * outputs)
     high = min(geometry.output_size[0], *fitting)
@@ -151,15 +152,17 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
 def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> int:
     """Choose how many windows to take as one strip (see `_strips`), 1 for none.
 
-    scattered: images whose windows are scattered at a time, or 0 where they are gathered.
+    scattered: images of the batch, where their windows are scattered, or 0 where they are gathered.
     """
     output_width = geometry.output_size[-1]
+    if math.prod(geometry.kernel_size) == 1:
+        return 1
     best = _price(geometry, groups, inputs, outputs, scattered), 1
     count = 2
-    while math.prod(geometry.kernel_size) > 1 and count <= output_width:
+    while count <= output_width:
         strip = strip_geometry(geometry, count)
         entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
-        if groups * entries * columns > _numbers():
+        if groups * entries * columns > _workspace():
             break
         price = _price(strip, groups, inputs, columns, scattered)
         price *= strip.output_size[-1] / output_width
@@ -171,7 +174,7 @@ def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scatt
 
 
 @lru_cache(1024)
-def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int) -> bool:
+def in_boxes(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int) -> bool:
     """Tell whether windows are taken box by box, each with the taps alone that read pixels.
 
     That saves products with the zeros around the image, most of them where taps lie far apart
@@ -187,7 +190,7 @@ def apart(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int
     part = math.prod(
         max([tap.stop - tap.start for _, tap, _ in axis], default=0) for axis in ranges
     )
-    if part * inputs * outputs * groups > _numbers():
+    if part * inputs * outputs * groups > _workspace():
         return False
     each = batch * groups * inputs * outputs * _multiplying(outputs)
     boxes = live * each + SETUP * math.prod(map(len, ranges))
@@ -208,22 +211,24 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
 
 
 def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
-    """Tell the same of two products of the same columns, which are gathered once for both.
+    """Tell the same of y and dkernel together.
 
-    By channel, the pixels are read for each of the two, and for each output of a channel.
+    Plainly, one gathering serves both; by channel, each reads the pixels anew, once for every
+    output of a channel. So only with one output, and where the columns do not fit the workspace.
     """
     windows = batch * math.prod(geometry.output_size)
     columns = windows * math.prod(geometry.kernel_size) * groups
-    return outputs == 1 and columns > _numbers()
+    return outputs == 1 and columns > _workspace()
 
 
 def collects_by_channel(geometry: Geometry) -> bool:
     """Tell whether pixels collect their gradients channel by channel, or windows scatter them.
 
-    For each tap of a window, scattering writes dy k, reads it, reads the pixel and writes it: 4
-    COPY. Collecting multiplies and adds for each tap of a pixel.
+    Per tap, collecting multiplies and adds once for every pixel of a phase of the strides;
+    scattering, for every window, writes dy k, reads it, reads the pixel and writes it: 4 COPY.
     """
-    return CHANNEL * geometry.spread < 4 * COPY
+    phase = math.prod(geometry.input_size) / math.prod(geometry.strides)
+    return CHANNEL * phase < 4 * COPY * math.prod(geometry.output_size)
 
 
 @lru_cache(1024)
@@ -237,8 +242,8 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
-    kernel = math.prod(geometry.kernel_size) * inputs * outputs
-    once = SETUP * (geometry.phase_count - 1) + kernel * groups * (COPY + STORE)
+    weights = math.prod(geometry.kernel_size) * inputs * outputs * groups
+    once = SETUP * (geometry.phase_count - 1) + weights * (COPY + STORE)
     scattering = batch * groups * _total(geometry, groups, inputs, outputs, batch)
     if once >= scattering:
         return False  # before thousands of phases are laid
@@ -271,7 +276,7 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
         return Scatter(0)
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     entries, kernel_width = taps * inputs, geometry.kernel_size[-1]
-    block = max(1, min(batch * windows, _numbers() // entries))  # of one image or several
+    block = max(1, min(batch * windows, _workspace() // entries))  # of one image or several
     call = CALL / (block * entries)
     pixel = _adding(geometry.output_size[-1]) + (STORE if geometry.strides[-1] > 1 else 0)
     row = inputs * (1 if geometry.dilation_rate[-1] > 1 else kernel_width)
@@ -296,12 +301,12 @@ def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered
         added = way_to_scatter(geometry, inputs, scattered).cost
         added += 2 * COPY  # the product, written and read
         return entries * (outputs * _multiplying(entries) + added)
-    gathered = way_to_gather(geometry, groups, inputs, outputs, _numbers() // groups).cost
+    gathered = way_to_gather(geometry, groups, inputs, outputs, _workspace() // groups).cost
     return gathered + entries * outputs * _multiplying(outputs)
 
 
-def _numbers() -> int:
-    # In the workspace, as float32, in which the prices were measured
+def _workspace() -> int:
+    # Numbers in the workspace, as float32, in which the prices were measured
     return WORKSPACE // 4
 
 

@@ -127,15 +127,6 @@ class Geometry:
         )
 
     @cached_property
-    def spread(self) -> float:
-        """Pixels per window, strides set aside: input pixels / prod(strides) / windows.
-
-        About 1 with padding "same", more where the kernel is large beside an image without zeros.
-        """
-        phase = math.prod(self.input_size) / math.prod(self.strides)
-        return phase / math.prod(self.output_size)
-
-    @cached_property
     def disjoint(self) -> bool:
         """Whether the windows lie apart: no two of them span the same pixel."""
         axes = zip(

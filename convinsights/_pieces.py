@@ -1,9 +1,4 @@
-"""Matrix products, groups first, cut so that a narrow one stays on one core.
-
-Up to PIECE multiplications OpenBLAS keeps a product on one core, with the factors where they are.
-Products of at most NARROW columns or inner entries are cut into pieces of that size; all others
-are left to it whole (see `_costs.piece`).
-"""
+"""Matrix products, groups first, in pieces where they are narrow (see `_costs.piece`)."""
 
 from __future__ import annotations
 
@@ -12,10 +7,10 @@ import numpy as np
 from convinsights import _costs
 from convinsights._arguments import Array
 
-__all__ = ["add_product", "product"]
+__all__ = ["add_product", "write_product"]
 
 
-def product(a: Array, b: Array, out: Array) -> Array:
+def write_product(a: Array, b: Array, out: Array) -> Array:
     """Write out = a b, groups first, a piece of the rows at a time where that pays."""
     (groups, count, inner), columns = a.shape, b.shape[-1]
     piece = _costs.piece(inner, columns)
@@ -33,9 +28,10 @@ def product(a: Array, b: Array, out: Array) -> Array:
 def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
     """Add a b to target, or write it: (groups, rows, count) (groups, count, columns), count large.
 
-    It goes `most` rows at a time, so that the products take at most WORKSPACE bytes. If it is
-    narrow, `few` rows at a time, and the count is cut into pieces, of at least NARROW each;
-    `several` pieces are multiplied in one call, and summed.
+    What is added whole goes `most` rows at a time, for its product takes up to WORKSPACE bytes.
+    What is narrow goes `few` rows at a time: the count is cut into pieces of NARROW or more, as
+    many as a `stretch` holds are multiplied in one call, and their products summed. (Not a single
+    column of many rows: no piece of it would be short enough.)
     """
     (groups, rows, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows
@@ -53,11 +49,11 @@ def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
             some = slice(first, first + most)
             target[:, some] += a[:, some] @ b
         return
-    several = max(1, room // few) * piece
+    stretch = max(1, room // few) * piece
     for first in range(0, rows, few):
         part, sums = a[:, first : first + few], target[:, first : first + few]
-        for start in range(0, whole, several):
-            some = slice(start, min(start + several, whole))
+        for start in range(0, whole, stretch):
+            some = slice(start, min(start + stretch, whole))
             of_a = part[:, :, some].reshape(groups, part.shape[1], -1, piece).swapaxes(1, 2)
             of_b = b[:, some].reshape(groups, -1, piece, columns)
             sums += (of_a @ of_b).sum(axis=1)

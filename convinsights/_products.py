@@ -3,7 +3,7 @@
 With the windows of the image as rows (see `convinsights.im2col`) and the kernel as a matrix, per
 group and with R = N * prod(output_size) windows of K = prod(kernel_size) * C_in / groups entries:
 
-    product           computes                         (rows × inner) (inner × columns)
+    product           computes                         (rows × inner) (inner × outputs)
     correlate         y       = columns kernel         (R × K) (K × C_out/groups)
     image_gradient    dx      = col2im(dy kernelᵀ)     (R × C_out/groups) (C_out/groups × K)
     kernel_gradient   dkernel = columnsᵀ dy            (K × R) (R × C_out/groups)
@@ -17,7 +17,7 @@ Each takes the first of these ways that pays (`_costs` knows the prices):
     way           chosen by                 pays where
     by channel    by_channel, …_twice       every group is one channel, with few outputs
       collecting  collects_by_channel       dx so: windows do not lie far apart
-    boxes         apart                     many taps read zeros alone: they are left out
+    boxes         in_boxes                  many taps read zeros alone: they are left out
     collecting    collects                  dx: adding to pixels costs more than gathering from dy
     strips        neighbours                wide kernels of few filters are copied again and again
     blocks        -                         everywhere else: the plain way, see `_columns`
@@ -68,129 +68,6 @@ def correlate(
     return y
 
 
-def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
-    """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
-    (dkernel,) = _from_columns(x, None, dy, geometry, groups, dtype)
-    return dkernel
-
-
-def both_from_columns(
-    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
-) -> tuple[Array, Array]:
-    """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
-    y, dkernel = _from_columns(x, kernel, dy, geometry, groups, dtype)
-    return y, dkernel
-
-
-def _from_columns(
-    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
-) -> list[Array]:
-    # y, given a kernel, and dkernel, given dy
-    kernel, dy = (None if a is None else np.ascontiguousarray(a, dtype) for a in (kernel, dy))
-    given = [a for a in (kernel, dy) if a is not None]
-    shape = *geometry.kernel_size, x.shape[-1] // groups, given[0].shape[-1]
-    by_channel = _by_channel(len(x), geometry, groups, shape)
-    if by_channel and len(given) == 2:
-        by_channel = _costs.by_channel_twice(geometry, groups, shape[-1] // groups, len(x))
-    if by_channel:
-        return _channel_by_channel(x, kernel, dy, geometry, groups)
-    if _apart(len(x), geometry, groups, shape) and _finite(given):
-        return _box_by_box(x, kernel, dy, geometry, groups, dtype)
-    strips = _strips(len(x), geometry, groups, shape)
-    if strips:
-        results = _strip_by_strip(x, kernel, dy, strips, dtype)
-        if _finite(results):
-            return results
-    return gather_multiply(x, kernel, dy, geometry, groups, dtype)
-
-
-def _finite(arrays: list[Array]) -> bool:
-    return all(np.isfinite(a).all() for a in arrays)
-
-
-def _channel_by_channel(
-    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, channels: int
-) -> list[Array]:
-    results = []
-    if kernel is not None:
-        y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), kernel.dtype)
-        of_y = _outputs_by_multiple(y, channels)
-        of_kernel = _outputs_by_multiple(kernel[..., 0, :], channels)
-        for sums, weights in zip(of_y, of_kernel, strict=True):
-            _channelwise.correlate(x, weights, geometry, sums)
-        results.append(y)
-    if dy is not None:
-        of_dy = _outputs_by_multiple(dy, channels)
-        parts = [_channelwise.kernel_gradient(x, part, geometry, dy.dtype) for part in of_dy]
-        dkernel = np.stack(parts, axis=-1)
-        results.append(dkernel.reshape(*geometry.kernel_size, 1, dy.shape[-1]))
-    return results
-
-
-def _box_by_box(
-    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
-) -> list[Array]:
-    results = []
-    if kernel is not None:
-        results.append(np.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtype))
-    if dy is not None:
-        shape = *geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]
-        results.append(np.zeros(shape, dtype))
-    for windows, taps, pixels, part in geometry.boxes:
-        at = (slice(None), *windows)
-        factors = None if kernel is None else kernel[taps], None if dy is None else dy[at]
-        of_box = _from_columns(x[(slice(None), *pixels)], *factors, part, groups, dtype)
-        if kernel is not None:
-            results[0][at] = of_box[0]
-        if dy is not None:
-            results[-1][taps] += of_box[-1]
-    return results
-
-
-def _strip_by_strip(
-    x: Array, kernel: Array | None, dy: Array | None, strips: Strips, dtype: DType
-) -> list[Array]:
-    wide = None if kernel is None else strips.kernel(kernel)
-    slopes = None if dy is None else strips.outputs(dy)
-    with np.errstate(invalid="ignore"):
-        results = gather_multiply(x, wide, slopes, strips.geometry, strips.groups, dtype)
-        if kernel is not None:
-            results[0] = strips.outputs_back(results[0])
-        if dy is not None:
-            results[-1] = strips.kernel_back(results[-1])
-    return results
-
-
-def _by_channel(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
-    single = groups > 1 and kernel[-2] == 1  # every group is one channel
-    return single and _costs.by_channel(geometry, groups, kernel[-1] // groups, batch)
-
-
-def _outputs_by_multiple(outputs: Array, channels: int) -> Iterator[Array]:
-    # (…, C M) -> M times (…, C): every channel's m-th output
-    each = outputs.reshape(*outputs.shape[:-1], channels, outputs.shape[-1] // channels)
-    return (each[..., m] for m in range(each.shape[-1]))
-
-
-def _apart(batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...]) -> bool:
-    if _small(batch, geometry, kernel):
-        return False
-    return _costs.apart(geometry, groups, kernel[-2], kernel[-1] // groups, batch)
-
-
-def _small(batch: int, geometry: Geometry, kernel: tuple[int, ...]) -> bool:
-    return batch * math.prod(geometry.output_size) * math.prod(kernel) <= _costs.SMALL
-
-
-def _strips(
-    batch: int, geometry: Geometry, groups: int, kernel: tuple[int, ...], scattered: int = 0
-) -> Strips | None:
-    if _small(batch, geometry, kernel):
-        return None
-    count = _costs.neighbours(geometry, groups, kernel[-2], kernel[-1] // groups, scattered)
-    return Strips(geometry, count, groups) if count > 1 else None
-
-
 def image_gradient(
     dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> Array:
@@ -198,7 +75,7 @@ def image_gradient(
     kernel = np.ascontiguousarray(kernel, dtype)
     if _by_channel(len(dy), geometry, groups, kernel.shape):
         return _channels_gradient(dy, kernel, geometry, groups)
-    if _apart(len(dy), geometry, groups, kernel.shape):
+    if _in_boxes(len(dy), geometry, groups, kernel.shape):
         dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
         for windows, taps, pixels, part in geometry.boxes:
             of_dy = dy[(slice(None), *windows)]
@@ -216,65 +93,17 @@ def image_gradient(
     return multiply_scatter(dy, kernel, geometry, groups, dtype)
 
 
-def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: int) -> Array:
-    collects = _costs.collects_by_channel(geometry) and np.isfinite(kernel).all()
-    every = collects and max(geometry.strides) == 1  # every pixel is written
-    dx = (np.empty if every else np.zeros)((len(dy), *geometry.input_size, channels), kernel.dtype)
-    of_outputs = zip(
-        _outputs_by_multiple(dy, channels),
-        _outputs_by_multiple(kernel[..., 0, :], channels),
-        strict=True,
-    )
-    for index, (of_dy, of_kernel) in enumerate(of_outputs):
-        if collects:
-            _channelwise.image_gradient(of_dy, of_kernel, geometry, dx, add=index > 0)
-        else:
-            dx += _channelwise.multiply_scatter(of_dy, of_kernel, geometry)
-    return dx
+def kernel_gradient(x: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
+    """Return dkernel = columnsᵀ dy, (*kernel_size, C_in // groups, C_out)."""
+    (dkernel,) = _from_columns(x, None, dy, geometry, groups, dtype)
+    return dkernel
 
 
-def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool:
-    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
-    cheaper = _costs.collects(geometry, groups, inputs, outputs, len(dy))
-    return _room_for(kernel, dy, 1) and cheaper and bool(np.isfinite(kernel).all())
-
-
-def _room_for(kernel: Array, dy: Array, copies: int) -> bool:
-    # Whether so many rearranged copies of the kernel keep the promise on memory
-    return copies * kernel.nbytes <= max(copies * dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
-
-
-def _collected(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
-    # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
-    # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
-    # flipped kernel.
-    phases = geometry.phases_to_pixels
-    if max(geometry.strides) == 1:
-        return correlate(dy, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype)
-    dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
-    for phase in phases:
-        part = _backwards(kernel[phase.taps], groups)
-        dx[(slice(None), *phase.pixels)] = correlate(dy, part, None, phase.geometry, groups, dtype)
-    return dx
-
-
-def both_from_pixels(
+def both_from_columns(
     x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> tuple[Array, Array]:
-    """Return what `both_from_columns` does, but with no term where a window reads no pixel.
-
-    That differs from a term of a zero where inf or nan would meet it. Tap by tap, without padding.
-    """
-    y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
-    given = x.astype(dtype), dy.astype(dtype), kernel.astype(dtype)
-    x, dy, taps, of_y, dtaps = (grouped(a, groups) for a in (*given, y, dkernel))
-    batch, axes = (slice(None),) * 2, tuple(range(1, dy.ndim - 1))
-    for reads in product(*(list(axis.reads()) for axis in geometry.axes())):
-        tap, windows, pixels = zip(*reads, strict=True)
-        for g in range(groups):
-            read, at = x[(*batch, *pixels)][g], dy[(*batch, *windows)][g]
-            of_y[(*batch, *windows)][g] += read @ taps[(g, *tap)]
-            dtaps[(g, *tap)] += np.tensordot(read, at, (range(len(axes)), range(len(axes))))
+    """Return y = columns kernel and dkernel = columnsᵀ dy, gathered once where that pays."""
+    y, dkernel = _from_columns(x, kernel, dy, geometry, groups, dtype)
     return y, dkernel
 
 
@@ -307,6 +136,154 @@ def both_gradients(
     return dx, kernel_gradient(x, dy, geometry, groups, dtype)
 
 
+def both_from_pixels(
+    x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
+) -> tuple[Array, Array]:
+    """Return what `both_from_columns` does, but with no term where a window reads no pixel.
+
+    That differs from a term of a zero where inf or nan would meet it. Tap by tap, without padding.
+    """
+    y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
+    given = x.astype(dtype), kernel.astype(dtype), dy.astype(dtype)
+    x, taps, dy, of_y, dtaps = (grouped(a, groups) for a in (*given, y, dkernel))
+    images, summed = slice(None), range(dy.ndim - 2)
+    for reads in product(*(list(axis.reads()) for axis in geometry.axes())):
+        tap, windows, pixels = zip(*reads, strict=True)
+        for g in range(groups):
+            read, at = x[(g, images, *pixels)], dy[(g, images, *windows)]
+            of_y[(g, images, *windows)] += read @ taps[(g, *tap)]
+            dtaps[(g, *tap)] += np.tensordot(read, at, (summed, summed))
+    return y, dkernel
+
+
+def _from_columns(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> list[Array]:
+    # [y] given a kernel, [dkernel] given dy, [y, dkernel] given both: here and in what follows, the
+    # first is y and the last dkernel, where there is one
+    kernel, dy = (None if a is None else np.ascontiguousarray(a, dtype) for a in (kernel, dy))
+    given = [a for a in (kernel, dy) if a is not None]
+    shape = *geometry.kernel_size, x.shape[-1] // groups, given[0].shape[-1]
+    one, outputs = len(given) == 1, shape[-1] // groups
+    by_channel = _by_channel(len(x), geometry, groups, shape)
+    if by_channel and (one or _costs.by_channel_twice(geometry, groups, outputs, len(x))):
+        return _channel_by_channel(x, kernel, dy, geometry, groups)
+    if _in_boxes(len(x), geometry, groups, shape) and _finite(given):
+        return _box_by_box(x, kernel, dy, geometry, groups, dtype)
+    strips = _strips(len(x), geometry, groups, shape)
+    if strips:
+        results = _strip_by_strip(x, kernel, dy, strips, dtype)
+        if _finite(results):
+            return results
+    return gather_multiply(x, kernel, dy, geometry, groups, dtype)
+
+
+def _finite(arrays: list[Array]) -> bool:
+    return all(np.isfinite(a).all() for a in arrays)
+
+
+def _by_channel(batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...]) -> bool:
+    single = groups > 1 and shape[-2] == 1  # every group is one channel
+    return single and _costs.by_channel(geometry, groups, shape[-1] // groups, batch)
+
+
+def _channel_by_channel(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, channels: int
+) -> list[Array]:
+    results = []
+    if kernel is not None:
+        y = np.empty((len(x), *geometry.output_size, kernel.shape[-1]), kernel.dtype)
+        of_y = _outputs_by_multiple(y, channels)
+        of_kernel = _outputs_by_multiple(kernel[..., 0, :], channels)
+        for sums, weights in zip(of_y, of_kernel, strict=True):
+            _channelwise.correlate(x, weights, geometry, sums)
+        results.append(y)
+    if dy is not None:
+        of_dy = _outputs_by_multiple(dy, channels)
+        parts = [_channelwise.kernel_gradient(x, part, geometry, dy.dtype) for part in of_dy]
+        dkernel = np.stack(parts, axis=-1)
+        results.append(dkernel.reshape(*geometry.kernel_size, 1, dy.shape[-1]))
+    return results
+
+
+def _channels_gradient(dy: Array, kernel: Array, geometry: Geometry, channels: int) -> Array:
+    collects = _costs.collects_by_channel(geometry) and np.isfinite(kernel).all()
+    every = collects and max(geometry.strides) == 1  # every pixel is written
+    dx = (np.empty if every else np.zeros)((len(dy), *geometry.input_size, channels), kernel.dtype)
+    of_outputs = zip(
+        _outputs_by_multiple(dy, channels),
+        _outputs_by_multiple(kernel[..., 0, :], channels),
+        strict=True,
+    )
+    for index, (of_dy, of_kernel) in enumerate(of_outputs):
+        if collects:
+            _channelwise.image_gradient(of_dy, of_kernel, geometry, dx, add=index > 0)
+        else:
+            dx += _channelwise.multiply_scatter(of_dy, of_kernel, geometry)
+    return dx
+
+
+def _outputs_by_multiple(outputs: Array, channels: int) -> Iterator[Array]:
+    # (…, C M) -> M times (…, C): every channel's m-th output
+    each = outputs.reshape(*outputs.shape[:-1], channels, outputs.shape[-1] // channels)
+    return (each[..., m] for m in range(each.shape[-1]))
+
+
+def _in_boxes(batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...]) -> bool:
+    if _small(batch, geometry, shape):
+        return False
+    return _costs.in_boxes(geometry, groups, shape[-2], shape[-1] // groups, batch)
+
+
+def _small(batch: int, geometry: Geometry, shape: tuple[int, ...]) -> bool:
+    return batch * math.prod(geometry.output_size) * math.prod(shape) <= _costs.SMALL
+
+
+def _box_by_box(
+    x: Array, kernel: Array | None, dy: Array | None, geometry: Geometry, groups: int, dtype: DType
+) -> list[Array]:
+    results = []
+    if kernel is not None:
+        results.append(np.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtype))
+    if dy is not None:
+        shape = *geometry.kernel_size, x.shape[-1] // groups, dy.shape[-1]
+        results.append(np.zeros(shape, dtype))
+    for windows, taps, pixels, part in geometry.boxes:
+        at = (slice(None), *windows)
+        factors = None if kernel is None else kernel[taps], None if dy is None else dy[at]
+        of_box = _from_columns(x[(slice(None), *pixels)], *factors, part, groups, dtype)
+        if kernel is not None:
+            results[0][at] = of_box[0]
+        if dy is not None:
+            results[-1][taps] += of_box[-1]
+    return results
+
+
+def _collects(dy: Array, kernel: Array, geometry: Geometry, groups: int) -> bool:
+    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    cheaper = _costs.collects(geometry, groups, inputs, outputs, len(dy))
+    return _room_for(kernel, dy, 1) and cheaper and bool(np.isfinite(kernel).all())
+
+
+def _room_for(kernel: Array, dy: Array, copies: int) -> bool:
+    # Whether so many rearranged copies of the kernel keep the promise on memory
+    return copies * kernel.nbytes <= max(copies * dy.nbytes, _costs.COPIED * _costs.WORKSPACE)
+
+
+def _collected(dy: Array, kernel: Array, geometry: Geometry, groups: int, dtype: DType) -> Array:
+    # col2im without adding: every pixel collects, phase by phase of the strides, from the windows
+    # that read it. With strides of 1 there is one phase, and dx is the convolution of dy with the
+    # flipped kernel.
+    phases = geometry.phases_to_pixels
+    if max(geometry.strides) == 1:
+        return correlate(dy, _backwards(kernel, groups), None, phases[0].geometry, groups, dtype)
+    dx = np.zeros((len(dy), *geometry.input_size, kernel.shape[-2] * groups), dtype)
+    for phase in phases:
+        part = _backwards(kernel[phase.taps], groups)
+        dx[(slice(None), *phase.pixels)] = correlate(dy, part, None, phase.geometry, groups, dtype)
+    return dx
+
+
 def _backwards(kernel: Array, groups: int) -> Array:
     # The kernel with its taps flipped, from output channels to input channels; its own inverse:
     # (*kernel_size, C_in // groups, C_out) -> (*kernel_size, C_out // groups, C_in)
@@ -314,3 +291,26 @@ def _backwards(kernel: Array, groups: int) -> Array:
     flipped = kernel[(slice(None, None, -1),) * len(taps)]
     by_group = flipped.reshape(*taps, inputs, groups, outputs // groups).swapaxes(-1, -3)
     return np.ascontiguousarray(by_group.reshape(*taps, outputs // groups, groups * inputs))
+
+
+def _strips(
+    batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...], scattered: int = 0
+) -> Strips | None:
+    if _small(batch, geometry, shape):
+        return None
+    count = _costs.neighbours(geometry, groups, shape[-2], shape[-1] // groups, scattered)
+    return Strips(geometry, count, groups) if count > 1 else None
+
+
+def _strip_by_strip(
+    x: Array, kernel: Array | None, dy: Array | None, strips: Strips, dtype: DType
+) -> list[Array]:
+    wide = None if kernel is None else strips.kernel(kernel)
+    slopes = None if dy is None else strips.outputs(dy)
+    with np.errstate(invalid="ignore"):
+        results = gather_multiply(x, wide, slopes, strips.geometry, strips.groups, dtype)
+        if kernel is not None:
+            results[0] = strips.outputs_back(results[0])
+        if dy is not None:
+            results[-1] = strips.kernel_back(results[-1])
+    return results

@@ -2,15 +2,12 @@
 
 t windows side by side along the last axis read mostly the same pixels. Laid over all of them at
 once, a kernel that is wider by (t - 1) s pixels makes the outputs of all t, each as filters of its
-own: those of window j are the kernel, shifted by j s, among zeros.
+own: those of window j are, per group, the kernel, shifted by j s, among zeros.
 
     wide[…, j s + v d, c, (j, o)] = kernel[…, v, c, o]
 
 It is a convolution again, with strides of t s. It copies about 1 / t of the numbers, and multiplies
 more, but in products of more columns: for few filters and wide kernels it pays (see `_costs`).
-
-The zeros of a wide kernel meet pixels that the window does not read: `_products` computes what is
-not finite anew, without strips.
 """
 
 from __future__ import annotations
@@ -26,14 +23,14 @@ __all__ = ["Strips", "strip_geometry"]
 
 
 class Strips:
-    """A convolution as that of strips of `count` windows, and the ways there and back."""
+    """A convolution as that of strips of `count` = t windows, and the ways there and back."""
 
     def __init__(self, plain: Geometry, count: int, groups: int) -> None:
         self.plain, self.count, self.groups = plain, count, groups
         self.geometry = strip_geometry(plain, count)
 
     def kernel(self, kernel: Array) -> Array:
-        """Return the wide kernel, (…, wide, C_in // groups, groups * t * C_out // groups)."""
+        """Return the wide kernel, (…, wide, C_in // groups, (g, j, o))."""
         *taps, _, inputs, filters = kernel.shape
         each = filters // self.groups
         shape = *taps, self.geometry.kernel_size[-1], inputs, self.groups, self.count, each
@@ -84,6 +81,7 @@ def strip_geometry(plain: Geometry, count: int) -> Geometry:
     stride, windows = plain.strides[-1] * count, -(-plain.output_size[-1] // count)
     wide = (plain.kernel_size[-1] - 1) * plain.dilation_rate[-1] + stride - plain.strides[-1] + 1
     before, after = plain.padding[-1]
+    # The zeros that the last strip reaches over
     needed = (windows - 1) * stride + wide - before - plain.input_size[-1]
     return replace(
         plain,

@@ -24,7 +24,7 @@ from numpy.testing import assert_array_equal
 import convinsights.im2col
 from convinsights import _channelwise, _columns, _costs, _products, conv, depthwise, transposed
 from convinsights._geometry import Geometry
-from convinsights._pieces import add_product, product
+from convinsights._pieces import add_product, write_product
 from convinsights._strips import Strips
 from convinsights.im2col import copy_runs, im2col, pad
 
@@ -123,14 +123,14 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
             y, cache = conv.forward(given["x"], given["kernel"], **options)
             return [y, *conv.backward(given["dy"], cache)[:2]]
 
-    off = {"by_channel": lambda *_: False, "apart": lambda *_: False}
+    off = {"by_channel": lambda *_: False, "in_boxes": lambda *_: False}
     with prices(GAIN=np.inf, **off):
         plain = step()
     for changed in (
         {"GAIN": 0.0, "SMALL": 0, **off},
         {"by_channel": lambda *_: True},
         {"GAIN": 0.0, "SMALL": 0, **off, "collects": lambda *_: False},
-        {"GAIN": 0.0, "SMALL": 0, **off, "apart": lambda *a: any(map(any, a[0].padding))},
+        {"GAIN": 0.0, "SMALL": 0, **off, "in_boxes": lambda *a: any(map(any, a[0].padding))},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "STRETCH", 10**6)
@@ -195,7 +195,7 @@ def test_taps_that_read_zeros_are_left_out_where_that_saves_much(
     size, taps, rate, padding, channels, wanted
 ):
     geometry = Geometry.of((size, size), (taps, taps), 1, padding, rate)
-    assert _costs.apart(geometry, 1, channels, channels, 8) == wanted
+    assert _costs.in_boxes(geometry, 1, channels, channels, 8) == wanted
 
 
 # ---- columns, block by block
@@ -309,6 +309,16 @@ def test_a_few_images_are_padded_at_a_time(groups, collects):
         assert peak < gradients.x.nbytes + 5 * 2**15 + 2**17
 
 
+def test_the_next_images_are_padded_when_those_before_are_let_go():
+    x, kernel = np.ones((4, 40, 40, 16)), np.ones((3, 3, 16, 16))
+    padded = 42 * 42 * 16 * 8
+    with prices(WORKSPACE=2**15, collects=lambda *_: False, neighbours=lambda *_: 1):
+        (y, cache), peak, _ = traced(conv.forward, x, kernel, padding="same")
+        assert peak < y.nbytes + 1.5 * padded + 5 * 2**15
+        gradients, peak, _ = traced(conv.backward, y, cache)
+        assert peak < gradients.x.nbytes + 1.5 * padded + 5 * 2**15
+
+
 @pytest.mark.parametrize("name", ["kernel_gradient", "both_from_columns"])
 def test_what_is_added_to_a_kernel_gradient_is_never_all_there(name):
     x, kernel, dy = np.ones((1, 407, 64)), np.ones((8, 64, 256)), np.ones((1, 400, 256))
@@ -356,7 +366,7 @@ def test_a_box_of_windows_is_gathered_once_for_both_gradients(monkeypatch):
     y, cache = conv.forward(x, kernel, padding="same", dilation_rate=8)
     gradients = conv.backward(y, cache)
     gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
-    ways = {"apart": lambda g, *_: any(map(any, g.padding)), "collects": lambda *_: True}
+    ways = {"in_boxes": lambda g, *_: any(map(any, g.padding)), "collects": lambda *_: True}
     with prices(SMALL=0, **ways):
         same = conv.backward(y, cache)
     assert len(gathered) == 3  # two taps, three, and two
@@ -373,7 +383,7 @@ def test_a_product_in_pieces_is_the_product(piece, workspace):
     a, b, c = (integers(rng, s).astype(float) for s in ((2, 12, 4), (2, 4, 3), (2, 12, 3)))
     with prices(piece=lambda *_: piece, WORKSPACE=workspace):
         out = np.full((2, 12, 6), np.nan)[..., ::2]
-        assert product(a, b, out) is out
+        assert write_product(a, b, out) is out
         assert_array_equal(out, a @ b)
         total = np.ones((2, 4, 3))
         add_product(a.swapaxes(1, 2), c, total, write=False)
