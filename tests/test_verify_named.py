@@ -20,7 +20,7 @@ from convinsights import (
     verify,
 )
 from convinsights._concepts import defaults
-from convinsights.verify import _candidate
+from convinsights.verify import _candidate, _slips_gradients
 from convinsights.verify._asked import asked
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
@@ -371,14 +371,14 @@ def test_sums_of_doubles_in_single_precision():
     assert found.name == "low_precision (24 bits)"
 
 
-@pytest.mark.parametrize("of_y", [False, True])
-def test_in_formats_of_few_bits_that_slip_is_told_that_leaves_hardly_an_element_wrong(of_y):
+@pytest.mark.parametrize("of", ["y", "dx", "sums"])
+def test_in_formats_of_few_bits_that_slip_is_told_that_leaves_hardly_an_element_wrong(of):
     # All else that changes results by a few thousandths agrees as well: an unbiased variance, say.
     kind, (forward, backward) = verify.BFLOAT16, right(normalization)
     few = functools.partial(wrong.rounded_to, count=8)
-    if of_y:
+    if of == "y":
         forward, _ = wrong.grouped_normalized(root=lambda v, e: 1 / few((v + e) ** -0.5))()
-    kept = backward if of_y else wrong.kept(few)
+    kept = {"y": backward, "dx": wrong.kept(few), "sums": wrong.sums_of_few_bits(8)}[of]
 
     def rounded(function):
         def way(*arrays, **hyper):
@@ -391,6 +391,23 @@ def test_in_formats_of_few_bits_that_slip_is_told_that_leaves_hardly_an_element_
 
     found = told(normalization, rounded(forward), rounded(kept), dtype=kind)
     assert found.name == "low_precision (8 bits)"
+
+
+@pytest.mark.parametrize("module", [conv, transposed])
+def test_a_kernels_gradient_by_exchanged_steps_against_a_second_derivation(module):
+    draw = np.random.default_rng(0)
+    x, kernel = draw.integers(-3, 4, (2, 7, 6, 4)), draw.integers(-3, 4, (3, 2, 2, 4))
+    settings = defaults(module) | {"strides": (2, 3), "dilation_rate": (3, 1), "groups": 2}
+    settings |= {"padding": ((1, 2), (0, 1))}
+    x, kernel = x.astype(float), kernel.astype(float)
+    dy = draw.integers(-3, 4, module.output_shape(x.shape, kernel.shape, **settings)).astype(float)
+    case = Case(module, (x, kernel, None), settings, dy, "steps", True)
+    images = (dy, x) if module is conv else (x, dy)
+    gradient = np.zeros(kernel.shape)
+    wrong.taps_by_strides(gradient, images[0], (images[1], kernel, None), settings)
+    found = _slips_gradients._kernel_gradient_exchanged(case)
+    np.testing.assert_array_equal(found["dkernel"], gradient)
+    assert (gradient != case.truth["dkernel"]).any()
 
 
 def bytes_case(low, high, dtype=np.int8):
