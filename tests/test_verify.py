@@ -40,6 +40,7 @@ from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
+from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
 from convinsights.verify._stale import Earlier, stale_arguments
 from convinsights.verify._trials import Trial
@@ -48,6 +49,7 @@ pytestmark = pytest.mark.usefixtures("fewest_cases")
 
 
 SOME = thinned([(m,) for m in MODULES], map(str, range(len(MODULES))), {0, 2, 6})
+EXTRA = Plan.extra  # before there are fewer cases
 NEEDED = {normalization: ("groups",)}  # what has no default
 SOME_OF_MINE = thinned([(m,) for m in MINE], NAMES.values(), {0, 4, 6})
 
@@ -863,8 +865,25 @@ def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():
     report = verify.verify(conv, broken, cases=own)
     told = [(f.call, f.result, f.message, id(f.arrays["x"])) for f in report.failures]
     assert len(set(told)) == len(told)
-    least = min(report.failures, key=lambda failure: failure.size)
-    assert least.arrays["dy"].size > 0
+    empty = min(report.failures, key=lambda failure: failure.size)
+    assert (empty.size, empty.empty) == (4 + 1, True)  # a kernel and a bias
+    shown = str(report).split("smallest failing case:\n  ")[1].split("\n")[0]
+    assert {f.empty for f in report.failures if f.call == shown} == {False}
+
+
+@pytest.mark.parametrize("module", SOME)
+def test_a_kernel_that_takes_no_empty_batch(module, monkeypatch):
+    monkeypatch.setattr(Plan, "extra", lambda plan, rank: [next(EXTRA(plan, rank))])
+    forward, _ = by_library(module)
+
+    def broken(*arrays, **hyper):
+        if not len(arrays[0]):
+            raise ValueError("no images")
+        return forward(*arrays, **hyper)
+
+    report = verify.verify(module, broken, ranks=(1, 2), supports=NEEDED.get(module, ()))
+    assert failing(report) == ["forward raised ValueError: no images"] * 2
+    assert (report.diagnosis, report.when, report.where) == (None, "batch == 0", None)
 
 
 def test_the_package_says_where_to_read_what():

@@ -11,6 +11,7 @@ from convinsights import batchnorm, conv, normalization, transposed, verify
 from convinsights._concepts import defaults
 from convinsights.verify import _shrink
 from convinsights.verify._asked import asked
+from convinsights.verify._factors import MODULES
 from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
@@ -75,6 +76,15 @@ def test_the_sizes_that_give_a_case_a_feature(module, feature, value, changes):
             row |= {"size[0]": 3, "size[1]": 3}
     case = case_of(module, 2, row, precision, 0)
     assert with_count(2, row, feature, value, case) == changes
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_number_of_products_or_pixels_comes_of_no_images(module):
+    plan = Plan(module, (1,), frozenset(), Precision.of(module, np.float32))
+    row = next(plan.extra(1))
+    case = case_of(module, 1, row, plan.precision, 0)
+    for feature in ("terms", "output pixels", "output length"):
+        assert with_count(1, row, feature, 6, case) is None
 
 
 def test_simpler_levels_come_from_the_simplest_on():

@@ -6,7 +6,6 @@ once: what is kept of them is an outline, shapes without numbers, which can be d
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,12 +51,13 @@ class Case(Call):
 
     @property
     def size(self) -> int:
-        """How many numbers the case takes to write down.
+        """How many numbers the case takes to write down."""
+        return int(self.dy.size) + sum(np.size(a) for a in self.arrays if a is not None)
 
-        The largest int for one without outputs, so that it is shown last.
-        """
-        size = self.dy.size + sum(np.size(a) for a in self.arrays if a is not None)
-        return size if self.dy.size else sys.maxsize
+    @property
+    def order(self) -> tuple[bool, int]:
+        """What cases are sorted by, the small ones first; one without outputs shows least."""
+        return self.dy.size == 0, self.size
 
     def drawn_by(self, draw: Callable[[], Case]) -> Case:
         """Note how the same case is drawn again, and return this one."""

@@ -70,7 +70,7 @@ def diagnose(
     """
     unit = 1 / precision.exact_integers
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
-    results.sort(key=lambda result: trials[result[0]].case.size)
+    results.sort(key=lambda result: trials[result[0]].case.order)
     wrong = [(index, name) for index, name in results if name in trials[index].wrong]
     right = [(index, name) for index, name in results if name not in trials[index].wrong]
     valued = [(index, name) for index, name in wrong if trials[index].got[name] is not None]

@@ -40,7 +40,7 @@ def explained(
     wrong = [trial for trial in ran if trial.wrong]
     failing = wrong or [trial for trial in ran if trial.failures]
     if failing:
-        ordered = sorted(failing, key=lambda trial: (not trial.case.dy.size, trial.case.size))
+        ordered = sorted(failing, key=lambda trial: trial.case.order)
         retry = again = None
         if plan is not None:
             shrinker = Shrinker(candidate, plan)

@@ -23,7 +23,7 @@ class Kept:
     """The trials that are whole, by the results that are wrong in them."""
 
     def __init__(self) -> None:
-        self.kinds: dict[frozenset[str], list[tuple[int, int, Trial]]] = defaultdict(list)
+        self.kinds: dict[frozenset[str], list[tuple[bool, int, int, Trial]]] = defaultdict(list)
         self.numbers: Counter[frozenset[str]] = Counter()
         self.count = 0
 
@@ -37,9 +37,10 @@ class Kept:
             return
         kind, self.count = frozenset(trial.wrong), self.count + 1
         kept = self.kinds[kind]
-        heappush(kept, (-trial.case.size, self.count, trial))
-        self.numbers[kind] += trial.case.size
+        empty, size = trial.case.order
+        heappush(kept, (not empty, -size, self.count, trial))
+        self.numbers[kind] += size
         while len(kept) > FEWEST and self.numbers[kind] > NUMBERS:
-            size, _, largest = heappop(kept)
+            _, size, _, largest = heappop(kept)
             self.numbers[kind] += size
             largest.let_go()

@@ -64,7 +64,7 @@ class Report:
         lines = [f"{self.title}: {self._verdict()}"]
         if self.failures:
             lines += self._explanation()
-            least = min(self.failures, key=lambda failure: failure.size)
+            least = min(self.failures, key=lambda failure: (failure.empty, failure.size))
             lines += ["", "smallest failing case:", f"  {least.call}", f"  {least.message}"]
         if self.rows:
             width = max(len(row.kind) for row in self.rows)

@@ -19,9 +19,10 @@ class Failure:
     """One wrong result.
 
     `kind` is the case's geometry, `call` the case as a call, `size` how many numbers it has,
-    `arrays` what it was given by name, `result` what of it is wrong (y, dx, …), `index` the worst
-    element with what was `got`, `expected` and `allowed` as difference (None where no values can be
-    compared), `message` all of that in words, `diagnosis` the slip that explains it, or None.
+    `empty` whether none of them is an output, `arrays` what it was given by name, `result` what of
+    it is wrong (y, dx, …), `index` the worst element with what was `got`, `expected` and `allowed`
+    as difference (None where no values can be compared), `message` all of that in words,
+    `diagnosis` the slip that explains it, or None.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Failure:
     expected: float | None = None
     allowed: float | None = None
     diagnosis: str | None = None
+    empty: bool = field(default=False, repr=False)
     arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -157,7 +159,7 @@ class Trial:
                 self.worst = np.inf
         case = self.case
         shown = case.kind, str(case), result, message, case.size
-        failure = Failure(*shown, **fields, arrays=Given(case))
+        failure = Failure(*shown, **fields, empty=case.dy.size == 0, arrays=Given(case))
         self.failures.append(failure)
 
     @property

@@ -43,7 +43,8 @@ def condition(
 ) -> str | None:
     """Say what the failing cases share and the others do not, or None where nothing holds.
 
-    `again` tells of a case that did not fail whether it does with other numbers.
+    `again` tells of a case that did not fail whether it does with other numbers. That there are no
+    images is told outright: so few cases have none that they would never be enough to believe it.
     """
     # A case counts if faults can show in it, or if it failed; a failing one without values only
     # where no other failing case tells.
@@ -53,6 +54,8 @@ def condition(
     wrong = np.array([bool(failed[i]) for i in shown])
     if not wrong.any() or wrong.all():
         return None
+    if [len(case.x) == 0 for case in cases] == [bool(bad) for bad in failed]:
+        return "batch == 0"
     if retry is not None:
         retry = _of_settings(retry)
     rows = [features(cases[i]) for i in shown]
