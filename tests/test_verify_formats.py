@@ -90,6 +90,8 @@ def test_formats_are_values():
         (FLOAT8_E4M3, np.float32, 2.0**-4, 2.0**-9, 448, 16),
         (TINY, np.float32, 2.0**-3, 2.0**-4, 14, 8),
         (Format("few", 5, 0, 7.0), np.float32, 2.0**-5, 2.0**-4, 7, 7),
+        (Format("whole", 3, 2, 2.0**20), np.float32, 2.0**-3, 1, 2**20, 8),
+        (Format("even", 3, 3, 2.0**20), np.float32, 2.0**-3, 2, 2**20, 0),  # 1 and 3 are none
     ],
 )
 def test_what_a_bound_has_to_know_of_a_format(kind, carrier, unit, smallest, largest, exact):

@@ -68,7 +68,7 @@ def diagnose(
     results displaced; last what explains every wrong result, though others are right: the slip of
     one path among several. Small cases are looked at first, and of large ones not all.
     """
-    unit = 1 / precision.exact_integers
+    unit = max(precision.unit, precision.result.unit) or 1 / precision.exact_integers
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]
     results.sort(key=lambda result: trials[result[0]].case.order)
     wrong = [(index, name) for index, name in results if name in trials[index].wrong]

@@ -123,7 +123,7 @@ class Format:
         Parameters
         ----------
         array : array
-            Real numbers of any dtype; each is rounded once.
+            Real numbers of any dtype; integers beyond 2^53 are rounded to float64 first.
 
         Returns
         -------
@@ -197,8 +197,8 @@ class Numbers:
         """Look at a NumPy float or integer dtype, or a Format."""
         if isinstance(kind, Format):
             p, low = kind.significand_bits, kind.min_exponent
-            exact = min(2.0**p, kind.largest)
             smallest = 2.0 ** (low - p + 1)
+            exact = min(2.0**p, kind.largest) if smallest <= 1 else 0.0
             carrier = np.dtype(np.float32)
             return cls(kind.name, carrier, 2.0**-p, smallest, kind.largest, exact, kind)
         if kind.kind in "iu":
