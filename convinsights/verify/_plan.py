@@ -76,19 +76,31 @@ class Plan:
     def extra(self, rank: int) -> Iterator[Levels]:
         """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
         plain = self.plain(rank)
-        yield {**plain, "batch": 0, "training": False}
-        inputs = "channels" if self.module in NORMALIZATIONS else "in_channels"
+
+        def row(inputs: int, outputs: int, **levels: Any) -> Levels:
+            # Of those factors that there are
+            widths: dict[str, Any] = {
+                "in_channels": inputs,
+                "channels": inputs,
+                "out_channels": outputs,
+            }
+            return {**plain, **{n: k for n, k in (widths | levels).items() if n in plain}}
+
+        yield {**plain, "batch": 0} | ({"training": False} if "training" in plain else {})
         for bits in (15, 16, 17) if self.thorough else (15,):
             side = math.ceil((2**bits / 16) ** (1 / rank)) + 1
             sizes = {f"size[{a}]": side for a in range(rank)}
-            yield {**plain, **sizes, inputs: 9, "out_channels": 9, "values": "integers"}
-            yield {**plain, "batch": 2**bits // (9 * 3**rank) + 5, inputs: 11, "out_channels": 10}
-        if inputs == "in_channels":
+            # 2 images of 9 channels: 18 / 16 of 2^bits numbers
+            yield row(9, 9, **sizes, values="integers")
+            # x has more than 2^bits numbers, by its images.
+            yield row(11, 10, batch=2**bits // (9 * 3**rank) + 5)
+        if self.module not in NORMALIZATIONS:
             taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
             for values in self.precision.values:
-                # 256 channels under 3×3: a long sum.
-                yield {**plain, inputs: -(-2304 // taps), "out_channels": 2, "values": values}
-            yield {**plain, inputs: 64, "out_channels": -(-(2**15) // (64 * taps)) + 1}
+                # Sums of some 2,304 terms; depthwise sums only its taps.
+                yield row(-(-2304 // taps), 2, values=values)
+            # And so has the kernel more than 2^15.
+            yield row(64, -(-(2**15) // (64 * taps)) + 1)
 
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:
         """Return the levels of every factor, the simplest first."""
@@ -112,5 +124,6 @@ def telling(cases: Iterable[Case]) -> Iterator[Case]:
 
 def weight(row: Levels) -> float:
     """Return about how many multiply-adds a row takes; what has no images comes last."""
-    counts = (value for name, value in row.items() if type(value) is int and "strides" not in name)
+    steps = "strides", "dilation_rate"
+    counts = (n for name, n in row.items() if type(n) is int and not name.startswith(steps))
     return math.prod(counts) or math.inf
