@@ -752,6 +752,27 @@ def test_own_cases_of_every_module(module):
     assert "cases[0]" in {row.kind for row in report.rows}
 
 
+@pytest.mark.parametrize(
+    ("module", "own", "words"),
+    [
+        (normalization, {"x_shape": (2, 3, 3, 4), "groups": 3}, "groups"),
+        (normalization, {"x_shape": (2, 3, 3, 4), "groups": 0}, "groups"),
+        (normalization, {"x_shape": (2, 3, 3, 4), "epsilon": -1}, "epsilon"),
+        (normalization, {"x_shape": (2,)}, "x"),
+        (normalization, {"x_shape": ()}, "x"),
+        (batchnorm, {"x_shape": (0, 3, 3, 4)}, "x"),
+        (batchnorm, {"x_shape": ()}, "x"),
+        (batchnorm, {"x_shape": (2, 3, 3, 4), "epsilon": -1.0}, "epsilon"),
+    ],
+)
+def test_own_cases_that_do_not_go_together_are_refused_at_once(module, own, words):
+    def never(*arrays, **hyper):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=rf"^cases\[0\]: {words} must "):
+        verify.verify(module, never, supports=NEEDED.get(module, ()), cases=[own])
+
+
 def own_case(module, **given):
     precision = Precision.of(module, np.float16)
     integers, normal = given_cases(module, 0, given, precision, 0)
@@ -783,6 +804,13 @@ def test_own_cases_are_written_as_a_kernel_gets_them():
 def test_a_sum_over_two_steps_has_so_many_products_at_most(batch, taps, filters, most):
     kernels = [(taps, 3, 2), (1, 6, filters)]
     assert most_terms((batch, 9, 3), kernels, (batch, 9, filters), 1) == most
+
+
+def test_a_sum_of_one_channel_is_short_however_many_there_are():
+    """So float16 still holds it, and no integer has to be 0."""
+    case = own_case(depthwise, x_shape=(2, 4, 4, 300), kernel_shape=(3, 3, 300, 1))
+    assert case.x.all()
+    assert case.arrays[1].all()
 
 
 def test_a_row_gives_two_kernels_their_shapes():

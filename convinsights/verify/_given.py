@@ -11,7 +11,7 @@ from convinsights import depthwise_separable, im2col, transposed
 from convinsights._arguments import per_axis, shape_of
 from convinsights._concepts import defaults, name_of
 from convinsights.verify._cases import Case
-from convinsights.verify._made import drawn_convolution, drawn_normalization
+from convinsights.verify._made import draw_convolution, draw_normalization
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 
 __all__ = ["given_cases"]
@@ -20,7 +20,7 @@ __all__ = ["given_cases"]
 def given_cases(
     module: ModuleType, number: int, given: Mapping[str, Any], precision: Precision, seed: int
 ) -> Iterator[Case]:
-    """Make the cases of a geometry that the author gives: shapes and hyperparameters."""
+    """Yield a case of one geometry for each kind of values."""
     kind, settings = f"cases[{number}]", dict(given)
     of_arrays = module.Gradients._fields[1:-1] if module not in NORMALIZATIONS else ()
     names = ["x_shape", *(f"{name}_shape" for name in of_arrays)]
@@ -34,18 +34,21 @@ def given_cases(
             f"got {', '.join(map(str, given))}"
         )
     x_shape, *kernels = (shape_of(n, settings.pop(n), minimum=0) for n in names)
+    if module in NORMALIZATIONS:
+        settings = defaults(module) | {"groups": 1} | settings
+        known = {name: settings[name] for name in defaults(module)}
+        module.forward(np.zeros(x_shape), **known)  # refuses what does not go together
     for index, values in enumerate(precision.values):
         row = {"layout": "C", "values": values, "bias": True, "gamma": True, "beta": True}
         key = 1994, seed, number, index
         if module in NORMALIZATIONS:
-            groups = settings.get("groups", 1)
-            row |= {"batch": x_shape[0], "channels": x_shape[-1] // groups, "groups": groups}
+            row |= settings | {"batch": x_shape[0]}
+            row["channels"] = x_shape[-1] // settings["groups"]
             row |= {f"size[{a}]": n for a, n in enumerate(x_shape[1:-1])}
-            row["epsilon"] = settings.get("epsilon", 1e-3)
-            case = drawn_normalization(module, len(x_shape) - 2, row, precision, key)
+            case = draw_normalization(module, len(x_shape) - 2, row, precision, key)
         else:
             canonical = _canonical(module, x_shape, kernels, defaults(module) | settings)
-            case = drawn_convolution(module, kind, x_shape, kernels, canonical, row, precision, key)
+            case = draw_convolution(module, kind, x_shape, kernels, canonical, row, precision, key)
         yield replace(case, kind=kind, row=None)
 
 

@@ -23,14 +23,14 @@ from convinsights.verify._padding import BY_NAME, zeros
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 from convinsights.verify._values import Draw, Seed
 
-__all__ = ["case_of", "drawn_convolution", "drawn_normalization", "most_terms"]
+__all__ = ["case_of", "draw_convolution", "draw_normalization", "most_terms"]
 
 
 def case_of(module: ModuleType, rank: int, row: Levels, precision: Precision, seed: int) -> Case:
     """Make the case of a row; a ValueError where its levels do not go together."""
     # Not the stream of default_rng(seed), which the candidate's own arrays may come from.
     key = 1992, seed, zlib.crc32(repr(sorted(row.items())).encode())
-    make = drawn_normalization if module in NORMALIZATIONS else _convolution
+    make = draw_normalization if module in NORMALIZATIONS else _convolution
     case = make(module, rank, row, precision, key)
     return case.drawn_by(partial(case_of, module, rank, row, precision, seed))
 
@@ -57,10 +57,10 @@ def _convolution(
     x_shape = (row["batch"], *size, groups * inputs)
     settings = _settings(module, rank, row, size, kernel_size)
     kind = f"{rank}-D {_kind(row, rank)}"
-    return drawn_convolution(module, kind, x_shape, kernels, settings, row, precision, seed)
+    return draw_convolution(module, kind, x_shape, kernels, settings, row, precision, seed)
 
 
-def drawn_convolution(
+def draw_convolution(
     module: ModuleType,
     kind: str,
     x_shape: tuple[int, ...],
@@ -72,7 +72,8 @@ def drawn_convolution(
 ) -> Case:
     """Draw the arrays of a convolution, whose shapes and hyperparameters are given."""
     y_shape = module.output_shape(x_shape, *kernels, **settings)
-    terms = most_terms(x_shape, kernels, y_shape, settings.get("groups", 1))
+    groups = kernels[0][-2] if module is depthwise else settings.get("groups", 1)
+    terms = most_terms(x_shape, kernels, y_shape, groups)
     draw = Draw(seed, row["values"], precision, terms, 1 + len(kernels))
     x = draw(x_shape, first=True)
     if row["layout"] == "broadcast":
@@ -84,18 +85,18 @@ def drawn_convolution(
         arrays,
         settings,
         dy,
-        kind,
-        draw.integers,
-        row["layout"],
-        row["values"],
-        row,
+        kind=kind,
+        integers=draw.integers,
+        layout=row["layout"],
+        values=row["values"],
+        row=row,
     )
 
 
 def most_terms(
     x: tuple[int, ...], kernels: Sequence[tuple[int, ...]], y: tuple[int, ...], groups: int
 ) -> int:
-    """Return the most products that any sum has: of y, dx, or a kernel's gradient."""
+    """Return at least the most products that a sum has: of y, dx, or a kernel's gradient."""
     pixels = max(math.prod(x[:-1]), math.prod(y[:-1]))
     taps = math.prod(kernels[0][:-2])
     if len(kernels) > 1:  # the products of two steps are sums of products
@@ -169,7 +170,7 @@ def _kind(row: Levels, rank: int) -> str:
     return ", ".join(on) or "plain"
 
 
-def drawn_normalization(
+def draw_normalization(
     module: ModuleType, rank: int, row: Levels, precision: Precision, seed: Seed
 ) -> Case:
     """Draw the arrays of a normalization."""
@@ -204,9 +205,9 @@ def drawn_normalization(
         tuple(arrays),
         settings,
         draw(shape),
-        f"{rank}-D {kind}, {row['values']}",
-        draw.integers,
-        row["layout"],
-        row["values"],
-        row,
+        kind=f"{rank}-D {kind}, {row['values']}",
+        integers=draw.integers,
+        layout=row["layout"],
+        values=row["values"],
+        row=row,
     )
