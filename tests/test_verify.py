@@ -34,7 +34,7 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights.verify._candidate import Candidate
+from convinsights.verify._candidate import Candidate, same_bits
 from convinsights.verify._factors import MODULES
 from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
@@ -405,6 +405,21 @@ def test_whether_few_bits_are_seen_is_a_matter_of_chance():
 
 
 @pytest.mark.usefixtures("more_cases")
+def test_the_sign_of_0_is_a_bit_and_what_is_no_part_of_a_number_is_none():
+    zero, nan = np.zeros((2, 3)), np.full(3, np.nan)
+    assert same_bits(zero[:, ::-1], zero)
+    assert not same_bits(zero, -zero)
+    assert same_bits((nan, None), (nan.copy(), None))
+    assert not same_bits(nan, -nan)
+    long = np.array([1.5, np.nan], np.longdouble)
+    padded = long.copy()
+    part = 10 if np.finfo(long.dtype).nmant == 63 else long.itemsize
+    padded.view(np.uint8).reshape(2, -1)[:, part:] = 255
+    assert same_bits(padded, long)
+    assert not same_bits(padded, -long)
+    assert not same_bits(long, long.astype(float))
+
+
 def test_results_that_differ_within_the_bound_are_not_deterministic_either():
     report = verify.verify(conv, counting(lambda call: 1e-9 * call), dtype=np.float32)
     assert report.diagnosis == "not_deterministic"

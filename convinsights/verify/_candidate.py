@@ -148,11 +148,12 @@ def same_bits(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same_bits, one, other))
     if not isinstance(one, np.ndarray):
         return one is None and other is None
-    return (
-        isinstance(other, np.ndarray)
-        and (one.shape, one.dtype) == (other.shape, other.dtype)
-        and (np.array_equal(one, other) or one.tobytes() == other.tobytes())
-    )
+    if not isinstance(other, np.ndarray) or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.type is np.longdouble:  # of which some bytes may be no part of the number
+        signs = np.signbit(one), np.signbit(other)
+        return np.array_equal(one, other, equal_nan=True) and np.array_equal(*signs)
+    return one.tobytes() == other.tobytes()
 
 
 def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
