@@ -1,14 +1,14 @@
 """By how much a correct result may differ from the true one: what every verdict rests on.
 
-    allowed[i] = bound[i] + u |y[i]|
+    allowed[i] = bound[i] + u (|y[i]| + bound[i]) + smallest / 2
 
 where the bound is that of the sums (`_sums`), or of a normalization (`_normalized`), with what a
-fast transform loses (`_transforms`), and u is the unit roundoff of what results are stored in, if
-that is coarser than what they were summed in.
+fast transform loses (`_transforms`), and u and smallest are the unit roundoff and the smallest
+number of what results are stored in, if that is coarser than what they were summed in.
 
-A fixed tolerance cannot do that: a correct float32 sum of 2,304 terms may be off by a thousandth of
-a value in which they cancel, and a forgotten pixel among them may be no more than that. So a bound
-also says what it cannot see: an error of less than itself.
+No fixed tolerance will do: where 2,304 float32 terms cancel, a correct sum may be off by a
+thousandth of its value, and a forgotten pixel may change it by no more. What is less than the bound
+cannot be seen (`_power`).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def error_bound(
     Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
     times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
     dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
-    within exp(8 sqrt(n) u + n u²) - 1, about 8 sqrt(n) u. `probabilistic` takes the smaller of that
-    and gamma_n.
+    within exp(8 sqrt(n) u + n u² / (1 - u)) - 1, about 8 sqrt(n) u. `probabilistic` takes the
+    smaller of that and gamma_n.
 
     For normalizations the same bounds of the two sums, mean and (two-pass) variance, are
     carried through 1 / sqrt(variance + epsilon) to the output.
@@ -83,7 +83,8 @@ def error_bound(
     Returns
     -------
     array like y
-        In float64; infinite where n u reaches 1 and the bound is the rigorous one.
+        In float64; infinite where a sum or the result may overflow, and, of the rigorous bound,
+        where n u reaches 1.
 
     Raises
     ------
@@ -91,11 +92,6 @@ def error_bound(
         As `module.forward` does.
     TypeError
         As `module.forward` does, or if it is no module that can be verified.
-
-    References
-    ----------
-    Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1.
-    Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, theorem 2.4.
 
     Examples
     --------
@@ -120,15 +116,16 @@ def error_bound(
     if module in NORMALIZATIONS:
         module.forward(x, *others, **settings)  # refuses what does not go together
 
+    # A bound takes several arrays of the size of x: so one part after the other, images or, where
+    # they see each other, channels.
+    by_channel = module is batchnorm and others[-1] is None
+
     def part(where: slice) -> Array:
         rest = [None if a is None else a[where] for a in others] if by_channel else others
         images = x[..., where] if by_channel else x[where]
         images = as_stored(names[0], images, precision.stored)
         return bounds(Call(module, (images, *rest), settings, None), precision)["y"]
 
-    # A bound takes several arrays of the size of x: so one part after the other, images or, where
-    # they see each other, channels.
-    by_channel = module is batchnorm and others[-1] is None
     axis = x.ndim - 1 if by_channel else 0
     count = x.shape[axis]
     step = max(1, BLOCK * count // max(1, x.size))

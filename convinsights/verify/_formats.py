@@ -14,6 +14,8 @@ References
 Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019.
 NVIDIA, "NVIDIA A100 Tensor Core GPU Architecture", 2020 (TF32: float32's exponents, 11 bits).
 Micikevicius et al., "FP8 Formats for Deep Learning", 2022.
+Muller et al., "Handbook of Floating-Point Arithmetic", 2018, sections 2.1 (the format) and 2.2
+(rounding).
 """
 
 from __future__ import annotations
@@ -75,10 +77,6 @@ class Format:
     TypeError
         If an argument is of the wrong type.
 
-    References
-    ----------
-    Muller et al., "Handbook of Floating-Point Arithmetic", 2018, section 2.1.
-
     Examples
     --------
     >>> from convinsights.verify import Format
@@ -135,10 +133,6 @@ class Format:
         ------
         TypeError
             If array holds no real numbers.
-
-        References
-        ----------
-        Muller et al., "Handbook of Floating-Point Arithmetic", 2018, section 2.2.
 
         Examples
         --------

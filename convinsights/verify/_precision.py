@@ -99,7 +99,7 @@ class Precision:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Which numbers a case may have, in the words of a factor."""
+        """The levels of the factor "values": what numbers a case may have."""
         return ("integers", "extremes" if self.stored.integers else "normal")
 
     @property
@@ -133,9 +133,9 @@ class Precision:
         return min(self.summed.exact, self.result.exact)
 
     def growth(self, n: Any, sure: bool = False) -> Any:
-        """Return what n roundings do to a product: gamma_n, or its probabilistic sibling.
+        """Return what n roundings do to a product: gamma_n, or the smaller probabilistic bound.
 
-        Where errors are not random, only gamma_n is `sure`.
+        `sure` asks for gamma_n all the same, where errors are not random.
         """
         n, u = np.asarray(n, np.float64), self.unit
         with np.errstate(divide="ignore"):

@@ -1,9 +1,9 @@
 """How far rounding can take sums of products: bounds by derivation, element by element.
 
-A sum of n products is, in any order, off by at most gamma_n times the sum of the products'
-magnitudes; operands that are rounded before they are multiplied add 2 u + u² of it, u being theirs.
-Convolutions and their gradients are such sums, and the same operation on absolute values gives the
-magnitudes:
+A sum of n products is, in any order, off by at most gamma_n (`_precision`) times the sum of the
+products' magnitudes; operands that are rounded before they are multiplied add 2 u + u² of it, u
+being theirs. Convolutions and their gradients are such sums, and the same operation on absolute
+values gives the magnitudes:
 
     bound[i] = ((1 + u)² (1 + gamma_n) - 1) (|x| * |kernel|)[i]
 
@@ -65,7 +65,7 @@ def _of_operands(call: Call, precision: Precision, magnitudes: Outcome, counts: 
     result = {name: off * magnitude for name, magnitude in magnitudes.items()}
     if not precision.operand_unit:
         return result
-    factors, n = _factors(call), max(float(n.max()) for n in counts.values())
+    factors, n = _multiplied(call), max(float(n.max()) for n in counts.values())
     # Errors of a value that comes again and again add up like one.
     if precision.probabilistic and not two and n > FACTOR**2 and all(map(_varied, factors)):
         bare = replace(call, arrays=(*call.arrays[:-1], None)).each(np.square)
@@ -81,6 +81,7 @@ def peak(call: Call, precision: Precision) -> float:
     """Return a bound of all sums of magnitudes; infinite where those of integers may be inexact."""
     limit = _exact_limit(call, precision)
     most = peaks(call, min(limit, precision.result.exact)).values()
+    # The sum is nan beside 0 times infinity, where max may not be.
     return max(most) if sum(most) < np.inf and max(most) <= limit else np.inf
 
 
@@ -92,16 +93,16 @@ def _exact_limit(call: Call, precision: Precision) -> float:
     return precision.summed.exact if _held(call, precision) else 0.0
 
 
-def _factors(call: Call) -> list[Array]:
+def _multiplied(call: Call) -> list[Array]:
     # What is multiplied: all but the bias.
     return [a for a in (*call.arrays[:-1], call.dy) if a is not None]
 
 
 def _held(call: Call, precision: Precision) -> bool:
     # Whether rounding to operands leaves the arrays as they are.
-    return not precision.operand_unit or all(map(precision.operands.holds, _factors(call)))
+    return not precision.operand_unit or all(map(precision.operands.holds, _multiplied(call)))
 
 
 def _varied(array: Array) -> bool:
-    # Whether no value is too frequent for the errors of all to count as random.
+    # Whether each value comes at most 16 times on average: else errors hardly count as random.
     return np.unique(array).size * 16 >= array.size

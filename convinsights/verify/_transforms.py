@@ -12,9 +12,9 @@ pixel e steps after that of an output weigh
 in its error, where a direct sum has 1 at e = p and 0 elsewhere. So every output is off by at most
 what PASSES roundings per axis, and one per channel summed, do to the sum of |x| with the taps
 L |k|. Nobody knows where the tiles begin; hence i at its worst, and the largest of the bounds for
-the whole result. Products of one channel are bounded by Cauchy's inequality: |sum over c of
-k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and F(4, 3), the matrices below, and what
-differs from them by scaled rows; L of the first is less than that of the second.
+the whole result. The sum over the channels of one pixel is bounded by Cauchy's inequality:
+|sum over c of k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and F(4, 3), the matrices below,
+and what differs from them by scaled rows; L of the first is less than that of the second.
 
 A Fourier transform of length n = 2^t in precision u is off by t eta / (1 - t eta) of itself in the
 2-norm, eta = w + gamma_4 (sqrt(2) + w), with twiddle factors off by w. Multiplied and summed, two
@@ -106,7 +106,7 @@ def _winograd(
     pair = _on_windows, _on_pixels
     forth, back = pair[::-1] if products.module is transposed else pair
     largest = forth(products, axes, _norms(x, products.groups), of_y)
-    result = {"y": precision.multiplied(passes + inputs + 1) * largest}
+    result = {"y": precision.multiplied(passes + inputs + 1) * largest}  # 1 for the bias
     if dy is not None:
         largest = back(products, axes, _norms(dy, products.groups), of_dx)
         result["dx"] = precision.multiplied(passes + outputs) * largest
