@@ -10,6 +10,8 @@
     dgamma   = sum of dy normal
     dbeta    = sum of dy
 
+(with moving statistics: dx = g / sqrt(variance + epsilon)).
+
 Two rules carry the bounds on. Signs are unknown, so everything stands for its magnitude; `off_z` is
 by how much z may be off.
 
@@ -55,7 +57,7 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     off_product = _product(scale, _off_operand(scale, precision), done.normal, done.off_normal)
     # A few roundings of the product with gamma and of the sum with beta, in whatever order.
     off_y = _rounded(4 * u, scale * done.normal + shift, off_product)
-    # The product with gamma or, with x and the mean, that of gamma and 1 / root.
+    # An underflow of gamma normal or, computed that way, of a x and a mean
     off_y += tiny * (2 + np.abs(parts.x) + np.abs(parts.mean))
     result = {"y": parts.whole(off_y)}
     if call.dy is not None:
@@ -64,11 +66,12 @@ def normalized(call: Call, precision: Precision) -> Outcome:
 
 
 class _Normal(NamedTuple):
-    # The normalized values, 1 / root, and by how much both may be off: the second of itself.
+    # The normalized values and by how much they may be off; 1 / root, and the share of itself by
+    # which that may be off.
     normal: Array
     off_normal: Array
     inverse: Array
-    off_root: Array
+    share: Array
 
 
 def _normal(parts: Grouped, precision: Precision) -> _Normal:
@@ -79,9 +82,10 @@ def _normal(parts: Grouped, precision: Precision) -> _Normal:
     if parts.own:
         # Values far from 0 are alike, and so may be the errors of their sum: not random.
         alike = mean > ALIKE * np.sqrt(variance)
-        share = np.where(alike, growth(m, sure=True), growth(m))
-        off_mean = _rounded(share, parts.average(x), parts.average(off_x)) + tiny
-    # A few of x and of the mean, for y may as well be scale x - scale mean + beta.
+        grown = np.where(alike, growth(m, sure=True), growth(m))
+        off_mean = _rounded(grown, parts.average(x), parts.average(off_x)) + tiny
+    # A few roundings of x and of the mean: y may be computed as a x - a mean + beta too,
+    # a = gamma / root.
     off_d = _rounded(6 * u, x + mean, off_x + off_mean)
     off_variance: Any = tiny
     if parts.own:
@@ -93,10 +97,10 @@ def _normal(parts: Grouped, precision: Precision) -> _Normal:
         # (1 - z)^(-1/2) - 1 for a variance that is too small by a share z.
         too_small = np.expm1(-np.log1p(-np.minimum(off_variance / raised, 1)) / 2)
     # A few of the sum with epsilon, the root and the division.
-    off_root = _rounded(6 * u, 1.0, too_small)
+    share = _rounded(6 * u, 1.0, too_small)
     inverse = 1 / np.sqrt(raised)
-    off_normal = _product(d, off_d, inverse, inverse * off_root) + tiny
-    return _Normal(d * inverse, off_normal, inverse, off_root)
+    off_normal = _product(d, off_d, inverse, inverse * share) + tiny
+    return _Normal(d * inverse, off_normal, inverse, share)
 
 
 def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -> Outcome:
@@ -108,20 +112,21 @@ def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -
     # Of a group whose channels have each its gamma, the products with it are rounded too.
     more = int(module is not batchnorm)
     scale, off_dy = np.abs(parts.scale), _off_operand(dy, precision)
-    part, off_part = scale * dy, _product(scale, _off_operand(scale, precision), dy, off_dy)
+    g, off_g = scale * dy, _product(scale, _off_operand(scale, precision), dy, off_dy)
+    bracket, off_bracket = g, off_g
     if parts.own:
-        g, of_g, of_both = part, parts.average(part), parts.average(part * normal)
-        off_of_g = _rounded(growth(m + more), of_g, parts.average(off_part)) + 2 * tiny
+        of_g, of_both = parts.average(g), parts.average(g * normal)
+        off_of_g = _rounded(growth(m + more), of_g, parts.average(off_g)) + 2 * tiny
         # Each term a product of two, and the division by m.
-        off_terms = parts.average(_product(g, off_part, normal, done.off_normal)) + 3 * tiny
+        off_terms = parts.average(_product(g, off_g, normal, done.off_normal)) + 3 * tiny
         off_of_both = _rounded(growth(m + 2 + more), of_both, off_terms)
-        part = g + of_g + normal * of_both
-        off_part = off_part + off_of_g + _product(normal, done.off_normal, of_both, off_of_both)
-    off_part = off_part + 2 * tiny
+        bracket = g + of_g + normal * of_both
+        off_bracket = off_g + off_of_g + _product(normal, done.off_normal, of_both, off_of_both)
+    off_bracket = off_bracket + 2 * tiny
     # A few of the products with gamma and 1 / root.
-    off_inverse = done.inverse * _rounded(6 * u, 1.0, done.off_root)
-    off_dx = _product(part, off_part, done.inverse, off_inverse)
-    # The products with 1 / root or, with dy, that of gamma and 1 / root.
+    off_inverse = done.inverse * _rounded(6 * u, 1.0, done.share)
+    off_dx = _product(bracket, off_bracket, done.inverse, off_inverse)
+    # An underflow of a product with 1 / root or of dy with a
     off_dx += tiny * (2 + dy + (1 + normal) * dy.max(initial=0))
     result = {"dx": parts.whole(off_dx)}
     if gamma is not None:
