@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convinsights._arguments import Array
-from convinsights.verify._rules import Factor, Row, Rule, Rules, as_bits
+from convinsights.verify._rules import Factor, Picked, Rule, Rules, as_bits
 
 __all__ = ["Covering", "Factor", "Levels", "Rule"]
 
@@ -34,12 +34,13 @@ __all__ = ["Covering", "Factor", "Levels", "Rule"]
 Levels: TypeAlias = Mapping[str, Any]
 Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
-# How often a row is sought for a pair in haste, looking at one rule at a time, and how often with
-# care, before no way is believed to be left.
+# Tries of a row for a pair that look at one rule at a time; then, and for three at once, so many
+# that look ahead at what the budget leaves (`affordable`), before the combination is given up.
 HASTY, CAREFUL = 200, 6
 # How many numbers are not many.
 FEW = 200_000
-# In how many parts the combinations are gone through.
+# The order of combinations is looked through in so many parts, for by then most of the later ones
+# have a row.
 PARTS = 16
 
 
@@ -69,7 +70,10 @@ class Covering:
         return found
 
     def rows(self, strength: int, rng: np.random.Generator) -> list[Levels]:
-        """Return rows in which every possible combination of `strength` factors meets."""
+        """Return rows in which every combination of `strength` factors meets that the rules allow.
+
+        One for which no row is found in so many tries is given up.
+        """
         possible, hasty = self._all(strength), HASTY if strength == 2 else 0
         seeds = np.flatnonzero(possible)
         rng.shuffle(seeds)
@@ -107,7 +111,7 @@ class Covering:
                 every[box] = possible.transpose(order)
         return every.reshape(self.starts[-1], -1)
 
-    def _smallest(self, rows: Iterable[Row]) -> Row | None:
+    def _smallest(self, rows: Iterable[Picked]) -> Picked | None:
         # The first that has few numbers, or the one with the fewest
         best, fewest = None, np.inf
         for row in rows:
@@ -122,12 +126,12 @@ class Covering:
 
     def _filled(
         self,
-        start: Row,
+        start: Picked,
         missing: Sequence[int],
         strength: int,
         careful: bool,
         rng: np.random.Generator,
-    ) -> Row | None:
+    ) -> Picked | None:
         row, cost = dict(start), self.rules.cost(start)
         # chosen[k]: every choice of k levels that the row has
         chosen = [1] + [0] * (strength - 1)
@@ -156,7 +160,7 @@ class Covering:
         for k in range(len(chosen) - 1, 0, -1):
             chosen[k] |= chosen[k - 1] << level * self.starts[-1] ** (k - 1)
 
-    def _strike(self, row: Row, missing: list[int], strength: int) -> None:
+    def _strike(self, row: Picked, missing: list[int], strength: int) -> None:
         have = [self.starts[i] + level for i, level in row.items()]
         others = 1  # in any order
         for place in range(strength - 1):
@@ -169,12 +173,12 @@ class Covering:
         factors = [self.factors[i] for i in which]
         return tuple((f.name, f.levels[level]) for f, level in zip(factors, levels, strict=True))
 
-    def _row(self, row: Row) -> Levels:
+    def _row(self, row: Picked) -> Levels:
         return {f.name: f.levels[row[i]] for i, f in enumerate(self.factors)}
 
 
 def _in_turn(seeds: Array, missing: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    # The combinations that are missing when their turn comes: of the later ones, hardly any
+    # The combinations in their order, without those that an earlier row has
     for part in np.array_split(seeds, PARTS):
         marks = np.concatenate([_as_marks(bits, count) for bits in missing])
         for seed in part[marks[part]].tolist():

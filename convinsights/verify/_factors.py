@@ -1,9 +1,9 @@
 """What can differ from one call of a concept to another, and what of it goes together.
 
 Numbers of channels, images and pixels come below, at and above 4, 8, 16 and 32, the widths of
-vectors and tiles, with and without a remainder. Kernels have fast ways for some geometries; each is
-a level of the factor "path", which fixes the kernel, the strides, … and so meets every level of
-every other factor.
+vectors and tiles, with and without a remainder. Kernels have fast ways for some geometries
+(`_paths`); each is a level of the factor "path", so that it meets all levels of what it leaves
+free.
 """
 
 import math
@@ -45,7 +45,7 @@ MODULES = (*NORMALIZATIONS, *LINEAR)
 
 COUNTS = (3, 1, 4, 6, 8, 11, 16, 21, 32, 37)
 MORE_COUNTS = (*COUNTS, 64, 128)
-# With 130, sums over the images leave a tile of 128.
+# 130 images: more than a tile of 128, in sums over the images.
 BATCHES = (2, *COUNTS, 130)
 KERNELS = (3, 1, 2, 4, 5, 7, 33)
 STEPS = (1, 2, 3, 5)
@@ -62,7 +62,7 @@ LAYOUTS = (
 )
 # Most zeros on a side that full padding is tried with.
 FULL = 8
-# Multiply-adds of a case, about and at most.
+# About so many multiply-adds may a case take.
 BUDGET = 1e6
 
 
@@ -204,7 +204,8 @@ def _rules(
         def whole(name: str, size: int, kernel: int) -> bool:
             return size == kernel or not paths[name].whole
 
-        # Follows from the other two rules together; said outright, for Covering combines none.
+        # Follows from the others together; said outright, so that `impossible`, which looks at one
+        # rule at a time, can name the reason.
         def room(name: str, size: int, axis: int = a) -> bool:
             path = paths[name]
             kinds = (path.padding,) if path.padding else kinds_of_padding

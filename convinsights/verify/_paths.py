@@ -10,7 +10,7 @@ __all__ = ["Path", "paths_of"]
 
 
 class Path(NamedTuple):
-    """A geometry that kernels have a fast way for. None leaves a setting free."""
+    """What a path fixes; None leaves a setting free."""
 
     name: str
     kernel: Callable[[int, int], bool] = lambda size, axis: True  # whether an axis may be so
@@ -23,7 +23,7 @@ class Path(NamedTuple):
 
 
 def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
-    """Yield the geometries that kernels of a module have fast ways for; "any" is none of them."""
+    """Yield those of a module, after "any", which fixes nothing."""
     times = "×".join
     yield Path("any")
     if module is unary:

@@ -1,7 +1,6 @@
 """Which levels of some factors can meet, and at what cost: tables of rules, and a budget.
 
-A row costs the sum of its levels' weights. Factors and levels are indices here, and a row, or a
-part of one, is {factor: level}.
+A row costs the sum of its levels' weights.
 """
 
 import itertools
@@ -15,9 +14,10 @@ import numpy as np
 
 from convinsights._arguments import Array
 
-__all__ = ["Factor", "Row", "Rule", "Rules", "as_bits"]
+__all__ = ["Factor", "Picked", "Rule", "Rules", "as_bits"]
 
-Row: TypeAlias = Mapping[int, int]
+# {factor: level}, both as indices: a row or a part of one.
+Picked: TypeAlias = Mapping[int, int]
 # What is chosen of the factors of a table, None where nothing is.
 Chosen: TypeAlias = tuple[int | None, ...]
 
@@ -63,21 +63,25 @@ class Rules:
         self._least_of: dict[tuple[int, Chosen, int | None], list[float]] = {}
         self._seen: dict[tuple[int, tuple[int, ...]], Array] = {}
 
-    def cost(self, row: Row) -> float:
-        """Return what a row costs at least that has these levels."""
+    def cost(self, row: Picked) -> float:
+        """Return the least that a row with these levels costs."""
         return self.least + sum(self.extra[i][level] for i, level in row.items())
 
-    def forbidden(self, row: Row) -> str | None:
-        """Return why no row has these levels together, None if no rule alone forbids them."""
+    def forbidden(self, row: Picked) -> str | None:
+        """Return why no row has these levels together: the rule, or "too large".
+
+        None if neither a rule by itself nor the budget forbids them.
+        """
         for factors, allowed, why in self.tables:
             if not allowed[tuple(row.get(i, slice(None)) for i in factors)].any():
                 return why
         return "too large" if self.cost(row) > self.budget else None
 
-    def fitting(self, factor: int, row: Row, cost: float) -> int:
-        """Return the levels, as bits, that leave every rule a way, and the budget enough.
+    def fitting(self, factor: int, row: Picked, cost: float) -> int:
+        """Return the levels of a factor, as bits, that a row of this cost can take.
 
-        Each rule by itself, beside the levels of a row that costs so much.
+        Those with which each rule by itself can still be met, and the budget too, if all other
+        factors take their cheapest.
         """
         bits = sum(
             1 << level
@@ -95,7 +99,7 @@ class Rules:
             bits &= self._left[key]
         return bits
 
-    def affordable(self, factor: int, row: Row) -> int:
+    def affordable(self, factor: int, row: Picked) -> int:
         """Return the levels, as bits, with which the budget is enough for the rest of a row.
 
         For the cheapest way that rules leave which share several factors: together, not each alone.

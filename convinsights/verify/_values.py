@@ -1,7 +1,7 @@
 """The numbers of a case, and how they lie in memory.
 
-Integers come first: small ones, and few that are not 0 where a precision holds few, so that every
-sum is exact and one forgotten product is seen however many there are. Normal deviates show what is
+Integers come first: so small, and in low precision so few of them not 0, that every sum is exact.
+Then one forgotten product is seen, among however many. Normal deviates show what is
 lost to rounding. "Extremes" of the integer types make sums as large as int32 holds.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["Draw", "Seed", "arranged"]
 
 Seed: TypeAlias = Sequence[int]
 
-# Elements that a slice leaves out at the end of an axis.
+# Elements of the larger array behind a slice; there is one in front.
 MARGIN = 3
 
 
@@ -80,7 +80,8 @@ def extremes(
     density = min(1.0, 2.0**30 / (terms * largest)) if first else float(every)
     ends = rng.choice([info.min, info.min + 1, info.max - 1, info.max], shape)
     drawn: Array = np.where(rng.random(shape) < density, ends, rng.integers(0, 2, shape))
-    # Of the first image and the first filter all are of one sign, so that sums grow.
+    # The first image, and the first entry of the others' last axis, are of one sign, so that sums
+    # grow.
     alike = (0,) if first else (..., 0)
     drawn[alike] = np.where(np.abs(drawn[alike]) > 1, farthest(dtype), drawn[alike])
     return drawn.astype(np.float64)
