@@ -18,7 +18,7 @@ from convinsights.verify._bounds import allowances
 from convinsights.verify._cases import Case
 from convinsights.verify._power import says_something, seen
 from convinsights.verify._precision import Precision
-from convinsights.verify._trials import Answer, Marks, Trial, as_real_array
+from convinsights.verify._trials import FIRST_RESULT, Answer, Marks, Trial, as_real_array
 from convinsights.verify._values import arranged
 
 __all__ = ["Candidate", "same_bits"]
@@ -78,11 +78,11 @@ class Candidate:
     def judged(self, case: Case, answer: Answer) -> Trial:
         """Compare what came with the truth."""
         trial = Trial(case, declined=answer.declined)
-        if trial.declined not in (None, "backward"):
+        if not trial.answered:
             return trial
         trial.allowed = allowances(case, self.precision, self.backward is not None)
         for name, message in answer.error.items():
-            result = "y" if name == "forward" else "dx"
+            result = FIRST_RESULT[name]
             trial.got[result] = None
             trial.fail(result, message)
         for name, argument in answer.modified:
@@ -184,7 +184,7 @@ def _measure(trial: Trial, name: str, got: Array) -> None:
         ratio = np.abs(got - expected)
         ratio /= allowed
     ratio[wrong & ~np.isfinite(got)] = np.inf
-    # Of what is as it must be, 0 / 0 is no number.
+    # 0 / 0, of a result that must be exact and is, is nan: fmax passes over it.
     trial.worst = max(trial.worst, float(np.fmax.reduce(ratio, axis=None, initial=0)))
     if wrong.any():
         trial.marks[name] = Marks(wrong)

@@ -27,8 +27,8 @@ class Case(Call):
 
     `kind` is its geometry in words, `integers` whether all values are, `layout` how the arrays are
     to lie in memory, `values` what the numbers are, `row` the level of each factor that it was
-    made from. What is worked out of a case and asked for again is `kept` with it, and how to draw
-    it again: not with one that was made from it by `replace`.
+    made from. `notes` holds what was worked out of the case, and how it is drawn again; a case that
+    `replace` makes has none.
     """
 
     dy: Array
@@ -37,7 +37,7 @@ class Case(Call):
     layout: str = "C"
     values: str = "normal"
     row: Levels | None = None
-    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def truth(self) -> Outcome:
@@ -61,22 +61,22 @@ class Case(Call):
 
     def drawn_by(self, draw: Callable[[], Case]) -> Case:
         """Note how the same case is drawn again, and return this one."""
-        self.kept["draw"] = draw
+        self.notes["draw"] = draw
         return self
 
     def outline(self) -> Case:
         """Return the case without its numbers, if it can be drawn again: arrays of no memory."""
-        if "outline" not in self.kept and "draw" in self.kept:
+        if "outline" not in self.notes and "draw" in self.notes:
             *arrays, dy = map(_hollow, self.given.values())
             outline = replace(self, arrays=tuple(arrays), dy=dy)
-            outline.kept["outline of"] = self.kept["draw"]
-            self.kept["outline"] = outline
-        case: Case = self.kept.get("outline", self)
+            outline.notes["outline of"] = self.notes["draw"]
+            self.notes["outline"] = outline
+        case: Case = self.notes.get("outline", self)
         return case
 
     def drawn(self) -> Case:
         """Return the case with its numbers."""
-        case: Case = self.kept["outline of"]() if "outline of" in self.kept else self
+        case: Case = self.notes["outline of"]() if "outline of" in self.notes else self
         return case
 
     def image(self, n: int) -> Case:

@@ -32,7 +32,7 @@ def explained(
 
     Without a plan there is nothing to call, and no failing case is made smaller.
     """
-    ran = [t for t in trials if t.declined in (None, "backward") and not t.vain]
+    ran = [t for t in trials if t.answered and not t.vain]
     reasons = ((t.case.kind, "vain" if t.vain else t.declined) for t in trials)
     declined = Counter(f"{kind} ({reason})" for kind, reason in reasons if reason)
     name, failures = _named(candidate, ran)

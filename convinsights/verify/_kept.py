@@ -1,9 +1,8 @@
 """Which trials keep their numbers, out of thousands: the smallest of each kind.
 
-Wrong results are explained by small cases. So of the right trials the smallest are kept whole, and
-of the wrong ones of every kind, which are those in which the same results are wrong. All others
-keep an outline of their case, which can be drawn again, and which elements of its results are
-wrong.
+Trials are of one kind if the same results are wrong in them; the right ones are a kind too. Of each
+kind the smallest are kept whole, since small cases explain best; the others keep an outline, which
+can be drawn again, and which elements are wrong.
 """
 
 from collections import Counter, defaultdict
@@ -23,6 +22,7 @@ class Kept:
     """The trials that are whole, by the results that are wrong in them."""
 
     def __init__(self) -> None:
+        # By size; `count` breaks ties.
         self.kinds: dict[frozenset[str], list[tuple[bool, int, int, Trial]]] = defaultdict(list)
         self.numbers: Counter[frozenset[str]] = Counter()
         self.count = 0
@@ -32,7 +32,7 @@ class Kept:
 
         Of what was declined nothing is kept.
         """
-        if trial.declined not in (None, "backward"):
+        if not trial.answered:
             trial.let_go()
             return
         kind, self.count = frozenset(trial.wrong), self.count + 1

@@ -20,7 +20,7 @@ __all__ = ["Memory"]
 
 # Cases between the two calls of one; fewer, if they have so many numbers together.
 BETWEEN, NUMBERS = 8, 2_000_000
-# Cases that are called twice more where calls differ.
+# At most so many cases are called twice more, once calls differ.
 ONCE_MORE = 1000
 
 
@@ -103,12 +103,10 @@ class Memory:
         for number, trial in sorted(others, key=lambda one: not one[1].wrong)[:ONCE_MORE]:
             case = trial.case.drawn()
             again = [self.candidate.examine(case) for _ in range(2)]
-            self.seconds += [
-                _Second(number, trial, name, right, not right)
-                for name in trial.got
-                for right in (trial.right(name),)
-                if any(one.right(name) != right for one in again)
-            ]
+            for name in trial.got:
+                right = trial.right(name)
+                if any(one.right(name) != right for one in again):
+                    self.seconds.append(_Second(number, trial, name, right, not right))
 
     def _again(self) -> None:
         number, trial, first = self.waiting.popleft()

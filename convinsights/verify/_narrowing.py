@@ -16,8 +16,7 @@ __all__ = ["narrowed"]
 
 # Below this share of cases that are taken, there are others.
 TAKEN = 0.6
-# Factors that are narrowed to the levels that were taken, in however few cases; the others only
-# where those are FEW_TAKEN at least.
+# These are narrowed however few cases were taken; all other factors only if FEW_TAKEN were.
 WINDOWS = ("path", "kernel_size", "strides", "dilation_rate", "padding", "output")
 FEW_TAKEN = 5
 # The widths that kernels ask for.
@@ -43,7 +42,6 @@ def narrowed(plan: Plan, rank: int, trials: Sequence[Trial]) -> Iterator[Case]:
 
 
 def _likely(plan: Plan, rank: int) -> list[Levels]:
-    # One way of every path, in widths that kernels ask for.
     plain = plan.plain(rank)
     found: list[Levels] = []
     bases = {row["path"]: row for row in plan.rows(rank) if "path" in row}

@@ -1,8 +1,8 @@
-"""A nan or an infinite number among the pixels, the taps and dy: what reads it is not finite.
+"""A nan or an inf in one element of an array or of dy: what reads it is not finite, all else is.
 
-And nothing else is. Which results read an element is told by the library, from an array of zeros
-with a 1 in that place and ones everywhere else. 0 times infinity is nan, but a kernel may as well
-skip what is 0; so of what does not read the element this is not judged:
+The library tells what reads it: with that array 0 but for a 1 in that place, and all others ones,
+those results are not 0. A kernel may skip 0 times infinity or compute it (nan). So, besides what
+reads the element, this is not judged:
 
     in            by an element of       not judged
     y             x                      nothing
@@ -25,7 +25,7 @@ from convinsights._arguments import Array
 from convinsights.verify._calls import Call, Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._precision import NORMALIZATIONS
-from convinsights.verify._trials import Answer, Trial
+from convinsights.verify._trials import FIRST_RESULT, Answer, Trial
 
 __all__ = ["Spoilt", "find_swallowed", "judged_finite", "spoilt"]
 
@@ -74,7 +74,7 @@ def judged_finite(one: Spoilt, answer: Answer, local: bool) -> Trial:
     case = one.case
     trial = Trial(case, declined=answer.declined)
     for function, message in answer.error.items():
-        trial.fail("y" if function == "forward" else "dx", message, values=False)
+        trial.fail(FIRST_RESULT[function], message, values=False)
     must, may = _readers(case, one.name)
     for result, reads, got in _came(answer, must):
         finite = np.isfinite(got)

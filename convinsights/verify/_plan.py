@@ -14,10 +14,10 @@ from convinsights.verify._given import given_cases
 from convinsights.verify._made import case_of
 from convinsights.verify._precision import NORMALIZATIONS, Precision
 
-__all__ = ["FORMS", "OTHERS", "Plan", "telling"]
+__all__ = ["FORMS", "SPECIAL_CASES", "Plan", "smallest_of_each_kind"]
 
 # Cases, at most, that are tried with nan and inf, and with arrays that change.
-OTHERS = 4
+SPECIAL_CASES = 4
 # Elements that y must have for that: a spoilt one needs neighbours.
 ELEMENTS = 12
 FORMS = {"canonical": ("tuple",), "all": ("tuple", "short", "list")}
@@ -111,7 +111,7 @@ class Plan:
         return {name: levels[0] for name, levels in self.levels(rank).items()}
 
 
-def telling(cases: Iterable[Case]) -> Iterator[Case]:
+def smallest_of_each_kind(cases: Iterable[Case]) -> Iterator[Case]:
     """Yield the smallest case of each kind of geometry, of several images and pixels."""
     kinds = set()
     for case in cases:

@@ -21,7 +21,7 @@ __all__ = ["average_products", "says_something", "seen"]
 
 def average_products(case: Case) -> dict[str, float]:
     """Return how large one average product is in every result."""
-    kept: dict[str, float] = case.kept.setdefault("products", {})
+    kept: dict[str, float] = case.notes.setdefault("products", {})
     if not kept:
         kept |= _products(case)
     return kept

@@ -42,7 +42,7 @@ def changed(case: Case, *, fit: Fit = "own", **settings: Any) -> Outcome:
             return {}
         others["padding"] = _behind(case, others)
     # Several slips come down to the same settings; None stays where the library refuses them.
-    kept: dict[str, Outcome | None] = case.kept.setdefault("others", {})
+    kept: dict[str, Outcome | None] = case.notes.setdefault("others", {})
     key = f"{fit != 'own'} {others}"
     if key not in kept:
         kept[key] = None

@@ -18,8 +18,8 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Earlier", "mark_stale", "stale_arguments", "stale_settings"]
 
-# The unit that earlier arrays are compared with: the case's own bound may be 0, for integers, and
-# says nothing of normal deviates.
+# The unit that earlier arrays are compared with. Fixed, for the case's own bound may be 0
+# (integers), and does not hold for another case's numbers.
 COARSE_UNIT = 2.5e-6
 
 
@@ -62,10 +62,10 @@ def stale_settings(
 
 
 class Earlier:
-    """The cases so far, and the wrong trials that are right for an array of one of them.
+    """The cases so far, and which wrong trials are right for an array of an earlier one.
 
-    Or for its hyperparameters. Nothing is told if that does not explain every wrong trial, as when
-    results go by the shape alone.
+    Or for its hyperparameters. If one wrong trial is not, none is told: then something else is
+    wrong.
     """
 
     def __init__(self) -> None:
@@ -85,12 +85,14 @@ class Earlier:
                 return
             self.explained.append((trial, name))
         case = trial.case.outline()
+        # By all shapes, for hyperparameters; by each place and shape, for one array
         for key in (_shapes(case), *enumerate(_shapes(case))):
             self.by_shapes[key].append(case)
 
     def told(self) -> Iterator[tuple[Trial, str]]:
         """Yield the trials that are wrong by an earlier array, and its name."""
-        yield from (one for one in self.explained * self.every if one[0].wrong)
+        if self.every:
+            yield from (one for one in self.explained if one[0].wrong)
 
     def _causes(self, trial: Trial) -> Iterator[str]:
         case, shapes = trial.case, _shapes(trial.case)

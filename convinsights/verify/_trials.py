@@ -11,7 +11,7 @@ from convinsights.verify._agreement import beyond
 from convinsights.verify._calls import Outcome
 from convinsights.verify._cases import Case
 
-__all__ = ["Answer", "Failure", "Marks", "Trial", "as_real_array"]
+__all__ = ["FIRST_RESULT", "Answer", "Failure", "Marks", "Trial", "as_real_array"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Failure:
     arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class Given(Mapping[str, Any]):
+class Arrays(Mapping[str, Any]):
     """The arrays of a case by name, drawn again when they are first asked for."""
 
     def __init__(self, case: Case) -> None:
@@ -57,6 +57,10 @@ class Given(Mapping[str, Any]):
     def __len__(self) -> int:
         """Count the names."""
         return len(self.case.given)
+
+
+# What is wrong where a function gave nothing to compare.
+FIRST_RESULT = {"forward": "y", "backward": "dx"}
 
 
 class Marks:
@@ -126,6 +130,11 @@ class Trial:
     seen: int = 0
     vain: bool = False
 
+    @property
+    def answered(self) -> bool:
+        """Whether the forward did not decline."""
+        return self.declined in (None, "backward")
+
     def right(self, name: str) -> bool:
         """Tell whether a result came, and with the right values."""
         return name in self.got and name not in self.wrong
@@ -152,14 +161,17 @@ class Trial:
         self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
 
     def fail(self, result: str, message: str, *, values: bool = True, **fields: Any) -> None:
-        """Note a failure, one of values unless the diagnosis is known."""
+        """Note a failure.
+
+        With `values` the result counts as wrong, and infinitely so unless an `index` says where.
+        """
         if values:
             self.wrong.add(result)
             if "index" not in fields:  # nothing to compare
                 self.worst = np.inf
         case = self.case
         shown = case.kind, str(case), result, message, case.size
-        failure = Failure(*shown, **fields, empty=case.dy.size == 0, arrays=Given(case))
+        failure = Failure(*shown, **fields, empty=case.dy.size == 0, arrays=Arrays(case))
         self.failures.append(failure)
 
     @property
