@@ -34,8 +34,8 @@ from convinsights import (
     unary,
     verify,
 )
+from convinsights.verify._calls import MODULES
 from convinsights.verify._candidate import Candidate, same_bits
-from convinsights.verify._factors import MODULES
 from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from convinsights import depthwise_separable, dilated
 from convinsights._concepts import defaults, name_of
 from convinsights.verify import _covering
+from convinsights.verify._calls import MODULES
 from convinsights.verify._covering import Covering, Factor, Rule
-from convinsights.verify._factors import MODULES, Space, covering, rows
+from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._made import case_of
 from convinsights.verify._precision import Precision
 

@@ -11,7 +11,7 @@ from convinsights import batchnorm, conv, normalization, transposed, verify
 from convinsights._concepts import defaults
 from convinsights.verify import _shrink
 from convinsights.verify._asked import asked
-from convinsights.verify._factors import MODULES
+from convinsights.verify._calls import MODULES
 from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan

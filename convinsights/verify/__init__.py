@@ -2,8 +2,8 @@
 
 The modules behind it, in the order in which they are best read:
 
-    what a kernel claims    _formats, _precision
-    what it is asked        _calls, _rules, _covering, _cases, _values, _padding, _paths, _factors,
+    what a kernel claims    _calls, _formats, _precision
+    what it is asked        _rules, _covering, _cases, _values, _padding, _paths, _factors,
                             _made, _given, _plan
     how far it may be off   _terms, _sums, _transforms, _grouped, _normalized, _bounds, _power,
                             _agreement

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convinsights._concepts import name_of
-from convinsights.verify._factors import MODULES
+from convinsights.verify._calls import MODULES
 from convinsights.verify._folder import FORMATS, judge, write_cases
 from convinsights.verify._plan import FORMS
 from convinsights.verify._precision import ALGORITHMS

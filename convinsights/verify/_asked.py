@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from convinsights._arguments import check_flag, shown, to_integer
 from convinsights._concepts import defaults, name_of
+from convinsights.verify._calls import check_module
 from convinsights.verify._candidate import Candidate
-from convinsights.verify._factors import check_module
 from convinsights.verify._plan import FORMS, Plan
 from convinsights.verify._precision import Precision
 

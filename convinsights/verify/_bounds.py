@@ -22,12 +22,11 @@ import numpy as np
 from convinsights import batchnorm
 from convinsights._arguments import Array, as_array, check_flag
 from convinsights._concepts import defaults
-from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._calls import NORMALIZATIONS, Call, Outcome, check_module
 from convinsights.verify._cases import Case
-from convinsights.verify._factors import check_module
 from convinsights.verify._formats import Kind, Numbers
 from convinsights.verify._normalized import normalized
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 from convinsights.verify._sums import of_sums, peak
 from convinsights.verify._transforms import lost
 

@@ -10,10 +10,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from convinsights import im2col, transposed
-from convinsights._arguments import Array, per_axis
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    im2col,
+    normalization,
+    transposed,
+    unary,
+)
+from convinsights._arguments import Array, per_axis, shown
+from convinsights._concepts import name_of
 
-__all__ = ["Call", "Outcome", "resized"]
+__all__ = ["MODULES", "NORMALIZATIONS", "Call", "Outcome", "check_module", "resized"]
+
+NORMALIZATIONS = (batchnorm, normalization)
+LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
+MODULES = (*NORMALIZATIONS, *LINEAR)
 
 # Results by name: y, and dx, dkernel, … as far as there are any.
 Outcome: TypeAlias = dict[str, Array]
@@ -83,6 +98,13 @@ class Call:
         taps = self.arrays[1].shape[:-2]
         laid = {name: self.settings[name] for name in ("strides", "padding", "dilation_rate")}
         return im2col.resolve_padding(self.image_size, taps, **laid)
+
+
+def check_module(module: object) -> None:
+    """Refuse what cannot be verified."""
+    if not isinstance(module, ModuleType) or module not in MODULES:
+        names = ", ".join(sorted(map(name_of, MODULES)))
+        raise TypeError(f"module must be one of {names}, got {shown(module)}")
 
 
 def resized(array: Array, shape: tuple[int, ...]) -> Array:

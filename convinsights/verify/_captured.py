@@ -8,10 +8,10 @@ import numpy as np
 
 from convinsights._concepts import defaults
 from convinsights.verify._bounds import as_stored, with_those_left_out
+from convinsights.verify._calls import check_module
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
-from convinsights.verify._factors import check_module
 from convinsights.verify._nonfinite import find_swallowed
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report

@@ -8,9 +8,9 @@ import numpy as np
 
 from convinsights import depthwise, depthwise_separable, im2col, transposed
 from convinsights._arguments import Array
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
-from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "PIXEL_OF_BATCH", "Coordinate", "coordinates"]
 

@@ -15,33 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convinsights import (
-    batchnorm,
-    conv,
-    depthwise,
-    depthwise_separable,
-    dilated,
-    transposed,
-    unary,
-)
-from convinsights._arguments import shown
-from convinsights._concepts import defaults, name_of
+from convinsights import batchnorm, depthwise, depthwise_separable, transposed, unary
+from convinsights._concepts import defaults
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._covering import Covering, Factor, Levels, Rule
 from convinsights.verify._padding import BY_NAME, windows
 from convinsights.verify._paths import Path, paths_of
-from convinsights.verify._precision import NORMALIZATIONS
 
-__all__ = [
-    "LINEAR",
-    "MODULES",
-    "Space",
-    "check_module",
-    "covering",
-    "rows",
-]
-
-LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
-MODULES = (*NORMALIZATIONS, *LINEAR)
+__all__ = ["Space", "covering", "rows"]
 
 COUNTS = (3, 1, 4, 6, 8, 11, 16, 21, 32, 37)
 MORE_COUNTS = (*COUNTS, 64, 128)
@@ -64,13 +45,6 @@ LAYOUTS = (
 FULL = 8
 # About so many multiply-adds may a case take.
 BUDGET = 1e6
-
-
-def check_module(module: object) -> None:
-    """Refuse what cannot be verified."""
-    if not isinstance(module, ModuleType) or module not in MODULES:
-        names = ", ".join(sorted(map(name_of, MODULES)))
-        raise TypeError(f"module must be one of {names}, got {shown(module)}")
 
 
 class Space(NamedTuple):

@@ -11,9 +11,9 @@ import numpy as np
 
 from convinsights import batchnorm, depthwise, depthwise_separable, normalization, transposed, unary
 from convinsights._arguments import Array
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._words import EFFECTIVE, Feature
 
 __all__ = ["axis_names", "features", "tells", "void"]

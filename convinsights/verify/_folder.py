@@ -20,10 +20,10 @@ import numpy as np
 
 from convinsights._concepts import name_of
 from convinsights.verify._asked import asked
+from convinsights.verify._calls import MODULES
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._explain import explained
-from convinsights.verify._factors import MODULES
 from convinsights.verify._files import (
     INDEX,
     checked_entry,

@@ -10,9 +10,10 @@ import numpy as np
 from convinsights import depthwise_separable, im2col, transposed
 from convinsights._arguments import per_axis, shape_of
 from convinsights._concepts import defaults, name_of
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._made import draw_convolution, draw_normalization
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 
 __all__ = ["given_cases"]
 

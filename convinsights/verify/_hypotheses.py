@@ -6,7 +6,7 @@ Slips come in variants under one name.
 from collections.abc import Iterator
 from types import ModuleType
 
-from convinsights.verify._precision import NORMALIZATIONS
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis
 from convinsights.verify._slips_channels import of_channels, of_kernel
 from convinsights.verify._slips_gradients import of_gradients

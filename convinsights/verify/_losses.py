@@ -15,12 +15,13 @@ from itertools import islice
 import numpy as np
 
 from convinsights._arguments import Array
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._explanations import Remark
 from convinsights.verify._formats import to_bits
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._moments import few_bits, one_pass
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 from convinsights.verify._terms import roundings
 from convinsights.verify._trials import Trial
 

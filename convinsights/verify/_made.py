@@ -17,10 +17,11 @@ import numpy as np
 from convinsights import batchnorm, depthwise, depthwise_separable, transposed, unary
 from convinsights._concepts import defaults
 from convinsights._geometry import effective_size
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._padding import BY_NAME, zeros
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 from convinsights.verify._values import Draw, Seed
 
 __all__ = ["case_of", "draw_convolution", "draw_normalization", "most_terms"]

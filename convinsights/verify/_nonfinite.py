@@ -22,9 +22,8 @@ import numpy as np
 
 from convinsights import transposed
 from convinsights._arguments import Array
-from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._calls import NORMALIZATIONS, Call, Outcome
 from convinsights.verify._cases import Case
-from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._trials import FIRST_RESULT, Answer, Trial
 
 __all__ = ["Spoilt", "find_swallowed", "judged_finite", "spoilt"]

@@ -7,12 +7,13 @@ from itertools import chain
 from types import ModuleType
 from typing import Any
 
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._given import given_cases
 from convinsights.verify._made import case_of
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 
 __all__ = ["FORMS", "SPECIAL_CASES", "Plan", "smallest_of_each_kind"]
 

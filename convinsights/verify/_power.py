@@ -12,9 +12,9 @@ import numpy as np
 
 from convinsights import depthwise_separable
 from convinsights._arguments import Array
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._precision import NORMALIZATIONS
 
 __all__ = ["average_products", "says_something", "seen"]
 

@@ -23,15 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from convinsights import batchnorm, normalization
 from convinsights._arguments import FLOATS, Array, shown
 from convinsights._concepts import name_of
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._formats import INT32, SMALL_INTEGERS, Kind, Numbers, as_numbers
 
-__all__ = ["ALGORITHMS", "FACTOR", "NORMALIZATIONS", "Precision"]
+__all__ = ["ALGORITHMS", "FACTOR", "Precision"]
 
 ALGORITHMS = ("direct", "winograd", "fft")
-NORMALIZATIONS = (batchnorm, normalization)
 
 # Standard deviations, so to speak, that the probabilistic bound allows.
 FACTOR = 8.0

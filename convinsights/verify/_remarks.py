@@ -12,10 +12,11 @@ import numpy as np
 
 from convinsights import batchnorm
 from convinsights._arguments import Array
+from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._explanations import Remark, equal
 from convinsights.verify._losses import losses
-from convinsights.verify._precision import NORMALIZATIONS, Precision
+from convinsights.verify._precision import Precision
 from convinsights.verify._trials import Trial
 
 __all__ = ["remarks"]

@@ -8,10 +8,9 @@ import numpy as np
 from convinsights import im2col, transposed
 from convinsights._arguments import Array
 from convinsights.verify._agreement import agree
-from convinsights.verify._calls import Call, Outcome
+from convinsights.verify._calls import NORMALIZATIONS, Call, Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._explanations import Result
-from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import with_arrays
 from convinsights.verify._trials import Trial
 

@@ -17,10 +17,9 @@ from convinsights import (
     transposed,
     unary,
 )
-from convinsights.verify._calls import Outcome, resized
+from convinsights.verify._calls import NORMALIZATIONS, Outcome, resized
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 from convinsights.verify._slips_normalization import training_gradient
 

@@ -17,10 +17,9 @@ from convinsights import (
     unary,
 )
 from convinsights._arguments import Array
-from convinsights.verify._calls import Outcome
+from convinsights.verify._calls import NORMALIZATIONS, Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._formats import to_bits
-from convinsights.verify._precision import NORMALIZATIONS
 from convinsights.verify._slips import Hypothesis, with_arrays
 
 __all__ = ["clamped", "of_values"]
