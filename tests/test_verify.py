@@ -612,6 +612,18 @@ def test_a_mask_of_the_border_spreads_what_is_infinite():
     assert report.diagnosis == "non_finite_spread"
 
 
+@pytest.mark.filterwarnings("ignore:.*invalid:RuntimeWarning")
+@pytest.mark.usefixtures("more_cases")
+def test_a_depthwise_gradient_may_be_cut_out_of_that_of_one_large_kernel():
+    forward, backward = by_library(depthwise)
+
+    def cut(*arrays, **hyper):
+        dx, dkernel, dbias = backward(*arrays, **hyper)
+        return dx, dkernel + 0 * dkernel.sum(axis=-2, keepdims=True), dbias
+
+    assert verify.verify(depthwise, forward, cut).passed
+
+
 def test_gradients_that_swallow_what_is_not_finite():
     forward, backward = by_library(conv)
 

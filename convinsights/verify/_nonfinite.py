@@ -9,7 +9,8 @@ reads the element, this is not judged:
     dx            dy                     nothing
     y, dx         a kernel               its channel: other pixels may meet zeros around the image
     dkernel       x, dy                  its channels: other taps may meet those zeros
-    dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel
+    dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel (so
+                                         for depthwise kernels, where every channel is a group)
     dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
 """
 
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convinsights import transposed
+from convinsights import depthwise, transposed
 from convinsights._arguments import Array
 from convinsights.verify._calls import NORMALIZATIONS, Call, Outcome
 from convinsights.verify._cases import Case
@@ -161,7 +162,8 @@ def _unjudged(case: Case, result: str, name: str, reads: Array, beside: Array) -
     if not _depends(result, name) or (result, name) in (("y", "x"), ("dx", "dy")):
         return reads
     cropped = case.module is transposed and result == "dkernel"
-    if cropped or (result != "y" and case.settings.get("groups", 1) > 1):
+    split = case.settings.get("groups", 1) > 1 or case.module is depthwise
+    if cropped or (result != "y" and split):
         return np.ones(reads.shape, bool)
     lines = tuple(range(reads.ndim - (2 if "kernel" in result else 1)))
     there = beside | ~np.isfinite(case.truth[result])
