@@ -16,6 +16,7 @@ from convinsights.verify._calls import MODULES
 from convinsights.verify._covering import Covering, Factor, Rule
 from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._made import case_of
+from convinsights.verify._plan import Plan, weight
 from convinsights.verify._precision import Precision
 
 EVERY = [(module, rank) for module in MODULES for rank in (1, 2, 3)]
@@ -208,6 +209,22 @@ def test_levels_lie_below_at_and_above_the_widths_of_vectors_and_tiles(module, r
             assert any(width / 2 < n < width for n in levels[name])
         assert 1 in levels[name]
     assert max(levels["batch"]) > 128
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rows_besides_have_the_factors_that_there_are(module):
+    plan = Plan(module, (2,), frozenset(defaults(module)), Precision.of(module, np.float32))
+    made = list(plan.extra(2))
+    assert {frozenset(row) for row in made} == {frozenset(plan.plain(2))}
+    sizes = [case_of(module, 2, row, plan.precision, 0).x.size for row in made[:3]]
+    assert sizes[0] == 0
+    assert min(sizes[1:]) > 2**15
+
+
+def test_a_row_weighs_its_multiply_adds_and_one_without_images_the_most():
+    row = {"batch": 2, "in_channels": 3, "strides[0]": 5, "dilation_rate[1]": 7, "bias": True}
+    assert weight(row) == 6
+    assert weight(row | {"batch": 0}) == math.inf
 
 
 @pytest.mark.thorough

@@ -78,6 +78,18 @@ def test_the_smallest_of_every_kind_keep_their_numbers(monkeypatch):
         assert [trial.got["y"] is not None for trial in trials] == [True] * 5
 
 
+def test_a_case_without_outputs_is_let_go_before_larger_ones(monkeypatch):
+    monkeypatch.setattr(_kept, "FEWEST", 2)
+    cases = [small_case(batch=batch) for batch in (2, 0, 1)]
+    monkeypatch.setattr(_kept, "NUMBERS", cases[0].size + cases[2].size)
+    trials, kept = [trial_of(case) for case in cases], Kept()
+    for trial in trials:
+        kept.add(trial)
+    assert [trial.whole for trial in trials] == [True, False, True]
+    assert sorted(cases, key=lambda case: case.order) == [cases[2], cases[0], cases[1]]
+    assert cases[1].size == sum(a.size for a in cases[1].arrays if a is not None)
+
+
 def test_what_was_declined_keeps_none():
     trial = Trial(small_case(), declined="forward")
     Kept().add(trial)
