@@ -183,7 +183,10 @@ UNREADABLE = [
     (truncated, "y: 0001/y.npy cannot be read"),
     (lambda path: path.write_bytes(b""), "y: 0001/y.npy cannot be read"),
     (lambda path: path.write_bytes(b"no array"), "y: 0001/y.npy cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes() * 0 + huge()), "cannot be read"),
+    (lambda path: path.write_bytes(header("(1000000000000,)")), "y: 0001/y.npy cannot be read"),
+    (lambda path: path.write_bytes(header("(10000000000000000000000,)")), "cannot be read"),
+    (lambda path: path.write_bytes(header("((1, 2)")), "y: 0001/y.npy cannot be read"),
+    (lambda path: path.write_bytes(header("(1,)", descr="(2,")), "y: 0001/y.npy cannot be read"),
     (lambda path: (path.unlink(), path.mkdir()), "y: 0001/y.npy cannot be read"),
     (lambda path: put(path, np.ones(3, np.float32)), "y: got shape (3,), expected"),
     (lambda path: put(path, np.array(["word"])), "y: got ndarray of <U4, expected an array"),
@@ -192,11 +195,11 @@ UNREADABLE = [
 ]
 
 
-def huge():
-    """A header that asks for more than there is."""
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }"
-    header += b" " * (117 - len(header)) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+def header(shape, descr="<f4"):
+    """A header, of more than there is or none at all, and nothing behind it."""
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (117 - len(text)) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
 @pytest.mark.parametrize(
@@ -211,6 +214,13 @@ def test_a_result_that_is_no_array_of_the_right_kind_fails_alone(
     report = judge(folder)
     assert [message in failure.message for failure in report.failures] == [True]
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("text", ["(1000000000000,)", "((1, 2)"])
+def test_a_case_that_cannot_be_read_is_refused(folder, text):
+    (folder / "0001" / "x.npy").write_bytes(header(text))
+    with pytest.raises(ValueError, match=r"0001/x\.npy cannot be read"):
+        judge(folder)
 
 
 def test_a_gradient_that_cannot_be_read_fails(folder, answered):
@@ -271,6 +281,7 @@ BAD = [
     lambda index: index.update(module=3),
     lambda index: index.update(dtype="float33"),
     lambda index: index.update(dtype=["bfloat16", 8]),
+    lambda index: index.update(operands="(2,"),
     lambda index: index.update(algorithm="by hand"),
     lambda index: index["cases"][0]["results"].update(y=7),
     lambda index: index["cases"].append("case"),
@@ -311,7 +322,7 @@ def test_a_case_whose_arrays_are_gone_is_not_there(folder):
         judge(folder)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe"], ids=len)
 def test_what_is_no_index_is_refused(folder, text):
     (folder / "cases.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"cases\.json must be as write_cases wrote it"):

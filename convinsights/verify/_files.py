@@ -1,6 +1,7 @@
 """One case in files: its arrays, what is said of it in cases.json, and its results."""
 
 from pathlib import Path
+from tokenize import TokenError
 from types import ModuleType, NoneType
 from typing import Any
 
@@ -120,9 +121,8 @@ def read_answer(root: Path, entry: dict[str, Any]) -> Answer:
             continue
         try:
             answer.keep({name: _load(root, file)})
-        except (ValueError, OSError, EOFError) as error:
-            function = "forward" if name == "y" else "backward"
-            answer.error[function] = f"{name}: {file} cannot be read: {error}"
+        except ValueError as error:
+            answer.error["forward" if name == "y" else "backward"] = f"{name}: {error}"
     if "y" not in answer.results and "forward" not in answer.error:
         answer.declined = "forward"
     return answer
@@ -136,6 +136,11 @@ def _inside(root: Path, file: str) -> Path:
 
 
 def _load(root: Path, file: str) -> Array:
-    # By a map, so that a header cannot ask for more than the file has.
-    array: Array = np.load(_inside(root, file), mmap_mode="r", allow_pickle=False)
-    return np.array(array)
+    path = _inside(root, file)
+    try:
+        # By a map, so that a header cannot ask for more than the file has.
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    except (EOFError, OSError, OverflowError, SyntaxError, TokenError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error

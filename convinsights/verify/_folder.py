@@ -168,7 +168,13 @@ def judge(folder: str | Path) -> Report:
         dtype, *kinds = (_kind(index[name]) for name in ("dtype", "operands", "accumulate"))
         precision = Precision.of(module, dtype, kinds[0], kinds[1], algorithm)
         entries = [checked_entry(entry) for entry in index["cases"]]
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        KeyError,
+        RecursionError,
+        TypeError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"{INDEX} must be as write_cases wrote it: {error!r}") from error
     candidates = [uncalled(module, precision, gradients) for gradients in (False, True)]
     trials, kept = [], Kept()
@@ -209,6 +215,4 @@ def _spelled(kind: Any) -> Any:
 
 
 def _kind(spelled: Any) -> Any:
-    if isinstance(spelled, list):
-        return Format(*spelled)
-    return None if spelled is None else np.dtype(spelled)
+    return Format(*spelled) if isinstance(spelled, list) else spelled
