@@ -22,11 +22,15 @@ from convinsights import (
 from convinsights._concepts import defaults
 from convinsights.verify import _candidate, _slips_gradients
 from convinsights.verify._asked import asked
+from convinsights.verify._captured import uncalled
 from convinsights.verify._cases import Case
 from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of
+from convinsights.verify._moments import few_bits
 from convinsights.verify._plan import weight
+from convinsights.verify._precision import Precision
+from convinsights.verify._trials import Answer
 
 ALLOWANCES, KEPT = _candidate.allowances, {}
 
@@ -391,6 +395,23 @@ def test_in_formats_of_few_bits_that_slip_is_told_that_leaves_hardly_an_element_
 
     found = told(normalization, rounded(forward), rounded(kept), dtype=kind)
     assert found.name == "low_precision (8 bits)"
+
+
+@pytest.mark.parametrize(
+    ("bits", "verdicts"), [(8, [True, False]), (11, [False, True]), (24, [None, None])]
+)
+def test_y_alone_tells_few_bits_of_the_root(bits, verdicts):
+    def root(variance, epsilon):
+        return 1 / wrong.rounded_to((variance + epsilon) ** -0.5, bits)
+
+    x = np.random.default_rng(0).normal(size=(2, 9, 8, 6)).astype(np.float32).astype(float)
+    settings, answer = defaults(normalization) | {"groups": 3}, Answer({})
+    forward, _ = wrong.grouped_normalized(root=root)()
+    answer.keep({"y": forward(x, None, None, **settings).astype(np.float32)})
+    case = Case(normalization, (x, None, None), settings, np.zeros(x.shape), "moments", False)
+    precision = Precision.of(normalization, np.float32)
+    trial = uncalled(normalization, precision, False).judged(case, answer)
+    assert [few_bits(trial, trial.got["y"], precision, b) for b in (8, 11)] == verdicts
 
 
 @pytest.mark.parametrize("module", [conv, transposed])
