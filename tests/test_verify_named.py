@@ -20,7 +20,7 @@ from convinsights import (
     verify,
 )
 from convinsights._concepts import defaults
-from convinsights.verify import _candidate, _slips_gradients
+from convinsights.verify import _candidate, _losses, _slips_gradients
 from convinsights.verify._asked import asked
 from convinsights.verify._captured import uncalled
 from convinsights.verify._cases import Case
@@ -30,7 +30,7 @@ from convinsights.verify._made import case_of
 from convinsights.verify._moments import few_bits
 from convinsights.verify._plan import weight
 from convinsights.verify._precision import Precision
-from convinsights.verify._trials import Answer
+from convinsights.verify._trials import Answer, Trial
 
 ALLOWANCES, KEPT = _candidate.allowances, {}
 
@@ -412,6 +412,35 @@ def test_y_alone_tells_few_bits_of_the_root(bits, verdicts):
     precision = Precision.of(normalization, np.float32)
     trial = uncalled(normalization, precision, False).judged(case, answer)
     assert [few_bits(trial, trial.got["y"], precision, b) for b in (8, 11)] == verdicts
+
+
+@pytest.mark.parametrize("bits", [8, 11, 24])
+@pytest.mark.parametrize("name", ["dgamma", "dbeta"])
+def test_errors_of_a_sum_tell_how_many_bits_its_terms_have(name, bits):
+    draw = np.random.default_rng(0)
+    x, dy = draw.normal(size=(2, 8, 9, 8, 6))
+    settings = {"groups": 3, "epsilon": 1e-5}
+    case = Case(normalization, (x, np.ones(6), np.ones(6)), settings, dy, "sums", False)
+    terms = dy * (normalization.forward(x, **settings)[0] if name == "dgamma" else 1)
+    got = wrong.rounded_to(terms, bits).sum((0, 1, 2))
+    assert bits < _losses._bits(Trial(case), name, got)[0] < bits + _losses.MORE
+
+
+def test_given_statistics_tell_nothing_of_a_variance():
+    x, statistics = np.ones((2, 3, 3, 4)), batchnorm.Statistics(np.ones(4), np.ones(4))
+    arrays, settings = (x, None, None, statistics), defaults(batchnorm)
+    case = Case(batchnorm, arrays, settings, x, "inference", False)
+    one_pass = _losses._OnePass([], None, Precision.of(batchnorm, np.float32))
+    assert one_pass.holds(Trial(case), "y", x) is False
+
+
+def test_an_empty_batch_comes_out_right_with_every_slip_of_a_normalization():
+    x, ones = np.ones((0, 3, 3, 6)), np.ones(6)
+    settings = {"groups": 3, "epsilon": 1e-5}
+    case = Case(normalization, (x, ones, ones), settings, x, "empty", False)
+    for slip in hypotheses(normalization):
+        outcome = slip.outcome(case)
+        assert all(np.array_equal(a, case.truth[name]) for name, a in outcome.items()), slip.name
 
 
 @pytest.mark.parametrize("module", [conv, transposed])
