@@ -22,7 +22,7 @@ class Kept:
     """The trials that are whole, by the results that are wrong in them."""
 
     def __init__(self) -> None:
-        # By size; `count` breaks ties.
+        # Heaps, the largest first and before it what has no outputs; `count` breaks ties.
         self.kinds: dict[frozenset[str], list[tuple[bool, int, int, Trial]]] = defaultdict(list)
         self.numbers: Counter[frozenset[str]] = Counter()
         self.count = 0
