@@ -36,6 +36,7 @@ from convinsights import (
 )
 from convinsights.verify._calls import MODULES
 from convinsights.verify._candidate import Candidate, same_bits
+from convinsights.verify._diagnosis import _gradients_beside
 from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
@@ -405,6 +406,20 @@ def test_whether_few_bits_are_seen_is_a_matter_of_chance():
 
 
 @pytest.mark.usefixtures("more_cases")
+def test_what_is_wrong_besides_is_no_slip_of_its_own():
+    calls = []
+
+    def forward(x, kernel, bias):
+        calls.append(x)
+        some = np.float32(1e-7 * (len(calls) % 2) if len(x) > 1 else 1)
+        return my_conv(x, kernel, bias) + some
+
+    report = verify.verify(conv, forward)
+    told = {failure.diagnosis for failure in report.failures}
+    assert report.diagnosis == "not_deterministic"
+    assert len(told) == 2
+
+
 def test_the_sign_of_0_is_a_bit_and_what_is_no_part_of_a_number_is_none():
     zero, nan = np.zeros((2, 3)), np.full(3, np.nan)
     assert same_bits(zero[:, ::-1], zero)
@@ -943,6 +958,22 @@ def test_a_kernel_that_takes_no_empty_batch(module, monkeypatch):
 def test_the_package_says_where_to_read_what():
     modules = {path.stem for path in Path(verify.__file__).parent.glob("_*.py")} - {"__init__"}
     assert sorted(re.findall(r"_[a-z_]+", verify.__doc__)) == sorted(modules)
+
+
+def test_beside_the_gradient_of_a_bias_the_other_gradients_count():
+    case = own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4))
+    trial = Trial(case, got=dict.fromkeys(("y", "dx", "dkernel", "dbias")))
+    assert _gradients_beside((0, "dbias"), [trial]) == [(0, "dx"), (0, "dkernel")]
+    assert _gradients_beside((0, "dx"), [trial]) == []
+
+
+def test_slips_of_normalizations_say_what_they_give_of_no_images():
+    plan = Plan(normalization, (1,), frozenset(), Precision.of(normalization, np.float32))
+    case = case_of(normalization, 1, next(EXTRA(plan, 1)), plan.precision, 0)
+    for slip in hypotheses(normalization):
+        outcome = slip.outcome(case)
+        assert outcome.keys() <= case.truth.keys(), slip.name
+        assert all(outcome[name].shape == case.truth[name].shape for name in outcome), slip.name
 
 
 def test_every_name_of_a_slip_has_a_meaning():
