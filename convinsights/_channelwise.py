@@ -24,7 +24,7 @@ from convinsights import _costs
 from convinsights._arguments import Array, DType
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks, column_sums
-from convinsights.im2col import blank, copy_runs, crop, pad, windows
+from convinsights.im2col import blank, copy_runs, crop, pad, view_of, windows
 
 __all__ = ["correlate", "image_gradient", "kernel_gradient", "multiply_scatter"]
 
@@ -180,4 +180,4 @@ class Runs(NamedTuple):
             itemsize = self.padded.itemsize
             pixel = channels * itemsize  # in bytes, as NumPy counts
             to_next = *(s * pixel for s in (*steps[: part.ndim - 2], t, *to_taps)), itemsize
-            yield np.ndarray(shape, self.padded.dtype, self.padded, start * pixel, to_next), part
+            yield view_of(self.padded, shape, start * pixel, to_next), part

@@ -255,7 +255,14 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     # Of planar images what is contiguous has the channels in front.
     contiguous = padded.flags.c_contiguous
     memory = padded if contiguous else padded.transpose(-1, *range(padded.ndim - 1))
-    return np.ndarray(shape, padded.dtype, memory, 0, strides)
+    return view_of(memory, shape, 0, strides)
+
+
+def view_of(memory: Array, shape: tuple[int, ...], start: int, strides: tuple[int, ...]) -> Array:
+    """Show contiguous memory in another way, from a byte on; what does not fit in it is refused."""
+    if not memory.size and 0 not in shape:  # NumPy would not look
+        raise ValueError(f"a view of {shape} does not fit in no memory")
+    return np.ndarray(shape, memory.dtype, memory, start, strides)
 
 
 def scatter(columns: Array, view: Array, geometry: Geometry, way: Scatter) -> None:

@@ -26,7 +26,7 @@ from convinsights import _channelwise, _columns, _costs, _products, conv, depthw
 from convinsights._geometry import Geometry
 from convinsights._pieces import add_product, write_product
 from convinsights._strips import Strips
-from convinsights.im2col import copy_runs, im2col, pad
+from convinsights.im2col import copy_runs, im2col, pad, windows
 
 rng = np.random.default_rng(211)
 FLOAT = np.dtype(float)
@@ -649,6 +649,13 @@ def test_no_term_of_a_transposed_gradient_comes_from_what_was_cut_off(case, name
         gradients = transposed.backward(dy, cache)
     assert_array_equal(gradients.x, dx)
     assert_array_equal(gradients.kernel, dkernel)
+
+
+def test_no_window_is_shown_in_no_memory():
+    geometry = replace(Geometry.of((2,), (1,), 1, 0, 1), input_size=(0,))
+    assert windows(np.zeros((0, 0, 3)), geometry).size == 0
+    with pytest.raises(ValueError, match="does not fit in no memory"):
+        windows(np.zeros((2, 0, 3)), geometry)
 
 
 @given(
