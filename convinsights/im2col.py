@@ -244,7 +244,7 @@ def crop(padded: Array, geometry: Geometry) -> Array:
 def windows(padded: Array, geometry: Geometry) -> Array:
     """Show padded images as their windows, (…, *output_size, *kernel_size, C), without copying.
 
-    The images must be as `blank` makes them. NumPy refuses windows that do not fit in their memory.
+    The images must be as `blank` makes them. Windows that do not fit in their memory are refused.
     """
     rank = len(geometry.kernel_size)
     *outer, channel = padded.strides

@@ -55,9 +55,14 @@ class Case(Call):
         return int(self.dy.size) + sum(np.size(a) for a in self.arrays if a is not None)
 
     @property
+    def empty(self) -> bool:
+        """Whether it has no outputs."""
+        return self.dy.size == 0
+
+    @property
     def order(self) -> tuple[bool, int]:
         """What cases are sorted by, the small ones first; one without outputs shows least."""
-        return self.dy.size == 0, self.size
+        return self.empty, self.size
 
     def drawn_by(self, draw: Callable[[], Case]) -> Case:
         """Note how the same case is drawn again, and return this one."""

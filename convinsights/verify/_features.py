@@ -16,7 +16,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
 from convinsights.verify._words import EFFECTIVE, Feature
 
-__all__ = ["axis_names", "features", "tells", "void"]
+__all__ = ["axis_names", "features", "tells"]
 
 LEFT = "pixels behind the last window"
 SAME_AXIS = "strides and dilation_rate"
@@ -41,18 +41,13 @@ def features(case: Case) -> dict[str, Feature]:
     return found | {"layout": case.layout, "values": case.values}
 
 
-def void(case: Case) -> bool:
-    """Tell whether a case has no values."""
-    return case.dy.size == 0
-
-
 def tells(case: Case) -> bool:
     """Tell whether faults can show in a case.
 
     Not if it has no values, or some tap never reads a pixel; nor if what is to be normalized is one
     value, or images that are all the same.
     """
-    if void(case):
+    if case.empty:
         return False
     if case.module is batchnorm and case.layout == "broadcast" and len(case.x) > 1:
         return False

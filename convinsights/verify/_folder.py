@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +34,7 @@ from convinsights.verify._files import (
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
 from convinsights.verify._kept import Kept
 from convinsights.verify._nonfinite import Spoilt, judged_finite, spoilt
-from convinsights.verify._plan import SPECIAL_CASES, smallest_of_each_kind
+from convinsights.verify._plan import special_cases
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
 from convinsights.verify._trials import Trial
@@ -118,9 +118,7 @@ def write_cases(
     for case in plan.cases():
         entries.append(write_case(root, next(names), case, precision.stored))
         made.append(case.outline())
-    some = [
-        case.drawn() for case in islice(smallest_of_each_kind(made), SPECIAL_CASES * wanted.spoil)
-    ]
+    some = special_cases(made) if wanted.spoil else []
     others = list(spoilt(some, precision.not_finite, gradients=True))
     with np.errstate(all="ignore"):  # of what is not finite
         entries += [

@@ -34,7 +34,7 @@ def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | N
 
 def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> Levels | None:
     """Return the levels to change for so many products in a sum, or pixels of the output."""
-    if not case.dy.size:
+    if case.empty:
         return None  # a count of 0 is not multiplied up
     if feature == "terms":
         return _with_terms(rank, row, value, cast(int, features(case)["terms"]))

@@ -15,7 +15,7 @@ from convinsights.verify._given import given_cases
 from convinsights.verify._made import case_of
 from convinsights.verify._precision import Precision
 
-__all__ = ["FORMS", "SPECIAL_CASES", "Plan", "smallest_of_each_kind"]
+__all__ = ["FORMS", "Plan", "special_cases"]
 
 # Cases, at most, that are tried with nan and inf, and with arrays that change.
 SPECIAL_CASES = 4
@@ -112,15 +112,18 @@ class Plan:
         return {name: levels[0] for name, levels in self.levels(rank).items()}
 
 
-def smallest_of_each_kind(cases: Iterable[Case]) -> Iterator[Case]:
-    """Yield the smallest case of each kind of geometry, of several images and pixels."""
-    kinds = set()
+def special_cases(cases: Iterable[Case]) -> list[Case]:
+    """Return the smallest case of each kind of geometry, of several images and pixels, drawn."""
+    kinds, chosen = set(), list[Case]()
     for case in cases:
         large = case.dy.size >= ELEMENTS and len(case.x) > 1
         kind = case.rank, case.kind
         if large and case.layout == "C" and case.row is not None and kind not in kinds:
             kinds.add(kind)
-            yield case
+            chosen.append(case.drawn())
+        if len(chosen) == SPECIAL_CASES:
+            break
+    return chosen
 
 
 def weight(row: Levels) -> float:

@@ -8,7 +8,6 @@ slips would give.
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +21,7 @@ from convinsights.verify._made import case_of
 from convinsights.verify._memory import Memory
 from convinsights.verify._narrowing import narrowed
 from convinsights.verify._nonfinite import judged_finite, spoilt
-from convinsights.verify._plan import SPECIAL_CASES, Plan, smallest_of_each_kind
+from convinsights.verify._plan import Plan, special_cases
 from convinsights.verify._report import Report
 from convinsights.verify._stale import Earlier, mark_stale, stale_arguments, stale_settings
 from convinsights.verify._trials import Trial
@@ -211,10 +210,7 @@ class _Run:
         right = [t for t in self.trials if not t.failures and t.declined is None]
         if len(right) < len([t for t in self.trials if t.declined is None]):
             return
-        some = [
-            case.drawn()
-            for case in islice(smallest_of_each_kind(t.case for t in right), SPECIAL_CASES)
-        ]
+        some = special_cases(t.case for t in right)
         precision, again = self.plan.precision, self.plan.seed + 1
         pairs = [
             (case, case_of(case.module, case.rank, case.row or {}, precision, again))

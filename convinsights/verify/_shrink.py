@@ -8,7 +8,7 @@ from typing import Any
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
-from convinsights.verify._features import features, tells, void
+from convinsights.verify._features import features, tells
 from convinsights.verify._levels import with_count, with_feature
 from convinsights.verify._made import case_of
 from convinsights.verify._plan import Plan
@@ -63,7 +63,7 @@ class Shrinker:
             for name in row:
                 for level in _simpler(levels.get(name, ()), row[name]):
                     found = self.tried({**row, name: level}, rank)
-                    if found and not void(found.case) and _alike(found, trial):
+                    if found and not found.case.empty and _alike(found, trial):
                         row, trial, simpler = {**row, name: level}, found, True
                         break
         return trial

@@ -171,7 +171,7 @@ class Trial:
                 self.worst = np.inf
         case = self.case
         shown = case.kind, str(case), result, message, case.size
-        failure = Failure(*shown, **fields, empty=case.dy.size == 0, arrays=Arrays(case))
+        failure = Failure(*shown, **fields, empty=case.empty, arrays=Arrays(case))
         self.failures.append(failure)
 
     @property

@@ -22,7 +22,7 @@ import numpy as np
 
 from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Condition
-from convinsights.verify._features import features, tells, void
+from convinsights.verify._features import features, tells
 from convinsights.verify._table import Table
 from convinsights.verify._thresholds import Retry, further, sharpened
 from convinsights.verify._words import EFFECTIVE
@@ -50,7 +50,7 @@ def condition(
     # where no other failing case tells.
     told = [tells(case) for case in cases]
     among = any(bad and ok for bad, ok in zip(failed, told, strict=True))
-    shown = [i for i, ok in enumerate(told) if ok or (failed[i] and not (among and void(cases[i])))]
+    shown = [i for i, ok in enumerate(told) if ok or (failed[i] and not (among and cases[i].empty))]
     wrong = np.array([bool(failed[i]) for i in shown])
     if not wrong.any() or wrong.all():
         return None
