@@ -56,13 +56,14 @@ def _least_and_usual(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     # The least size of the output, and the output_padding where none is given
     inner = tuple((n - 1) * s for n, s in zip(size, strides, strict=True))
-    if isinstance(padding, str) and padding == "same":
-        return tuple(n + 1 for n in inner), tuple(s - 1 for s in strides)
-    if isinstance(padding, str) and padding != "valid":
-        raise ValueError(
-            f'padding must be "valid", "same", an int or one entry per spatial axis (a transposed '
-            f'convolution has no "causal"), got {shown(padding)}'
-        )
+    if isinstance(padding, str):
+        if padding == "same":
+            return tuple(n + 1 for n in inner), tuple(s - 1 for s in strides)
+        if padding != "valid":
+            raise ValueError(
+                f'padding must be "valid", "same", an int or one entry per spatial axis (a '
+                f'transposed convolution has no "causal"), got {shown(padding)}'
+            )
     pairs = resolve(padding, size, effective, strides)
     axes = zip(inner, effective, pairs, strict=True)
     return tuple(n + ke - sum(pair) for n, ke, pair in axes), (0,) * len(size)
