@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TypeAlias
+from typing import NamedTuple
 
 from convinsights._stacks import Fork, Stack
 
 __all__ = ["has_gaps_somewhere"]
 
-# Pixels that are followed at most, for all places together: a few seconds.
-PATHS = 2**22
+# Pixels that are followed at most, layer by layer and for all places together: a few seconds.
+MOST_FOLLOWED = 2**22
 
-Seen: TypeAlias = tuple[int, Fraction, Fraction]  # how many pixels, from where to where
+
+class Seen(NamedTuple):
+    """What an output pixel depends on at most, and the way there."""
+
+    followed: int  # pixels that were looked at, tap by tap
+    count: int  # pixels that it depends on
+    first: Fraction  # between which two they lie, seen from output pixel 0
+    last: Fraction
 
 
 def has_gaps_somewhere(stack: Stack) -> bool:
-    """Tell whether any output pixel of a period overlooks one, or refuse what would take long."""
-    places, (count, *_) = _period(stack), _most_seen(stack, (1, Fraction(0), Fraction(0)))
-    if places * count > PATHS:
+    """Tell whether any output pixel of one period overlooks an input pixel.
+
+    Refuse what would take more than MOST_FOLLOWED steps.
+    """
+    places, (followed, *_) = _period(stack), _most_seen(stack, Seen(0, 1, Fraction(0), Fraction(0)))
+    if places * followed > MOST_FOLLOWED:
         raise ValueError(
-            f"layers must have at most {PATHS} pixels to follow through transposed layers and "
-            f"sums, got some {count} at each of {places} places"
+            f"layers must have at most {MOST_FOLLOWED} pixels to follow through transposed layers "
+            f"and sums, got some {followed} at each of {places} places"
         )
     fields = (_seen(stack, {place}) for place in range(places))
     return any(len(field) <= max(field) - min(field) for field in fields if field)
@@ -46,15 +56,18 @@ def _seen(stack: Stack, pixels: set[int]) -> set[int]:
 
 
 def _most_seen(stack: Stack, seen: Seen) -> Seen:
-    # How many pixels some pixels depend on, at most. What they lie between may be no whole numbers:
-    # then it holds, moved, for all places of the output pixel.
-    count, first, last = seen
+    # The ends are fractions where a stride does not divide them. For another output pixel both move
+    # by as much: their distance, which bounds the count, is the same for all.
+    followed, count, first, last = seen
     for part in reversed(stack):
         if isinstance(part, Fork):
-            sides = [_most_seen(way, (count, first, last)) for way in (part.branch, part.shortcut)]
-            counts, firsts, lasts = zip(*sides, strict=True)
+            here = Seen(0, count, first, last)
+            sides = [_most_seen(way, here) for way in (part.branch, part.shortcut)]
+            more, counts, firsts, lasts = zip(*sides, strict=True)
+            followed += sum(more)
             count, first, last = sum(counts), min(firsts), max(lasts)
         else:
+            followed += count * part.kernel_size
             behind = part.span - 1 - part.before
             if part.transposed:
                 first, last = (first - behind) / part.strides, (last + part.before) / part.strides
@@ -62,7 +75,7 @@ def _most_seen(stack: Stack, seen: Seen) -> Seen:
                 first, last = first * part.strides - part.before, last * part.strides + behind
             count *= part.kernel_size
         count = min(count, math.floor(last - first) + 1)
-    return count, first, last
+    return Seen(followed, count, first, last)
 
 
 def _period(stack: Stack) -> int:

@@ -219,10 +219,18 @@ def test_sums_are_nested_a_hundred_deep_and_no_deeper():
             call(stack)
 
 
-@pytest.mark.parametrize("layer", [Layer(3, 10**9, transposed=True), Layer(10**8, transposed=True)])
-def test_gaps_behind_too_many_places_or_taps_are_not_looked_for(layer):
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Layer(3, 10**9, transposed=True)],
+        [Layer(10**8, transposed=True)],
+        [Layer(1, transposed=True), Layer(2**20), Layer(2**20)],  # few pixels, each by many ways
+        [Layer(1, 2**16, transposed=True), Layer(2**16)],  # few are left of many
+    ],
+)
+def test_gaps_behind_too_many_places_or_taps_are_not_looked_for(layers):
     with pytest.raises(ValueError, match=says("layers must have at most 4194304 pixels to follow")):
-        receptive_field.has_gaps([layer])
+        receptive_field.has_gaps(layers)
     assert not receptive_field.has_gaps([Layer(3, 2, transposed=True)] * 6)
 
 
