@@ -41,10 +41,11 @@ from convinsights.verify._given import given_cases
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
+from convinsights.verify._nonfinite import judged_finite, spoil
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
 from convinsights.verify._stale import Earlier, stale_arguments
-from convinsights.verify._trials import Trial
+from convinsights.verify._trials import Answer, Trial
 
 pytestmark = pytest.mark.usefixtures("fewest_cases")
 
@@ -637,6 +638,15 @@ def test_a_depthwise_gradient_may_be_cut_out_of_that_of_one_large_kernel():
         return dx, dkernel + 0 * dkernel.sum(axis=-2, keepdims=True), dbias
 
     assert verify.verify(depthwise, forward, cut).passed
+
+
+def test_a_nan_of_dy_spreads_over_no_gradient_of_the_bias_not_even_in_groups():
+    case = own_case(conv, x_shape=(2, 5, 4), kernel_shape=(3, 2, 6), groups=2)
+    spoilt = next(one for one in spoil([case], [np.nan], gradients=True) if one.name == "dy")
+    dbias = spoilt.case.truth["dbias"]
+    for came, told in ((dbias, []), (dbias + dbias[-1], ["non_finite_spread"])):
+        trial = judged_finite(spoilt, Answer({}, copies={"dbias": came}), local=True)
+        assert [failure.diagnosis for failure in trial.failures] == told
 
 
 def test_gradients_that_swallow_what_is_not_finite():

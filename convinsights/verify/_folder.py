@@ -33,7 +33,7 @@ from convinsights.verify._files import (
 )
 from convinsights.verify._formats import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, TFLOAT32, Format
 from convinsights.verify._kept import Kept
-from convinsights.verify._nonfinite import Spoilt, judged_finite, spoilt
+from convinsights.verify._nonfinite import Spoilt, judged_finite, spoil
 from convinsights.verify._plan import special_cases
 from convinsights.verify._precision import Precision
 from convinsights.verify._report import Report
@@ -119,7 +119,7 @@ def write_cases(
         entries.append(write_case(root, next(names), case, precision.stored))
         made.append(case.outline())
     some = special_cases(made) if wanted.spoil else []
-    others = list(spoilt(some, precision.not_finite, gradients=True))
+    others = list(spoil(some, precision.not_finite, gradients=True))
     with np.errstate(all="ignore"):  # of what is not finite
         entries += [
             write_case(root, next(names), one.case, precision.stored, one.name) for one in others

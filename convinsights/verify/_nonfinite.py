@@ -1,12 +1,12 @@
 """A nan or an inf in one element of an array or of dy: what reads it is not finite, all else is.
 
 The library tells what reads it: with that array 0 but for a 1 in that place, and all others ones,
-those results are not 0. A kernel may skip 0 times infinity or compute it (nan). So, besides what
-reads the element, this is not judged:
+those results that are then not 0 read it. A kernel may skip 0 times infinity, or compute it (nan):
+so some results that do not read the element may be either, and are not judged:
 
     in            by an element of       not judged
-    y             x                      nothing
-    dx            dy                     nothing
+    y             x, bias                nothing
+    dx, dbias     dy                     nothing
     y, dx         a kernel               its channel: other pixels may meet zeros around the image
     dkernel       x, dy                  its channels: other taps may meet those zeros
     dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel (so
@@ -27,7 +27,7 @@ from convinsights.verify._calls import NORMALIZATIONS, Call, Outcome
 from convinsights.verify._cases import Case
 from convinsights.verify._trials import FIRST_RESULT, Answer, Trial
 
-__all__ = ["Spoilt", "find_swallowed", "judged_finite", "spoilt"]
+__all__ = ["Spoilt", "find_swallowed", "judged_finite", "spoil"]
 
 
 class Spoilt(NamedTuple):
@@ -37,7 +37,7 @@ class Spoilt(NamedTuple):
     name: str
 
 
-def spoilt(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> Iterator[Spoilt]:
+def spoil(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> Iterator[Spoilt]:
     """Yield each case with each value in each of its arrays; in dy too if there are gradients."""
     for case, value in product(cases, values):
         for name, array in case.given.items():
@@ -159,7 +159,8 @@ def _reading(case: Case, counts: dict[str, Any], name: str) -> Outcome:
 
 def _unjudged(case: Case, result: str, name: str, reads: Array, beside: Array) -> Array:
     # The table above, and what reads the element, or those beside it.
-    if not _depends(result, name) or (result, name) in (("y", "x"), ("dx", "dy")):
+    exact = ("y", "x"), ("y", "bias"), ("dx", "dy"), ("dbias", "dy")
+    if not _depends(result, name) or (result, name) in exact:
         return reads
     cropped = case.module is transposed and result == "dkernel"
     split = case.settings.get("groups", 1) > 1 or case.module is depthwise

@@ -20,7 +20,7 @@ from convinsights.verify._explain import explained
 from convinsights.verify._made import case_of
 from convinsights.verify._memory import Memory
 from convinsights.verify._narrowing import narrowed
-from convinsights.verify._nonfinite import judged_finite, spoilt
+from convinsights.verify._nonfinite import judged_finite, spoil
 from convinsights.verify._plan import Plan, special_cases
 from convinsights.verify._report import Report
 from convinsights.verify._stale import Earlier, mark_stale, stale_arguments, stale_settings
@@ -222,7 +222,7 @@ class _Run:
         yield from remembering
         local = precision.algorithm == "direct"
         if self.spoil and not remembering:
-            for one in spoilt(some, precision.not_finite, self.candidate.backward is not None):
+            for one in spoil(some, precision.not_finite, self.candidate.backward is not None):
                 with np.errstate(all="ignore"):
                     answer = self.candidate.ask(one.case)
                 yield judged_finite(one, answer, local)
