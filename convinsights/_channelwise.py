@@ -90,9 +90,10 @@ def multiply_scatter(dy: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Runs]]:
-    # Box by box of the windows, the pixels under them: half of WORKSPACE, beside as many sums
+    # The windows box by box, with the pixels under them. The sums of a box take at most half of
+    # WORKSPACE, its pixels about as much.
     most = max(1, _costs.WORKSPACE // 2 // (x.shape[-1] * dtype.itemsize))
-    # Of no images `blocks` would still make a box, and NumPy shows no windows in no memory.
+    # `blocks` makes one box of no images too, and stretches in no memory are refused.
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
         yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
@@ -168,10 +169,10 @@ class Runs(NamedTuple):
         to_taps = [step * rate if k > 1 else 0 for k, step, rate in taps]
         # From the first window of a run to its last, with those that wrap between them
         ends = zip(geometry.output_size[-self.axes :], steps[-self.axes :], strict=True)
-        windows = 1 + sum((n - 1) * step for n, step in ends)
-        longest = min(windows, most)
-        whole = windows - windows % longest
-        for start, stop, t in ((0, whole, longest), (whole, windows, windows - whole)):
+        length = 1 + sum((n - 1) * step for n, step in ends)
+        longest = min(length, most)
+        whole = length - length % longest
+        for start, stop, t in ((0, whole, longest), (whole, length, length - whole)):
             if start == stop:
                 continue
             part = sums[..., start:stop, :]

@@ -18,7 +18,7 @@ class Seen(NamedTuple):
     """What an output pixel depends on at most, and the way there."""
 
     followed: int  # pixels that were looked at, tap by tap
-    count: int  # pixels that it depends on
+    pixels: int  # that it depends on
     first: Fraction  # between which two they lie, seen from output pixel 0
     last: Fraction
 

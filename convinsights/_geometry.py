@@ -50,27 +50,27 @@ class Geometry:
         padding: Pad,
         dilation_rate: Ints,
         name: str = "kernel",
-        others: tuple[int, int] = (1, 1),
+        padded: tuple[int, int] = (1, 1),
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
-        name: what the windows belong to, for the message ("kernel", "pool"). others: how many
-        images of how many channels, at most, get the padding; what no memory could hold is refused.
+        name: what the windows belong to, for the message ("kernel", "pool"). padded: how many
+        images, of how many channels at most, get the padding; what no memory could hold is refused.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
         rates = per_axis("dilation_rate", dilation_rate, rank)
         effective = effective_size(kernel_size, rates)
         pairs = resolve(padding, input_size, effective, steps)
-        padded = _padded(input_size, pairs)
-        if any(map(operator.lt, padded, effective)):
+        whole = _padded(input_size, pairs)
+        if any(map(operator.lt, whole, effective)):
             raise ValueError(
                 f"{name} does not fit its padded input: effective {name} size {effective}, "
-                f"padded input size {padded} (input {input_size}, padding {pairs})"
+                f"padded input size {whole} (input {input_size}, padding {pairs})"
             )
-        if padded != input_size:
-            check_size("padding", (max(1, others[0]), *padded, others[1]))
-        room = zip(padded, effective, steps, strict=True)
+        if whole != input_size:
+            check_size("padding", (padded[0], *whole, padded[1]))
+        room = zip(whole, effective, steps, strict=True)
         output = tuple([(size - ke) // step + 1 for size, ke, step in room])
         return cls(input_size, kernel_size, steps, rates, pairs, output)
 
@@ -92,8 +92,8 @@ class Geometry:
     def steps(self) -> tuple[int, ...]:
         """Pixels from one window to the next along every axis, then from one tap to the next.
 
-        An axis of one window or one tap is never stepped along. There they may be so many that what
-        is computed with them overflows: 1 does as well.
+        Along an axis of one window or one tap there is no step. The stride or rate given for it may
+        be so large that products with it overflow: 1 stands in its place.
         """
         sizes = *self.output_size, *self.kernel_size
         steps = zip(sizes, (*self.strides, *self.dilation_rate), strict=True)
@@ -166,14 +166,14 @@ class Geometry:
         box: per axis `slice(None)`, for all windows and all pixels, or the windows' `slice(start,
         stop)`. Windows among zeros alone have no pixels under them.
         """
-        if all(where == slice(None) for where in box):  # small calls take 1.1 to 1.5 times without
-            return box, self
+        if all(where == slice(None) for where in box):
+            return box, self  # without this, small calls take 1.1 to 1.5 times as long
         axes = [axis.part(where) for axis, where in zip(self.axes(), box, strict=True)]
         pixels, sizes, padding, counts = zip(*axes, strict=True)
         part = replace(self, input_size=sizes, padding=padding, output_size=counts)
         return pixels, part
 
-    @property
+    @cached_property
     def phase_count(self) -> int:
         """How many phases of the strides have taps; some of them may have no pixels."""
         axes = zip(self.kernel_size, self.strides, self.dilation_rate, strict=True)
@@ -230,9 +230,10 @@ class Geometry:
 
 
 class Phase(NamedTuple):
-    """Some pixels, the taps that go with them, and the stride-1 convolution between them.
+    """Some pixels, the taps that read them, and a convolution with strides of 1.
 
-    Forward in `phases_to_windows`, backward in `phases_to_pixels`.
+    From these pixels to all windows in `phases_to_windows`, from all windows to these pixels in
+    `phases_to_pixels`.
     """
 
     pixels: tuple[slice, ...]
@@ -241,7 +242,7 @@ class Phase(NamedTuple):
 
 
 class BoxOfWindows(NamedTuple):
-    """Windows that read pixels with the same taps: which, with which, which pixels, and how."""
+    """Windows, the taps with which they all read pixels, those pixels, and how they lie."""
 
     windows: tuple[slice, ...]
     taps: tuple[slice, ...]

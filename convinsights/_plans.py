@@ -71,8 +71,8 @@ def plan(
             f"{described(names[0], x_shape)}{f' and groups = {groups}' * (groups > 1)}, "
             f"got {kernel_shape}{channels_first_hint(x_shape, kernel_shape[-2] * groups)}"
         )
-    others = x_shape[0], max(channels, filters)
+    padded = x_shape[0], max(channels, filters)
     geometry = Geometry.of(
-        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, others=others
+        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, padded=padded
     )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))

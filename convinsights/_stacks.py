@@ -63,7 +63,7 @@ Layers: TypeAlias = Iterable[Layer | Residual]
 
 
 class Window(NamedTuple):
-    """A `Layer` whose entries have been checked."""
+    """A `Layer`, checked; output_padding is then what is appended to the output."""
 
     name: str
     kernel_size: int
@@ -137,7 +137,7 @@ Stack: TypeAlias = tuple[Window | Fork, ...]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
-    # These claim to be iterable, and cannot be, or are bytes.
+    # An array without axes claims to be iterable and is not; a memoryview gives bytes.
     single = getattr(layers, "ndim", 1) == 0 or isinstance(layers, memoryview)
     if single or not isinstance(layers, Iterable):
         raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
@@ -205,11 +205,11 @@ def _padded(window: Window, value: object) -> Window:
                 f'transposed, "causal", got {shown(value)}'
             )
         if value == "same" and window.transposed:
-            # The zeros of the convolution of (size - 1) * strides + 1 + output_padding pixels.
-            extra = span - 1 - window.output_padding
-            zeros = max(extra, 0)
-            pair = zeros // 2, zeros - zeros // 2
-            return window._replace(zeros=pair, output_padding=max(-extra, 0))
+            # The zeros of the convolution of 1 + output_padding pixels, as of any number of strides
+            # more. What the last stamp does not cover then is appended.
+            kept = 1 + window.output_padding
+            (pair,) = resolve("same", (kept,), (span,), (stride,))
+            return window._replace(zeros=pair, output_padding=max(kept - span, 0))
         if value == "same" and stride > 1 and span > 1:
             return window._replace(zeros=None)
         # With strides of 1, and for a single tap, the zeros do not depend on the size.

@@ -2,9 +2,10 @@
 
 t windows side by side along the last axis read mostly the same pixels. Laid over all of them at
 once, a kernel that is wider by (t - 1) s pixels makes the outputs of all t, each as filters of its
-own: those of window j are, per group, the kernel, shifted by j s, among zeros.
+own. The filters of window j are the kernel, shifted by j s, among zeros; within each group g they
+stand window by window:
 
-    wide[…, j s + v d, c, (j, o)] = kernel[…, v, c, o]
+    wide[…, j s + v d, c, (g, j, o)] = kernel[…, v, c, (g, o)]
 
 It is a convolution again, with strides of t s. It copies about 1 / t of the numbers, and multiplies
 more, but in products of more columns: for few filters and wide kernels it pays (see `_costs`).
@@ -51,7 +52,7 @@ class Strips:
         return total.reshape(*total.shape[:-2], filters // self.count)
 
     def outputs(self, y: Array) -> Array:
-        """Show pixels as strips with more filters; what a last strip lacks are zeros."""
+        """Return pixels as strips with more filters; what a last strip lacks are zeros."""
         *outer, output_width, filters = y.shape
         strip = self.geometry.output_size[-1]
         if strip * self.count > output_width:
@@ -62,7 +63,7 @@ class Strips:
         return parts.swapaxes(-2, -3).reshape(*outer, strip, self.count * filters)
 
     def outputs_back(self, y: Array) -> Array:
-        """Show strips as the pixels that they are made of: the inverse of `outputs`."""
+        """Return the pixels that strips are made of: the inverse of `outputs`."""
         *outer, strip, filters = y.shape
         each = filters // self.count // self.groups
         parts = y.reshape(*outer, strip, self.groups, self.count, each).swapaxes(-2, -3)

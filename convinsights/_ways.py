@@ -17,7 +17,7 @@ from convinsights._arguments import Array, check_size
 from convinsights._axes import Axis
 from convinsights._stacks import Fork, Stack, Window
 
-__all__ = ["Step", "Steps", "Sum", "follow", "plan", "ways"]
+__all__ = ["Step", "Steps", "Sum", "follow", "lay", "ways"]
 
 
 class Step(NamedTuple):
@@ -46,7 +46,7 @@ class Sum(NamedTuple):
 Steps: TypeAlias = list[Step | Sum]
 
 
-def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, ...]]:
+def lay(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, ...]]:
     """Lay a stack per axis over an input, and return it step by step, and the output's size."""
     if len(set(map(len, stacks))) > 1:
         raise ValueError(
@@ -62,8 +62,8 @@ def plan(stacks: list[Stack], size: tuple[int, ...]) -> tuple[Steps, tuple[int, 
                 f"but not {windows[0].name}"
             )
         if forks:
-            branch, end = plan([fork.branch for fork in forks], size)
-            shortcut, other = plan([fork.shortcut for fork in forks], size)
+            branch, end = lay([fork.branch for fork in forks], size)
+            shortcut, other = lay([fork.shortcut for fork in forks], size)
             if end != other:
                 raise ValueError(
                     f"{forks[0].name} must have a branch and a shortcut that end in the same size, "

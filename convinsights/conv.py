@@ -6,7 +6,8 @@ The classic convolution sums over the pixels of the window and over the input ch
                     x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, o] + bias[o]
 
 (cross-correlation: no flip, as in every deep-learning framework). With the windows as rows of a
-matrix it is a single product, and so are its gradients, for it is linear in x and in the kernel:
+matrix it is a single product. It is linear in x and in the kernel, so its gradients are products
+with the transposed factors:
 
     y       = im2col(x) kernel + bias
     dx      = col2im(dy kernelᵀ)

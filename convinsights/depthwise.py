@@ -2,13 +2,14 @@
 
 Where the classic convolution sums over space and channels at once, this one sums over space alone:
 
-    y[n, i, j, c M + m] = bias[c M + m] + sum over u, v of
+    y[n, i, j, c M + m] = sum over u, v of
                           x[n, i s + u d - before, j s + v d - before, c] kernel[u, v, c, m]
+                          + bias[c M + m]
 
-The windows are those of im2col; only the sum over c is missing. The depth
-multiplier M is how many kernels every channel has. It is the classic convolution with as many
-groups as channels, each of one channel in and M out. That kernel is (*kernel_size, 1, C M), the
-same numbers in the same order, and the gradients are those of `conv`.
+The windows are those of im2col; only the sum over c is missing. The depth multiplier M is how many
+kernels every channel has. So this is the classic convolution with as many groups as channels, each
+of one channel in and M out. Its kernel is (*kernel_size, 1, C M), the same numbers in the same
+order, and its gradients are those of `conv`.
 
 References
 ----------

@@ -411,5 +411,5 @@ def _check_pointwise(
     depthwise_shape: tuple[int, ...], pointwise_shape: tuple[int, ...], names: tuple[str, str]
 ) -> None:
     *kernel_size, channels, multiplier = depthwise_shape
-    matrix, beside = (channels * multiplier, "C_out"), described(names[0], depthwise_shape)
-    unary.behind_ones(names[1], pointwise_shape, matrix, len(kernel_size), beside)
+    matrix, purpose = (channels * multiplier, "C_out"), described(names[0], depthwise_shape)
+    unary.behind_ones(names[1], pointwise_shape, matrix, len(kernel_size), purpose)

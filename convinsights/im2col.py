@@ -119,7 +119,7 @@ def col2im(
     Returns
     -------
     array of input_shape
-        In the dtype of the columns; pixels that no window reads are 0.
+        Pixels that no window reads are 0.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def blank(
     planar: bool = False,
     make: Callable[..., Array] = np.zeros,
 ) -> Array:
-    """Return padded images, of zeros if `make` makes them; planar: stored channel by channel."""
+    """Return padded images as `make` fills them; planar: stored channel by channel."""
     size = *outer, *geometry.padded_size
     if planar:
         return make((channels, *size), dtype).transpose(*range(1, len(size) + 1), 0)
@@ -259,9 +259,12 @@ def windows(padded: Array, geometry: Geometry) -> Array:
 
 
 def view_of(memory: Array, shape: tuple[int, ...], start: int, strides: tuple[int, ...]) -> Array:
-    """Show contiguous memory in another way, from a byte on; what does not fit in it is refused."""
-    if not memory.size and 0 not in shape:  # NumPy would not look
-        raise ValueError(f"a view of {shape} does not fit in no memory")
+    """Show contiguous memory in another shape, from byte `start` on, with strides of its own.
+
+    What reaches beyond the memory is refused.
+    """
+    if not memory.size and 0 not in shape:  # np.ndarray does not check an empty buffer's bounds
+        raise ValueError(f"a view of {shape} does not fit in an empty array")
     return np.ndarray(shape, memory.dtype, memory, start, strides)
 
 
@@ -297,5 +300,5 @@ def _plan(
 ) -> Geometry:
     check_pixels(name, shape)
     kernel = per_axis("kernel_size", kernel_size, len(shape) - 2)
-    others = shape[0], math.prod(kernel) * shape[-1]
-    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate, others=others)
+    padded = shape[0], math.prod(kernel) * shape[-1]
+    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate, padded=padded)

@@ -8,8 +8,9 @@ kernels ke = (k - 1) d + 1, the jump before a layer being the product of the str
     start  = - sum over layers of zeros in front * jump before the layer
 
 Output pixel i sees the input pixels start + i stride … start + i stride + size - 1 and none outside
-(`receptive_field`). Inside, dilation and strides may leave gaps: the pixels seen are start + i
-stride + any sum of up to k - 1 steps of d * jump per layer (`has_gaps`).
+(`receptive_field`); a sum of two stacks sees the smallest window around both of theirs. Inside,
+dilation and strides may leave gaps: the pixels seen are start + i stride + any sum of up to k - 1
+steps of d * jump per layer (`has_gaps`).
 
 A pixel may be seen in several ways. A layer is a matrix of zeros and ones, a stack their product,
 and its entries count the paths from an input pixel to an output pixel; a transposed layer is the
@@ -40,7 +41,7 @@ import numpy as np
 from convinsights._arguments import Array, Ints, check_size, is_sequence, per_axis, to_integer
 from convinsights._gaps import has_gaps_somewhere
 from convinsights._stacks import Fork, Layer, Layers, Residual, Stack, along_axes, as_stack
-from convinsights._ways import Steps, follow, plan, ways
+from convinsights._ways import Steps, follow, lay, ways
 
 __all__ = [
     "Layer",
@@ -194,7 +195,7 @@ def dependencies(layers: Layers | Iterable[Layers], output_pixel: Ints, input_si
         if several
         else (to_integer("input_size", input_size),)
     )
-    steps, output_size = plan(stacks, check_size("input_size", size))
+    steps, output_size = lay(stacks, check_size("input_size", size))
     for axis, (index, count) in enumerate(zip(pixel, output_size, strict=True)):
         if index >= count:
             name = f"output_pixel[{axis}]" if several else "output_pixel"
@@ -221,7 +222,7 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Array:
     array([1, 2, 2, 2, 2, 2, 2, 1])
     """
     stacks, size = along_axes(layers, "input_size", input_size)
-    steps, _ = plan(stacks, check_size("input_size", size))
+    steps, _ = lay(stacks, check_size("input_size", size))
     counts: Array = np.ones(size, _dtype(steps))
     return _as_integers(follow(steps, counts, back=False))
 

@@ -55,8 +55,8 @@ from convinsights._arguments import (
     spatial_rank,
 )
 from convinsights._caches import cache_class
-from convinsights._folding import unfolded
 from convinsights._geometry import Geometry, effective_size
+from convinsights._output_size import chosen_size
 from convinsights._passes import add_bias, channel_sum
 from convinsights._plans import SHAPES, Plan, shapes_of
 from convinsights._remembered import remembered
@@ -200,8 +200,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, (len(x), *geometry.input_size, kernel.shape[-2] * groups))
     compute = compute_dtype(cache.dtype)
     # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x. In place of the pixels that were cut off the
-    # columns of dy hold zeros. Times inf or nan they give nan, where nothing should count: then
-    # once more, over the pixels that there are.
+    # columns of dy hold zeros, which should count nothing; but 0 · inf is nan. If a result is not
+    # finite, both are computed anew, from the pixels that there are alone.
     with np.errstate(invalid="ignore"):
         dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
     if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):
@@ -355,11 +355,11 @@ def plan(
     steps = per_axis("strides", strides, rank)
     rates = per_axis("dilation_rate", dilation_rate, rank)
     effective = effective_size(kernel_shape[:-2], rates)
-    size = unfolded(x_shape[1:-1], effective, steps, padding, output_padding, output_size)
+    size = chosen_size(x_shape[1:-1], effective, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
     check_size("strides" if output_size is None else "output_size", (x_shape[0], *size, filters))
-    others = x_shape[0], max(x_shape[-1], filters)
-    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, others=others)
+    padded = x_shape[0], max(x_shape[-1], filters)
+    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, padded=padded)
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))
 
 

@@ -9,10 +9,10 @@ im2col is here a mere reshape: with the pixels that are read as rows, and the ke
 
     y = x kernel + bias        dx = dy kernelᵀ        dkernel = xᵀ dy        dbias = sum of dy
 
-So it changes the number of channels, C_in to C_out, and (with strides of 1) keeps the spatial
-sizes; it commutes with every shuffle of the pixels; and two of them in a row, without activation
-between, are one, by the product of their matrices. With strides the pixels between are never read,
-and their gradient is 0.
+So it changes the number of channels, C_in to C_out. With strides of 1 it keeps the spatial sizes
+and commutes with every shuffle of the pixels; with larger strides the pixels between are never
+read, and their gradient is 0. Two of them in a row, without activation between, are one, by the
+product of their matrices.
 
 References
 ----------
@@ -220,20 +220,20 @@ def behind_ones(
     shape: tuple[int, ...],
     matrix: tuple[int, int | str],
     rank: int,
-    beside: str,
+    purpose: str,
     hint: str = "",
 ) -> tuple[int, ...]:
     """Return (1, …, 1, C_in, C_out), conv's shape, of a kernel given so or as a plain matrix.
 
-    matrix: the (C_in, C_out) that it must have; "C_out" stands for any number. beside: what it is
-    for, and hint: what is added, both for the message.
+    matrix: the (C_in, C_out) asked for, where "C_out" stands for any number. purpose, hint: what
+    the message says the kernel is for, and what it ends with.
     """
     (inputs, outputs), ones = matrix, (1,) * rank
     fits = shape[-2:-1] == (inputs,) and shape[:-2] in ((), ones) and shape[-1] > 0
     if not fits or outputs not in ("C_out", shape[-1]):
         raise ValueError(
             f"{name} must be ({inputs}, {outputs}), or that behind a 1 for each spatial axis, for "
-            f"{beside}, got {shape}{hint}"
+            f"{purpose}, got {shape}{hint}"
         )
     return *ones, *shape[-2:]
 
@@ -244,6 +244,6 @@ def _conv_shape(
     names: tuple[str, str] = ("x", "kernel"),
 ) -> tuple[int, ...]:
     check_pixels(names[0], x_shape)
-    matrix, beside = (x_shape[-1], "C_out"), described(names[0], x_shape)
+    matrix, purpose = (x_shape[-1], "C_out"), described(names[0], x_shape)
     hint = channels_first_hint(x_shape, kernel_shape[-2] if len(kernel_shape) > 1 else 0)
-    return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, beside, hint)
+    return behind_ones(names[1], kernel_shape, matrix, len(x_shape) - 2, purpose, hint)

@@ -654,7 +654,7 @@ def test_no_term_of_a_transposed_gradient_comes_from_what_was_cut_off(case, name
 def test_no_window_is_shown_in_no_memory():
     geometry = replace(Geometry.of((2,), (1,), 1, 0, 1), input_size=(0,))
     assert windows(np.zeros((0, 0, 3)), geometry).size == 0
-    with pytest.raises(ValueError, match="does not fit in no memory"):
+    with pytest.raises(ValueError, match="does not fit in an empty array"):
         windows(np.zeros((2, 0, 3)), geometry)
 
 

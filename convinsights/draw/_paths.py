@@ -17,7 +17,7 @@ from convinsights._arguments import (
     to_integers,
 )
 from convinsights._stacks import Layers, as_stack
-from convinsights._ways import Step, Sum, plan
+from convinsights._ways import Step, Sum, lay
 from convinsights.draw._canvas import MARGIN, WIDTH, Canvas, number, squares, together
 from convinsights.draw._counts import (
     Stacked,
@@ -170,7 +170,7 @@ def overlaps(layers: Layers | Iterable[Layers], input_size: Ints) -> Picture:
 
 def _rows(stack: Stacked, sizes: list[int]) -> list[Grid]:
     # The grid of every stage, each cell over the middle of what it sees; the input is the lowest
-    steps, _ = plan([as_stack("layers", stack)], (sizes[0],))
+    steps, _ = lay([as_stack("layers", stack)], (sizes[0],))
     places = [(0.0, 1.0)]
     for step in steps:
         places.append(_moved(step, *places[-1]))

@@ -7,10 +7,10 @@ import operator
 from convinsights._arguments import Ints, Pad, per_axis, shown
 from convinsights._padding import resolve
 
-__all__ = ["unfolded"]
+__all__ = ["chosen_size"]
 
 
-def unfolded(
+def chosen_size(
     size: tuple[int, ...],
     effective: tuple[int, ...],
     strides: tuple[int, ...],
@@ -18,7 +18,10 @@ def unfolded(
     output_padding: Ints | None,
     output_size: Ints | None,
 ) -> tuple[int, ...]:
-    """Return the output's size: the one asked for, if the convolution folds it onto this size."""
+    """Return the output's size: the one asked for or the usual one, if it is legal.
+
+    size: of the input, which the convolution that is transposed makes of any legal size.
+    """
     least, usual = _least_and_usual(size, effective, strides, padding)
     most = tuple(n + s - 1 for n, s in zip(least, strides, strict=True))
     legal = [(max(1, low), high) for low, high in zip(least, most, strict=True)]
