@@ -46,6 +46,7 @@ from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
 from convinsights.verify._stale import Earlier, stale_arguments
 from convinsights.verify._trials import Answer, Trial
+from convinsights.verify._values import Draw
 
 pytestmark = pytest.mark.usefixtures("fewest_cases")
 
@@ -863,6 +864,18 @@ def test_a_sum_of_one_channel_is_short_however_many_there_are():
     case = own_case(depthwise, x_shape=(2, 4, 4, 300), kernel_shape=(3, 3, 300, 1))
     assert case.x.all()
     assert case.arrays[1].all()
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+def test_sums_of_integers_are_small_however_many_numbers_a_product_has(factors):
+    precision = Precision.of(conv, verify.BFLOAT16)  # integers up to 256
+    for terms in range(1, 65):
+        drawn = Draw([0], "integers", precision, terms, factors)((500,))
+        assert terms * np.abs(drawn).max() ** factors <= 256
+        assert drawn.all()
+    draw = Draw([0], "integers", precision, 4096, factors)
+    products = np.prod([draw((64, 4096)) for _ in range(factors)], axis=0)
+    assert 60 < np.count_nonzero(products) / 64 < 68, "a quarter of 256"
 
 
 def test_a_row_gives_two_kernels_their_shapes():

@@ -21,6 +21,7 @@ from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._covering import Covering, Factor, Levels, Rule
 from convinsights.verify._padding import BY_NAME, windows
 from convinsights.verify._paths import Path, paths_of
+from convinsights.verify._values import LAYOUTS
 
 __all__ = ["Space", "covering", "rows"]
 
@@ -30,17 +31,6 @@ MORE_COUNTS = (*COUNTS, 64, 128)
 BATCHES = (2, *COUNTS, 130)
 KERNELS = (3, 1, 2, 4, 5, 7, 33)
 STEPS = (1, 2, 3, 5)
-# How the arrays lie in memory.
-LAYOUTS = (
-    "C",
-    "Fortran",
-    "negative",
-    "slice of channels",
-    "slice of rows",
-    "slice of images",
-    "odd address",
-    "broadcast",
-)
 # Most zeros on a side that full padding is tried with.
 FULL = 8
 # About so many multiply-adds may a case take.

@@ -1,11 +1,10 @@
 """The numbers of a case, and how they lie in memory.
 
-Integers come first: so small, and in low precision so few of them not 0, that every sum is exact.
-Then one forgotten product is seen, among however many. Normal deviates show what is
-lost to rounding. "Extremes" of the integer types make sums as large as int32 holds.
+Integers come first: so small, and in low precision so few of them not 0, that nearly every sum is
+exact. Then one forgotten product is seen, among however many. Normal deviates show what is lost to
+rounding. "Extremes" of the integer types make sums as large as int32 holds.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -14,10 +13,21 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights.verify._precision import Precision
 
-__all__ = ["Draw", "Seed", "arranged"]
+__all__ = ["LAYOUTS", "Draw", "Seed", "arranged"]
 
 Seed: TypeAlias = Sequence[int]
 
+# How the arrays lie in memory.
+LAYOUTS = (
+    "C",
+    "Fortran",
+    "negative",  # strides
+    "slice of channels",  # of a larger array of nan: of its last axis,
+    "slice of rows",  # … its second,
+    "slice of images",  # … and its first
+    "odd address",  # of the first byte
+    "broadcast",  # equal images are one in memory
+)
 # Elements of the larger array behind a slice; there is one in front.
 MARGIN = 3
 
@@ -43,22 +53,27 @@ class Draw:
         if self.values == "integers":
             most = self.precision.exact_integers
             signed = self.precision.stored.carrier.kind != "u"
-            return integers(self.rng, shape, self.terms, most, signed)
+            return integers(self.rng, shape, self.terms, self.factors, most, signed)
         return self.precision.held(self.rng.normal(size=shape))
 
 
 def integers(
-    rng: np.random.Generator, shape: tuple[int, ...], terms: int, most: float, signed: bool
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    terms: int,
+    factors: int,
+    most: float,
+    signed: bool,
 ) -> Array:
     """Draw integers whose sums of `terms` products are to be at most `most` in magnitude.
 
-    From 1 to 3, of either sign, where that fits. Else few ones: a product is not 0 with the
-    probability that makes, on average, a quarter of `most` of them.
+    From 1 to 3, of either sign, where that fits. Else few ones: a product of `factors` numbers is
+    not 0 with the probability that makes, on average, a quarter of `most` of them.
     """
     signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
-    if 9 * terms <= most:
+    if 3**factors * terms <= most:
         return signs * rng.integers(1, 4, shape)
-    density = math.sqrt(most / (4 * terms))
+    density = (most / (4 * terms)) ** (1 / factors)
     return signs * (rng.random(shape) < density)
 
 
@@ -96,9 +111,7 @@ def farthest(dtype: DType) -> float:
 def arranged(array: Array, layout: str) -> Array:
     """Copy an array into another order of memory, or into a part of a larger array of nan.
 
-    Its elements, not its memory, are the same whatever the layout: "C", "Fortran", "negative"
-    (strides), "slice of channels" (the last axis), "slice of rows" (the second), "slice of images"
-    (the first), "odd address" (of the first byte), "broadcast" (equal images are one in memory).
+    Its elements are the same in each of LAYOUTS, its memory is not.
     """
     if layout == "negative":
         backwards = (slice(None, None, -1),) * array.ndim
