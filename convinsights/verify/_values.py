@@ -73,7 +73,7 @@ def integers(
     signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
     if 3**factors * terms <= most:
         return signs * rng.integers(1, 4, shape)
-    density = (most / (4 * terms)) ** (1 / factors)
+    density: float = (most / (4 * terms)) ** (1 / factors)
     return signs * (rng.random(shape) < density)
 
 
