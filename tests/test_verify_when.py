@@ -335,6 +335,18 @@ def test_thresholds_alone_foretell_further_values():
     assert further(table, table.clause("batch", "==", 3)) == []
 
 
+def test_each_alternative_has_failing_cases_of_its_own():
+    draw = np.random.default_rng(0)
+    names = ("in_channels", "strides", "dilation_rate")
+    rows = [dict(zip(names, draw.integers(1, 5, 3).tolist(), strict=True)) for _ in range(99)]
+    for count in (1, 2, 3):  # how many of them make a case fail, together
+        wrong = np.array([all(row[name] > 2 for name in names[:count]) for row in rows])
+        assert list(Table(rows, wrong).alternatives()) == []
+    wrong = np.array([row["in_channels"] > 2 and max(list(row.values())[1:]) > 2 for row in rows])
+    (found, *_) = Table(rows, wrong).alternatives()
+    assert str(found) == "in_channels >= 3 and (strides >= 3 or dilation_rate >= 3)"
+
+
 def test_two_failing_cases_are_believed_once_more_of_them_fail():
     plain = [case for case in CASES[conv] if len(case.x) < 3]
     large = [case for case in CASES[conv] if len(case.x) == 7][:1]

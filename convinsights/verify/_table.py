@@ -102,7 +102,12 @@ class Table:
     def _parts(self, inside: Array) -> Iterator[tuple[Clause, ...]]:
         # The fewest clauses of which one at least holds in each failing case, and none in another.
         passing = inside & ~self.wrong
-        clauses = [c for c in self._enough(passing) if not (c.holds & passing).any()]
+        # One that holds in every failing case needs no other: it is no alternative.
+        clauses = [
+            c
+            for c in self._enough(passing)
+            if not (c.holds & passing).any() and not c.holds[self.wrong].all()
+        ]
         clauses = sorted(clauses, key=lambda c: self.cost(Condition((), (c,))))[: CANDIDATES // 4]
         # The failing cases in which each holds, as the bits of a number.
         covers = [sum(1 << int(i) for i in np.flatnonzero(c.holds[self.wrong])) for c in clauses]
