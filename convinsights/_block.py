@@ -64,7 +64,7 @@ def norms_of(p: Parameters) -> tuple[Norm, ...]:
 def weight_shapes(
     kernel_sizes: object, in_channels: int, filters: Ints, strides: Ints, variant: str
 ) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...] | None]:
-    """Return the shapes of the kernels, the channels of `norms`, and a projection's if needed."""
+    """Return the kernels' shapes, the channels of each of `norms`, and a projection's shape."""
     kernel_sizes = as_sequence("kernel_sizes", kernel_sizes, "a sequence of kernel sizes")
     sizes = [spatial_size(size, f"kernel_sizes[{i}]") for i, size in enumerate(kernel_sizes)]
     rank = len(sizes[0])
@@ -128,7 +128,7 @@ def _as_norm(name: str, norm: object, channels: int | None = None) -> Norm:
 def as_all_statistics(
     name: str, statistics: object, channels: Sequence[int] | None = None
 ) -> tuple[Statistics, ...]:
-    """Return statistics in a tuple: one for each of the channels, if they are given."""
+    """Return statistics in a tuple; channels, if given, has the channel count of each."""
     count = None if channels is None else len(channels)
     entries = as_sequence(name, statistics, f"a sequence of {count or 'some'} Statistics", count)
     return tuple(

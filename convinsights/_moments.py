@@ -23,7 +23,7 @@ import numpy as np
 
 from convinsights._arguments import Array, DType
 
-__all__ = ["Moments", "denominator", "from_centre", "gain", "mean_and_variance"]
+__all__ = ["Moments", "denominator", "from_centre", "gain", "mean_and_variance", "variance_from"]
 
 # A pass over x: E[x - c] and E[(x - c)²] of every group, in float64, given c (None: 0).
 About = Callable[[Array | None], tuple[Array, Array]]
@@ -60,12 +60,21 @@ def gain(gamma: Array | None, root: Array) -> Array:
 
 def mean_and_variance(about: About, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the variance, by one pass or two."""
-    mean, variance = (values.astype(dtype) for values in _level_and_variance(*about(None)))
+    level, square = about(None)
+    with np.errstate(over="ignore"):  # what is not finite is not near
+        mean, variance = level.astype(dtype), variance_from(level, square).astype(dtype)
     centre = _centre(mean, variance)
     if centre is not None:
-        off, variance = _level_and_variance(*about(centre))
-        mean = centre + off
+        off, square = about(centre)
+        mean, variance = centre + off, variance_from(off, square)
     return mean.astype(dtype, copy=False), variance.astype(dtype, copy=False)
+
+
+def variance_from(level: Array, square: Array) -> Array:
+    """Return E[(x - c)²] - E[x - c]², infinite where squares overflow (both may)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.maximum(square - level**2, 0)
+    return np.where((square == np.inf) & np.isfinite(level), square, variance)
 
 
 def from_centre(moments: Moments) -> tuple[Array, Array, Array | None]:
@@ -73,12 +82,6 @@ def from_centre(moments: Moments) -> tuple[Array, Array, Array | None]:
     mean, variance, root = moments
     centre = _centre(mean, variance)
     return mean if centre is None else mean - centre, root, centre
-
-
-def _level_and_variance(level: Array, square: Array) -> tuple[Array, Array]:
-    # variance = E[(x - c)²] - E[x - c]²; what is not finite is not near
-    with np.errstate(over="ignore", invalid="ignore"):
-        return level, np.maximum(square - level**2, 0)
 
 
 def _centre(mean: Array, variance: Array) -> Array | None:

@@ -13,9 +13,9 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     y  = r (x - mean) + beta
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-Here they stand as they are, for arrays (B, m, G, K). A large array leaves the cache between two
-operations, and is done in `_tiles`; in `_wide` where its groups have a few times as many channels
-as rows, or are its parts, and small.
+Here they stand as they are, for arrays (B, m, G, K). A large array would leave the cache between
+two operations. It is done in `_tiles`, or in `_wide` where a group has a few times as many channels
+as rows, or is a whole small part.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 
 from convinsights import _tiles, _wide
 from convinsights._arguments import Array, DType
-from convinsights._moments import Moments, gain
-from convinsights._passes import FEW
+from convinsights._moments import Moments, gain, variance_from
+from convinsights._passes import FEW, column_sums
 
 __all__ = ["gradients", "normalized", "statistics"]
 
@@ -33,8 +33,8 @@ __all__ = ["gradients", "normalized", "statistics"]
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G).
 
-    About the mean as it was rounded: the second pass measures by how much, `off`, and corrects both
-    for it (see `_moments`).
+    The mean is rounded. `off`, the mean of what is left when it is subtracted, corrects both (see
+    `_moments`, with c the rounded mean).
     """
     if x.size > FEW:
         if _wide.is_wide(x, groups):
@@ -44,7 +44,7 @@ def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     mean = _mean(values)
     values -= _spread(mean)
     off = _mean(values)
-    variance = np.maximum(_mean(values * values) - off * off, 0)
+    variance = variance_from(off, _mean(values * values))
     return (mean + off).astype(dtype), variance.astype(dtype)
 
 
@@ -77,8 +77,8 @@ def gradients(
 ) -> tuple[Array, Array]:
     """Write dx = r dy - mean(r dy) - x̂ mean(r dy x̂); return sum(dy x̂) and sum(dy), each (C,).
 
-    The sums are over the rows of all parts. If the moments are constant, as in inference, and not
-    those of x, dx = r dy; every group is one channel then.
+    The sums are over the rows of all parts. With constant moments, as in inference, dx = r dy.
+    (Every group is one channel then, so never wide.)
     """
     dtype, groups = out.dtype, moments.mean.shape[1]
     if x.size > FEW:
@@ -107,10 +107,10 @@ def _split(rows: Array, groups: int) -> Array:
 
 
 def _sums(values: Array) -> Array:
-    # Sums over the rows: (B, m, G, K) -> (B, G, K)
+    # Sums over the rows, in float64: (B, m, G, K) -> (B, G, K)
     parts, m, groups, width = values.shape
-    sums: Array = np.ones(m) @ values.reshape(parts, m, groups * width)  # quicker than `sum`
-    return sums.reshape(parts, groups, width)
+    rows = values.reshape(parts, m, groups * width).astype(np.float64, copy=False)
+    return column_sums(rows).reshape(parts, groups, width)
 
 
 def _mean(values: Array) -> Array:

@@ -8,7 +8,7 @@ root, root = sqrt(variance + epsilon),
     dx        = r dy - (a (x - c) + b)    a = mean(r dy x̂) / root, b = mean(r dy) - a (mean - c)
 
 These differences cancel where the mean is many deviations away from c. A c of 0, where that is near
-enough, saves a pass over x and an operation in every other.
+enough, saves one pass over x, and one operation in each of the others.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from convinsights._passes import (
     column_sums,
     in_blocks,
     short_buffers,
+    steps,
     together,
 )
 
 __all__ = ["gradients", "normalized", "statistics"]
 
-# Most channels of a tile, counted over its parts: as many of each number per channel (r, a, b, the
-# sums) are held at once, 512 KiB in float64.
+# Most channels of a tile, summed over its parts. Each kind of number per channel (r, a, b, sums) is
+# held for all of them at once: 512 KiB in float64.
 TILE = 2**16
 
 
@@ -65,7 +66,7 @@ def normalized(
 ) -> None:
     """Write y = r (x - c) + (beta - r (mean - c))."""
     for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
+        off, root, centre = _from_centre(moments, tile)
         r = _gain(gamma, root, tile)
         shift = -r * _per_channel(off, tile)
         if beta is not None:
@@ -88,32 +89,37 @@ def gradients(
 ) -> tuple[Array, Array]:
     """Write dx = r dy - (a (x - c) + b); return what `_normalize.gradients` returns."""
     dtype = out.dtype
-    # In float64, because many parts are added. With more than TILE channels in dtype: float64 would
-    # take memory, and so large parts are few.
+    # In float64, for many parts are added; with more than TILE channels in dtype, for then float64
+    # would take memory, and parts so large are few.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
     for tile in _tiles(x, moments.mean.shape[1]):
-        off, root, centre = from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
-        arrays = [_taken(a, tile) for a in (x, dy, out)]
-        along, level = _sums(arrays[0], arrays[1], centre, tile, dtype)
+        off, root, centre = _from_centre(moments, tile)
+        taken_x, taken_dy, taken_dx = (_taken(a, tile) for a in (x, dy, out))
+        along, level = _sums(taken_x, taken_dy, centre, tile, dtype)
         along -= _per_channel(off, tile)[:, 0] * level
         along /= _per_channel(root, tile)[:, 0]
         dgamma[tile.channels] += along.sum(axis=0)
         dbeta[tile.channels] += level.sum(axis=0)
         r = _gain(gamma, root, tile)
         if constant:
-            for _, (slope, dx, scale) in in_blocks(dtype, arrays[1:], r):
+            for _, (slope, dx, scale) in in_blocks(dtype, [taken_dy, taken_dx], r):
                 np.multiply(slope, scale, out=dx, dtype=dtype)
             continue
         a = _group_sums(r[:, 0] * along, root.shape[1]) / tile.values / root
         b = _group_sums(r[:, 0] * level, root.shape[1]) / tile.values - a * off
-        values = r, _per_channel(a, tile), _per_channel(b, tile), None
-        for _, block in _centred(dtype, arrays, centre, tile, *values):
+        arrays = [taken_x, taken_dy, taken_dx]
+        numbers = r, _per_channel(a, tile), _per_channel(b, tile), None
+        for _, block in _centred(dtype, arrays, centre, tile, *numbers):
             centred, slope, dx, scale, factor, addend, room = block
             np.multiply(slope, scale, out=dx)
             np.multiply(centred, factor, out=room)
             room += addend
             dx -= room
     return dgamma.astype(dtype, copy=False), dbeta.astype(dtype, copy=False)
+
+
+def _from_centre(moments: Moments, tile: Tile) -> tuple[Array, Array, Array | None]:
+    return from_centre(Moments(*(a[tile.parts, tile.groups] for a in moments)))
 
 
 def _about(x: Array, tile: Tile, dtype: DType, centre: Array | None) -> tuple[Array, Array]:
@@ -158,15 +164,9 @@ def _tiles(x: Array, groups: int) -> Iterator[Tile]:
     parts, m, channels = x.shape
     width = channels // groups  # of a group
     row = together(x) * channels
-    for some in _steps(parts, max(1, TILE // row)):
-        for few in _steps(groups, max(1, TILE // width)):
-            yield Tile(some, few, slice(few.start * width, few.stop * width), max(1, m * width))
-
-
-def _steps(count: int, most: int) -> Iterator[slice]:
-    # 0 … count in steps of at most so many, about equally long
-    step = -(-count // -(-count // most)) if count else 1
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+    for some in steps(parts, TILE // row):
+        for few in steps(groups, TILE // width):
+            yield Tile(some, few, slice(few.start * width, few.stop * width), m * width)
 
 
 def _taken(rows: Array, tile: Tile) -> Array:

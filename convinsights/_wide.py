@@ -25,7 +25,7 @@ import numpy as np
 
 from convinsights._arguments import Array, DType
 from convinsights._moments import Moments, from_centre, mean_and_variance
-from convinsights._passes import PASS, RUN
+from convinsights._passes import PASS, RUN, steps
 from convinsights._tiles import TILE
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
@@ -62,14 +62,14 @@ def normalized(
     values, m = _as_rows(x, moments.mean.shape[1])
     y, dtype = out.reshape(values.shape), out.dtype
     off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
-    scale, shift = _by_group(gamma, values), _by_group(beta, values)
-    scales, shifts = _columns(1 / root, 0), _columns(-off / root, 1)
+    gammas, betas = _by_group(gamma, values), _by_group(beta, values)
+    s_left, t_left = _left(1 / root, 0), _left(-off / root, 1)
     for _, some in _batches(values, m, dtype):
-        for piece in _pieces(values):
+        for piece in steps(values.shape[2], TILE):
             part = y[some, :, piece]
             centred = _centred(values[some, :, piece], some, centre, dtype)
-            np.multiply(centred, _product(scales[:, some], _rows(scale, part, piece)), out=part)
-            part += _product(shifts[:, some], _rows(scale, part, piece, shift))
+            np.multiply(centred, _product(s_left[:, some], _right(gammas, part, piece)), out=part)
+            part += _product(t_left[:, some], _right(gammas, part, piece, betas))
 
 
 def gradients(
@@ -84,37 +84,37 @@ def gradients(
     slopes, dx, dtype = dy.reshape(values.shape), out.reshape(values.shape), out.dtype
     _, groups, width = values.shape
     off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
-    scale, inverse = _by_group(gamma, values), 1 / root
-    scales, shifts = _columns(inverse, 0), _columns(-off * inverse, 1)
-    # Of dy x̂ and of dy. In float64, because many rows are added. With very many channels in dtype:
-    # float64 would take memory, and so large rows are few.
+    gammas, inverse = _by_group(gamma, values), 1 / root
+    s_left, t_left = _left(inverse, 0), _left(-off * inverse, 1)
+    # Of dy x̂ and of dy. In float64 or dtype as in `_tiles`.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= TILE else dtype)
     for _, some in _batches(values, m, dtype):
         # The first pass, for the sums. dx is room for dy (x - c).
         along, level = np.zeros((2, *off[some].shape))
-        for piece in _pieces(values):
+        for piece in steps(values.shape[2], TILE):
             centred = _centred(values[some, :, piece], some, centre, dtype)
             slope, part = slopes[some, :, piece].astype(dtype, copy=False), dx[some, :, piece]
             np.multiply(slope, centred, out=part)
-            # sum(dy x̂) without the part of x - c, and sum(dy); then that part
-            row_sums = shifts[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
+            # -sum(dy (mean - c) / root) and sum(dy); then sum(dy (x - c) / root) added to the first
+            row_sums = t_left[:, some].swapaxes(1, 2) @ slope.swapaxes(0, 1)
             row_sums[:, :1] += inverse[some].T[:, np.newaxis] @ part.swapaxes(0, 1)
             sums[..., piece] += row_sums
-            along += _group_sums(part, scale, piece, m)
-            level += _group_sums(slope, scale, piece, m)
-        # The second pass, for dx.
+            along += _group_sums(part, gammas, piece, m)
+            level += _group_sums(slope, gammas, piece, m)
+        # The second pass, for dx. Over a group, along = sum(gamma dy (x - c)), level = sum(gamma
+        # dy). So a = mean(r dy x̂) / root has 1 / root three times, and b but once before its a.
         share = inverse[some] / (m * width)
         a = (along - off[some] * level) * (share * inverse[some] ** 2)
-        a_columns, b_columns = _columns(a, 0), _columns(share * level - a * off[some], 0)
-        for piece in _pieces(values):
+        a_left, b_left = _left(a, 0), _left(share * level - a * off[some], 0)
+        for piece in steps(values.shape[2], TILE):
             slope, part = slopes[some, :, piece], dx[some, :, piece]
-            table = _product(scales[:, some], _rows(scale, part, piece))
+            table = _product(s_left[:, some], _right(gammas, part, piece))
             np.multiply(slope, table, out=part, dtype=dtype)
-            ones = _rows(None, part, piece)
-            table = _product(a_columns, ones)
+            ones = _right(None, part, piece)
+            table = _product(a_left, ones)
             table *= _centred(values[some, :, piece], some, centre, dtype)
             part -= table
-            part -= _product(b_columns, ones)
+            part -= _product(b_left, ones)
     # A part that was taken as one row has its channels several times.
     of_channels = (sums[:, i].reshape(-1, x.shape[2]).sum(axis=0) for i in range(2))
     dgamma, dbeta = (total.astype(dtype, copy=False) for total in of_channels)
@@ -125,8 +125,8 @@ def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[A
     # E[x - c] and E[(x - c)²] of every group, in float64
     level, square = np.zeros((2, *values.shape[:2]))
     middle = None if centre is None else np.repeat(centre, m, axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not near
-        for piece in _pieces(values):
+    with np.errstate(over="ignore", invalid="ignore"):  # then there is a second pass
+        for piece in steps(values.shape[2], TILE):
             centred = _centred(values[..., piece], slice(None), middle, dtype)
             level += _group_sums(centred, None, piece, m)
             square += _group_sums(centred * centred, None, piece, m)
@@ -140,9 +140,9 @@ def _centred(values: Array, some: slice, centre: Array | None, dtype: DType) -> 
 
 
 def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> Array:
-    # Sums over the groups of m rows, of some channels, weighted by (G, K): (n, G, k) -> (n, G), the
-    # same for all rows of a part. RUN numbers are added in their own precision, their sums in
-    # float64.
+    # Sums over all rows of a part and some channels of each group, weighted by (G, K): (n, G, k) ->
+    # (n, G), repeated for the m rows of a part. RUN numbers are added in their own precision, their
+    # sums in float64.
     n, groups, width = values.shape
     by_group, total = values.swapaxes(0, 1), np.zeros((groups, n, 1))
     for start in range(0, width, RUN):
@@ -157,42 +157,37 @@ def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> A
     return total.reshape(groups, n).T
 
 
-def _columns(first: Array, second: int) -> Array:
+def _left(first: Array, second: int) -> Array:
     # Numbers of the groups of rows, (n, G), and the number `second` beside each: (G, n, 2)
-    columns = np.full((*first.T.shape, 2), second, first.dtype)
-    columns[..., 0] = first.T
-    return columns
+    left = np.full((*first.T.shape, 2), second, first.dtype)
+    left[..., 0] = first.T
+    return left
 
 
-def _rows(first: Array | None, like: Array, piece: slice, second: Array | None = None) -> Array:
+def _right(first: Array | None, like: Array, piece: slice, second: Array | None = None) -> Array:
     # Numbers of some channels of the groups, each (G, K), 1 and 0 if None: (G, 2, k)
     _, groups, width = like.shape
-    rows = np.zeros((groups, 2, width), like.dtype)
-    rows[:, 0] = 1 if first is None else first[:, piece]
+    right = np.zeros((groups, 2, width), like.dtype)
+    right[:, 0] = 1 if first is None else first[:, piece]
     if second is not None:
-        rows[:, 1] = second[:, piece]
-    return rows
+        right[:, 1] = second[:, piece]
+    return right
 
 
-def _product(columns: Array, rows: Array) -> Array:
+def _product(left: Array, right: Array) -> Array:
     # (G, n, 2) (G, 2, k) -> (n, G, k)
-    table = np.empty((columns.shape[1], len(rows), rows.shape[2]), rows.dtype)
-    np.matmul(columns.astype(rows.dtype, copy=False), rows, out=table.swapaxes(0, 1))
+    table = np.empty((left.shape[1], len(right), right.shape[2]), right.dtype)
+    np.matmul(left.astype(right.dtype, copy=False), right, out=table.swapaxes(0, 1))
     return table
 
 
 def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
-    # Some of the parts and their rows: as many as stay in the cache, or one
+    # Some of the parts and their rows: as many as stay in the cache, at most RUN rows, which
+    # `gradients` adds in their own precision, or one part
     n, groups, width = values.shape
     most = max(1, min(PASS // (m * groups * width * dtype.itemsize), RUN // m))
     for start in range(0, n // m, most):
         yield slice(start, start + most), slice(start * m, (start + most) * m)
-
-
-def _pieces(values: Array) -> Iterator[slice]:
-    # All channels of the groups at once, or those of one that has many
-    width = values.shape[2]
-    return (slice(start, start + TILE) for start in range(0, width, TILE))
 
 
 def _as_rows(x: Array, groups: int) -> tuple[Array, int]:
@@ -210,6 +205,4 @@ def _by_group(vector: Array | None, values: Array) -> Array | None:
     if vector is None:
         return None
     _, groups, width = values.shape
-    if groups * width > len(vector):
-        vector = np.tile(vector, groups * width // len(vector))
-    return vector.reshape(groups, width)
+    return np.tile(vector, groups * width // len(vector)).reshape(groups, width)

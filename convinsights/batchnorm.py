@@ -262,11 +262,12 @@ def update(
         n = to_integer("sample_size", sample_size, minimum=2)
         correction = n / (n - 1)
 
-    def moved(a: Array, b: Array, factor: float = 1.0) -> Array:
-        average = keep * a.astype(np.float64) + (1 - keep) * factor * b.astype(np.float64)
+    def moved(a: Array, b: Array) -> Array:
+        average = keep * a.astype(np.float64) + (1 - keep) * b.astype(np.float64)
         return average.astype(result_dtype(a))
 
-    return Statistics(moved(old.mean, new.mean), moved(old.variance, new.variance, correction))
+    variance = correction * new.variance.astype(np.float64)
+    return Statistics(moved(old.mean, new.mean), moved(old.variance, variance))
 
 
 def initial_statistics(channels: int) -> Statistics:
@@ -367,12 +368,10 @@ def fold(
     dtype = result_dtype(kernel, bias, gamma, beta)
     compute = compute_dtype(dtype)
     variance = used.variance.astype(compute)
-    root = denominator(variance, check_not_negative("epsilon", epsilon))
-    scale = gain(gamma, root)
+    r = gain(gamma, denominator(variance, check_not_negative("epsilon", epsilon)))
     mean = used.mean.astype(compute)
-    shift = -mean if bias is None else bias - mean
-    shift = shift * scale if beta is None else shift * scale + beta
-    folded = kernel.astype(compute, copy=False) * scale.reshape(outputs)
+    shift = ((0 if bias is None else bias) - mean) * r + (0 if beta is None else beta)
+    folded = kernel.astype(compute, copy=False) * r.reshape(outputs)
     return folded.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
 

@@ -5,14 +5,15 @@ done in two steps, a depthwise convolution and a 1×1 convolution:
 
     z = depthwise(x, D)        y = unary(z, P) + bias
 
-The gradient goes back through them in reverse: from dy to dz and dP, from dz to dx and dD.
-Together they are the classic convolution with the kernel
+The two steps together are the classic convolution with the kernel (M: the depth multiplier)
 
     K[u, v, c, o] = sum over m of D[u, v, c, m] P[c M + m, o]
 
 so for every input channel the matrix K[:, :, c, :], (k1 k2) × C_out, has rank M at most. That is
-all that is lost: any kernel of such ranks is separable. Gained are weights: k1 k2 M + M C_out per
-input channel in place of k1 k2 C_out, which at M = 1 is a fraction 1/C_out + 1/(k1 k2) of them.
+all that is lost: any kernel of such ranks is separable. What is saved is weights: there are k1 k2 M
++ M C_out per input channel in place of k1 k2 C_out, at M = 1 a fraction 1/C_out + 1/(k1 k2).
+
+The gradient goes back through both steps in reverse: from dy to dz and dP, from dz to dx and dD.
 
 References
 ----------
@@ -142,6 +143,7 @@ def forward(
     x = as_array("x", x)
     spatial = as_array("depthwise_kernel", depthwise_kernel)
     pointwise = as_array("pointwise_kernel", pointwise_kernel)
+    # Refuses what does not go together, before either step computes.
     plan(x.shape, spatial.shape, pointwise.shape, strides, padding, dilation_rate)
     bias = as_vector("bias", bias, pointwise.shape[-1])
     dtype = result_dtype(x, spatial, pointwise, bias)
@@ -396,7 +398,7 @@ def plan(
 ) -> tuple[Plan, Plan]:
     """Check that an image and both kernels go together, and lay the windows of the two steps."""
     first = depthwise.plan(x_shape, depthwise_shape, strides, padding, dilation_rate, names[:2])
-    _check_pointwise(depthwise_shape, pointwise_shape, (names[1], names[2]))
+    _check_pointwise(depthwise_shape, pointwise_shape, names[1:])
     return first, unary.plan(first.output_shape, pointwise_shape, 1)
 
 

@@ -13,9 +13,9 @@ The gradient has the same form: with r = gamma / sqrt(variance + epsilon),
 
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-with means over the group; r, which batch normalization has in front, may differ within a group.
-Images do not see each other: training and inference are the same, and nothing is averaged from
-batch to batch.
+with means over the group. In batch normalization r stands in front of it all; here it stays inside
+the means, for the channels of a group may differ in it. Images do not see each other: training and
+inference are the same, and nothing is averaged from batch to batch.
 
 References
 ----------

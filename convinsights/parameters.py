@@ -161,7 +161,7 @@ def walk(
         yield (), tuple(as_array(name, array) for array in (tree, *trees))
         return
     for place, (key, branch) in enumerate(branches.items()):
-        there = (other[place] for other in others if other is not None)  # none is: see above
+        there = (other[place] for other in others if other is not None)  # for mypy: refused above
         for way, arrays in walk(name + written((key,)), branch, *there, depth=depth - 1):
             yield (key, *way), arrays
 

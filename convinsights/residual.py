@@ -91,8 +91,8 @@ class Gradients(NamedTuple):
 class Cache:
     """The caches of the branch's steps and of the short cut.
 
-    Those of the branch by the index of the kernel beside them; what stands behind the sum has the
-    index behind the last.
+    A step of the branch has the index of the kernel that it stands next to in `forward`; what
+    stands behind the sum has the number of kernels.
     """
 
     convs: dict[int, conv.Cache]
@@ -180,7 +180,6 @@ def forward(
     used: Sequence[Statistics | None] = [None] * len(affine)
     if statistics is not None:
         used = as_all_statistics("statistics", statistics, [len(gamma) for gamma, _ in affine])
-    # Every step leaves its cache under its index.
     convs: dict[int, conv.Cache] = {}
     norms: dict[int, batchnorm.Cache] = {}
     relus: dict[int, relu.Cache] = {}

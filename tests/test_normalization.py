@@ -287,6 +287,19 @@ def test_squares_that_overflow_are_no_variance(shape):
     close(y, wanted.reshape(shape), tolerance=0.02)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 1), (2, 30_000, 1), (2, 1, 30_000)])
+@pytest.mark.parametrize("size", [1e160, 1e200, 1e300])
+def test_a_variance_that_overflows_is_infinite(shape, size):
+    """And what is divided by its root is 0."""
+    x = size * rng.choice([-1.0, 0.0, 1.0, 2.0], shape)
+    x[1] = rng.normal(size=shape[1:])
+    with np.errstate(over="ignore"):
+        y, cache = normalization.forward(x, groups=1)
+    assert cache.variance[0] == np.inf
+    assert not y[0].any()
+    close(y[1], normalization.forward(x[1:], groups=1)[0][0])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_stays_in_its_image(value):
     x, dy = rng.normal(size=(2, 600, 1, 64))
