@@ -2,7 +2,7 @@
 
 Elements have coordinates: the image, the row, the column, the channel, its group, the flat index, …
 A region is what one coordinate says of them ("rows from 16 on"), or two at once. All wrong elements
-lie inside, and most of what lies inside is wrong: on small integers a wrong sum may be right by
+lie inside, and much of what lies inside is wrong: on small integers a wrong sum may be right by
 chance. Of regions that fit, the one is told under which the wrong elements are the most likely,
 plain ones being preferred; none where most of everything is wrong.
 """
@@ -20,7 +20,7 @@ from convinsights.verify._parts import Finding, Part, View, parts_of
 __all__ = ["Finding", "region"]
 
 # Share of a region that must be wrong over all,
-MOST = 0.4
+DENSE = 0.4
 # … and in a single case,
 SOME = 0.15
 # … for this share of the cases: in others a fault may not show, as where all sums are 0.
@@ -93,7 +93,7 @@ def _bits(wrong: int, size: int) -> float:
 
 class _Scored(NamedTuple):
     # A region: how likely it makes the wrong elements, how many it has, and whether it fits: every
-    # wrong element lies inside, most of it is wrong, and it is not everything.
+    # wrong element lies inside, much of it is wrong, and it is not everything.
     parts: tuple[Part, ...]
     score: float = -math.inf
     size: int = 0
@@ -101,18 +101,18 @@ class _Scored(NamedTuple):
 
 
 def _scored(parts: tuple[Part, ...], views: Sequence[View]) -> _Scored:
-    size, less, fills, wrong, filled = 0, 0, 0, 0, 0
+    size, less, fills, wrong = 0, 0, 0, 0
     for view in views:
         inside = _inside(parts, view)
         if (view.wrong & ~inside).any():
             return _Scored(parts)
         count = int(np.count_nonzero(inside)) * (view.wrong.size // inside.size)
-        if view.count >= SOME * count:
-            fills, wrong, filled = fills + 1, wrong + view.count, filled + count
+        if view.count >= SOME * count:  # only cases that the region fills count as wrong
+            fills, wrong = fills + 1, wrong + view.count
         less += count < view.wrong.size
         size += count
     proper = max(part.proper for part in parts)
-    fits = wrong >= MOST * size and fills >= FILLED * len(views) and less >= proper * len(views)
+    fits = wrong >= DENSE * size and fills >= FILLED * len(views) and less >= proper * len(views)
     total = sum(view.count for view in views)
     return _Scored(parts, _bits(total, size) - _price(parts), size, fits)
 
@@ -133,8 +133,8 @@ def _shown(parts: tuple[Part, ...], views: Sequence[View]) -> bool:
     # it says nothing count as one.
     wrong = inside = everything = 0
     for view in views:
-        region = _inside(parts, view)
-        others = tuple(axis for axis, n in enumerate(region.shape) if n == 1)
+        part = _inside(parts, view)
+        others = tuple(axis for axis, n in enumerate(part.shape) if n == 1)
         wrong += int(np.count_nonzero(view.wrong.any(axis=others)))
-        inside, everything = inside + int(np.count_nonzero(region)), everything + region.size
+        inside, everything = inside + int(np.count_nonzero(part)), everything + part.size
     return _bits(wrong, inside) - _bits(wrong, everything) >= BITS + _price(parts)
