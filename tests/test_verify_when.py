@@ -6,12 +6,13 @@ from helpers import thinned
 
 from convinsights import batchnorm, conv, depthwise, normalization, transposed, unary
 from convinsights._concepts import defaults
-from convinsights.verify import _when, _where
+from convinsights.verify import _explain, _when, _where
 from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Clause, Condition
 from convinsights.verify._features import features
 from convinsights.verify._table import Table
 from convinsights.verify._thresholds import further
+from convinsights.verify._trials import Trial
 from convinsights.verify._when import condition
 from convinsights.verify._where import region
 from convinsights.verify._words import in_words
@@ -326,6 +327,18 @@ def test_cases_that_pass_by_chance_are_tried_with_other_numbers():
     failed = [bad and i not in lucky for i, bad in enumerate(wide)]
     assert condition(cases, failed) != "in_channels >= 8"
     assert condition(cases, failed, None, lambda case: case.x.shape[-1] >= 8) == "in_channels >= 8"
+
+
+def test_cases_whose_values_were_taken_back_have_not_passed():
+    trials = [Trial(case, got={"y": case.dy}, telling={"y": 0.1}) for case in CASES[conv]]
+    wide = [trial for trial in trials if trial.case.x.shape[-1] >= 8]
+    for trial in wide:
+        trial.errors["y"] = 0.2
+        trial.fail("y", "", index=(0,))
+    for trial in (wide[3], wide[9]):
+        trial.forget("y")
+    failing = [trial for trial in trials if trial.wrong]
+    assert _explain._when(trials, failing, None, None) == "in_channels >= 8"
 
 
 def test_thresholds_alone_foretell_further_values():

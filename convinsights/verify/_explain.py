@@ -45,6 +45,8 @@ def explained(
         if plan is not None:
             shrinker = Shrinker(candidate, plan)
             least = shrinker.shrunk(ordered[0])
+            # The case made plain is one failure more; what explains the one that it came from
+            # explains it.
             if least is not ordered[0]:
                 call = str(ordered[0].case)
                 told = {f.result: f.diagnosis for f in failures if f.call == call}
@@ -80,7 +82,7 @@ def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
     if wrong:
-        # Trials that still have their numbers, and none that was spoilt.
+        # Trials that still have their numbers, and none with numbers that are not finite.
         whole = [trial for trial in ran if trial.whole]
         name, told = diagnose(whole, candidate.examine, candidate.precision)
         single = {(id(whole[index]), result): slip for (index, result), slip in told.items()}
@@ -116,9 +118,7 @@ def _when(
     concerned = [
         t
         for t in ran
-        if id(t) in marks
-        or not t.got
-        or any(t.telling[name] <= usual for name in kinds & t.telling.keys())
+        if id(t) in marks or any(t.telling[name] <= usual for name in kinds & t.telling.keys())
     ]
     failed = [id(t) in marks for t in concerned]
     return condition([t.case for t in concerned], failed, retry, again)

@@ -156,8 +156,8 @@ class Trial:
     def forget(self, result: str) -> None:
         """Take back what was said of a result's values, which are not the same at every call."""
         self.wrong.discard(result)
-        self.marks.pop(result, None)
-        self.got.pop(result, None)
+        for said in (self.got, self.marks, self.telling, self.errors):
+            said.pop(result, None)
         self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
 
     def fail(self, result: str, message: str, *, values: bool = True, **fields: Any) -> None:
