@@ -38,7 +38,8 @@ Result: TypeAlias = tuple[int, str]
 
 # How many trials are more than chance.
 SEVERAL = 3
-# How many times less a slip must leave unexplained than the truth does.
+# What came must be so many times nearer (in squares) to what the slip gives than to the truth, or
+# so many times fewer of its elements be wrong.
 MENDED = 4
 
 
@@ -93,10 +94,10 @@ class Theory:
         if truth.shape != expected.shape:
             return True
         with np.errstate(invalid="ignore", over="ignore"):
-            left, whole = np.square(got - expected), np.square(got - truth)
+            from_slip, from_truth = np.square(got - expected), np.square(got - truth)
             off = beyond(got, expected, trial.allowed[name] + self.unit * np.abs(expected))
-        there = np.isfinite(left) & np.isfinite(whole)
-        nearer = MENDED * left[there].sum() <= whole[there].sum()
+        there = np.isfinite(from_slip) & np.isfinite(from_truth)
+        nearer = MENDED * from_slip[there].sum() <= from_truth[there].sum()
         return bool(nearer or MENDED * off.sum() <= trial.off(name, got).sum())
 
 
@@ -140,9 +141,9 @@ def equal(one: Array | None, other: Array | None) -> bool:
 
 
 def within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> list[Result]:
-    """Return results from the first on, as long as their cases have `most` numbers together.
+    """Return the first results, up to `most` numbers, and the first of each name.
 
-    And the first of each name.
+    Each result counts with all numbers of its case.
     """
     chosen: list[Result] = []
     seen: set[str] = set()
@@ -156,7 +157,10 @@ def within(results: Sequence[Result], trials: Sequence[Trial], most: int) -> lis
 
 
 def holds(explanation: Explanation, wrong: Iterable[Result]) -> bool:
-    """Tell whether no wrong result is left unexplained, and one at least is explained."""
+    """Tell whether it denies no wrong result, and explains one at least.
+
+    Of others it may say nothing.
+    """
     said = False
     for result in wrong:
         verdict = explanation(result)

@@ -95,7 +95,7 @@ class Line:
         return largest
 
     def steps(self, direction: Array, start: int = 0) -> Iterator[Sides]:
-        """Move along a direction by every step from the longest on."""
+        """Move along a direction by every step from number `start` on, the longest first."""
         return (self.along(direction, step) for step in STEPS[start:])
 
     @property

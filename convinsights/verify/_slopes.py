@@ -70,10 +70,11 @@ def adjoint_gap(
     Raises
     ------
     ValueError
-        If forward is not linear, dy is constant or annihilated by forward (then <dy, forward(v)>
-        is 0 for all v, and wrong gradients pass), or a shape is wrong.
+        If forward(0) is not 0, as a linear function's is; if dy is constant or annihilated by
+        forward (then <dy, forward(v)> is 0 for all v, and wrong gradients pass), or a shape is
+        wrong.
     TypeError
-        If x or a result is not float64.
+        If x or a result is float16, float32 or no array of real numbers.
 
     Examples
     --------
@@ -166,7 +167,8 @@ def check_gradients(
         normalization annihilates constants: wrong gradients would pass), forward is random, or a
         size is wrong.
     TypeError
-        If an array or a result is not float64: differences in float32 keep three digits.
+        If an array or a result is float16, float32 or no array of real numbers: differences in
+        float32 keep three digits.
 
     Examples
     --------
