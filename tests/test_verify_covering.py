@@ -16,7 +16,7 @@ from convinsights.verify._calls import MODULES
 from convinsights.verify._covering import Covering, Factor, Rule
 from convinsights.verify._factors import Space, covering, rows
 from convinsights.verify._made import case_of
-from convinsights.verify._plan import Plan, weight
+from convinsights.verify._plan import Plan, multiply_adds
 from convinsights.verify._precision import Precision
 
 EVERY = [(module, rank) for module in MODULES for rank in (1, 2, 3)]
@@ -177,7 +177,7 @@ def test_all_pairs_meet_but_those_that_cannot(module, rank):
         "the path's kernel is as large as its image",
         "the path's kernel does not fit its padded image",
         "the path fixes the padding",
-        "the path fixes the multiplier",
+        "the path fixes the depth_multiplier",
         "the path fixes the output",
         "so much padding makes large images",
         "too large",
@@ -223,8 +223,8 @@ def test_rows_besides_have_the_factors_that_there_are(module):
 
 def test_a_row_weighs_its_multiply_adds_and_one_without_images_the_most():
     row = {"batch": 2, "in_channels": 3, "strides[0]": 5, "dilation_rate[1]": 7, "bias": True}
-    assert weight(row) == 6
-    assert weight(row | {"batch": 0}) == math.inf
+    assert multiply_adds(row) == 6
+    assert multiply_adds(row | {"batch": 0}) == math.inf
 
 
 @pytest.mark.thorough

@@ -28,7 +28,7 @@ from convinsights.verify._diagnosis import diagnose
 from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of
 from convinsights.verify._moments import few_bits
-from convinsights.verify._plan import weight
+from convinsights.verify._plan import multiply_adds
 from convinsights.verify._precision import Precision
 from convinsights.verify._trials import Answer, Trial
 
@@ -45,7 +45,7 @@ def plan_of(module, dtype, forward, backward, rank):
 def cases(module, dtype, rank, count):
     plan, _ = plan_of(module, dtype, *right(module), rank)
     few = {f"{name}[{axis}]": (3, 1, 2) for name in ("kernel_size", "size") for axis in range(rank)}
-    made, rows = [], sorted(plan.rows(rank, few if rank > 2 else None), key=weight)
+    made, rows = [], sorted(plan.rows(rank, few if rank > 2 else None), key=multiply_adds)
     for row in rows[20::2] if count else ():
         form = row | {"form": "tuple"} if "form" in row else row
         case = case_of(module, rank, form, plan.precision, 0)

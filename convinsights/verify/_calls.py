@@ -60,7 +60,7 @@ class Call:
         return outcome
 
     def each(self, function: Callable[[Array], Array]) -> Call:
-        """Return the call on a function of every array and of dy."""
+        """Return the same call with `function` applied to every array and to dy."""
         *arrays, dy = (None if a is None else function(a) for a in (*self.arrays, self.dy))
         return Call(self.module, tuple(arrays), self.settings, dy)
 
@@ -94,7 +94,7 @@ class Call:
 
     @cached_property
     def padding(self) -> tuple[tuple[int, int], ...]:
-        """The padding in zeros, (before, after), around that image."""
+        """The padding in zeros, (before, after), around the image of `image_size`."""
         taps = self.arrays[1].shape[:-2]
         laid = {name: self.settings[name] for name in ("strides", "padding", "dilation_rate")}
         return im2col.resolve_padding(self.image_size, taps, **laid)

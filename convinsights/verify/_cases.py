@@ -37,6 +37,8 @@ class Case(Call):
     layout: str = "C"
     values: str = "normal"
     row: Levels | None = None
+    # "draw": draws the case again; "outline": its outline, made once; "outline of", of an outline:
+    # draws the whole case; "products": see `_power`
     notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

@@ -34,18 +34,21 @@ __all__ = ["Covering", "Factor", "Levels", "Rule"]
 Levels: TypeAlias = Mapping[str, Any]
 Combination: TypeAlias = tuple[tuple[str, Any], ...]
 
-# Tries of a row for a pair that look at one rule at a time; then, and for three at once, so many
-# that look ahead at what the budget leaves (`affordable`), before the combination is given up.
+# Rows that are tried for a combination before it is given up: HASTY ones, for pairs only, that take
+# each rule by itself (`fitting`); then CAREFUL ones that look ahead (`affordable`).
 HASTY, CAREFUL = 200, 6
-# How many numbers are not many.
+# A row whose arrays hold so many numbers at most is taken at once; else the smallest of the tries.
 FEW = 200_000
-# The order of combinations is looked through in so many parts, for by then most of the later ones
-# have a row.
+# Combinations are gone through in so many parts. Those that have a row by then are dropped at the
+# beginning of a part, all at once.
 PARTS = 16
 
 
 class Covering:
-    """The covering array of some factors under some rules; `numbers` tells how many a row has."""
+    """The covering array of some factors under some rules.
+
+    `numbers` tells how many numbers the arrays of a row hold.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,9 @@ class Covering:
 
         One for which no row is found in so many tries is given up.
         """
+        # A level has a number, counted through all factors; several levels together have the number
+        # whose digits those are, in the base of all levels. Bit `others` of missing[level] is set
+        # while no row has that level together with those strength - 1 others.
         possible, hasty = self._all(strength), HASTY if strength == 2 else 0
         seeds = np.flatnonzero(possible)
         rng.shuffle(seeds)
@@ -91,14 +97,12 @@ class Covering:
                 rows.append(self._row(row))
         return rows
 
-    # -- combinations, as indices of levels counted through all factors ------------------------
-
     def _split(self, index: int) -> tuple[int, int]:
         factor = int(np.searchsorted(self.starts, index, side="right")) - 1
         return factor, index - self.starts[factor]
 
     def _apart(self, index: int, count: int) -> list[int]:
-        # The levels that stand together in one index: its digits in the base of all levels
+        # The digits of a number
         return [index // self.starts[-1] ** place % self.starts[-1] for place in range(count)]
 
     def _all(self, strength: int) -> Array:
@@ -121,8 +125,6 @@ class Covering:
             if fewest <= FEW:
                 break
         return best
-
-    # -- one row, as {factor: level} -------------------------------------------------------------
 
     def _filled(
         self,

@@ -96,6 +96,7 @@ def _numbers(space: Space, row: Levels) -> int:
     return number
 
 
+# The logarithm as weight: a row's weights add up to that of its multiply-adds.
 def _counted(name: str, levels: tuple[int, ...]) -> Factor:
     return Factor(name, levels, tuple(math.log(level) for level in levels))
 
@@ -141,13 +142,15 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
         Factor("padding", varying("padding", tuple(kinds))),
     ]
     if module is transposed:
+        # The output's size: the least that there is, the most by output_padding, or one given by
+        # output_size
         outputs = ["least"]
         outputs += ["most"] * ("output_padding" in varied) + ["size"] * ("output_size" in varied)
         factors.append(Factor("output", tuple(outputs)))
-    return factors, list(_rules(module, rank, paths, factors))
+    return factors, list(_of_windows(module, rank, paths, factors))
 
 
-def _rules(
+def _of_windows(
     module: ModuleType, rank: int, paths: dict[str, Path], factors: Collection[Factor]
 ) -> Iterator[Rule]:
     kinds_of_padding = next(factor.levels for factor in factors if factor.name == "padding")
@@ -187,12 +190,11 @@ def _rules(
         yield Rule(("path", *per_axis[1:]), on_path, "the path fixes kernel, strides and rates")
         yield Rule(("path", *per_axis[:2]), whole, "the path's kernel is as large as its image")
     for name in ("padding", "depth_multiplier", "output"):
-        field = name.removeprefix("depth_")
         if any(factor.name == name for factor in factors):
             yield Rule(
                 ("path", name),
-                lambda path, level, field=field: getattr(paths[path], field) in (None, level),
-                f"the path fixes the {field}",
+                lambda path, level, name=name: getattr(paths[path], name) in (None, level),
+                f"the path fixes the {name}",
             )
 
 

@@ -119,8 +119,10 @@ def _settings(
     rates = tuple(row[f"dilation_rate[{a}]"] for a in axes)
     settings["dilation_rate"] = rates
     same = row["padding"].startswith("same")
-    laid = [n * s for n, s in zip(size, strides, strict=True)] if module is transposed else size
-    places = zip(axes, laid, kernel_size, strides, rates, strict=True)
+    image_size = size
+    if module is transposed:  # as large as "same" makes it
+        image_size = tuple(n * s for n, s in zip(size, strides, strict=True))
+    places = zip(axes, image_size, kernel_size, strides, rates, strict=True)
     pairs = tuple(zeros(row["padding"], *place) for place in places)
     named = row["padding"].endswith(BY_NAME)
     settings["padding"] = row["padding"].removesuffix(BY_NAME) if named else pairs
@@ -158,7 +160,7 @@ def _short(value: Any) -> Any:
 
 
 def _kind(row: Levels, rank: int) -> str:
-    # A line of the table: a path of its own, or which settings are on.
+    # The case's line in the report: its path if it has one, or else which settings are on.
     if row.get("path", "any") != "any":
         return str(row["path"])
     on = [

@@ -18,7 +18,7 @@ class Path(NamedTuple):
     dilation_rate: int | None = None
     padding: str | None = None
     whole: bool = False  # the kernel is as large as the image
-    multiplier: int | None = None
+    depth_multiplier: int | None = None
     output: str | None = None
 
 
@@ -55,4 +55,5 @@ def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
         yield Path(f"{sevens}, strides 2, padding 3", all_of(7), 2, 1, "3")
         yield Path("as large as the image", strides=1, dilation_rate=1, padding="valid", whole=True)
     if module in (depthwise, depthwise_separable):
-        yield Path(f"{threes}, padding 1, multiplier 1", all_of(3), 1, 1, "1", multiplier=1)
+        name = f"{threes}, padding 1, multiplier 1"
+        yield Path(name, all_of(3), 1, 1, "1", depth_multiplier=1)

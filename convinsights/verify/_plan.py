@@ -21,6 +21,7 @@ __all__ = ["FORMS", "Plan", "special_cases"]
 SPECIAL_CASES = 4
 # Elements that y must have for that: a spoilt one needs neighbours.
 ELEMENTS = 12
+# The levels of the factor "form", by the argument `forms`.
 FORMS = {"canonical": ("tuple",), "all": ("tuple", "short", "list")}
 
 
@@ -51,9 +52,9 @@ class Plan:
         for rank in self.ranks:
             yield from self.of_rows(rank, chain(self.rows(rank), self.extra(rank)))
 
-    def of_rows(self, rank: int, some: Iterator[Levels] | Sequence[Levels]) -> Iterator[Case]:
+    def of_rows(self, rank: int, some: Iterable[Levels]) -> Iterator[Case]:
         """Yield the cases of these rows, small ones first."""
-        for row in sorted(some, key=weight):
+        for row in sorted(some, key=multiply_adds):
             yield case_of(self.module, rank, row, self.precision, self.seed)
 
     def space(self, rank: int, kept: Mapping[str, tuple[Any, ...]] | None = None) -> Space:
@@ -126,7 +127,7 @@ def special_cases(cases: Iterable[Case]) -> list[Case]:
     return chosen
 
 
-def weight(row: Levels) -> float:
+def multiply_adds(row: Levels) -> float:
     """Return about how many multiply-adds a row takes; what has no images comes last."""
     steps = "strides", "dilation_rate"
     counts = (n for name, n in row.items() if type(n) is int and not name.startswith(steps))

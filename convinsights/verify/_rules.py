@@ -1,6 +1,10 @@
 """Which levels of some factors can meet, and at what cost: tables of rules, and a budget.
 
-A row costs the sum of its levels' weights.
+A row costs the sum of its levels' weights. Rules that share two or more factors may together forbid
+what neither forbids alone, so there are two looks. The quick one takes each rule by itself
+(`forbidden`, `fitting`). The thorough one first merges rules that share factors into one table of
+what its levels cost, infinite where forbidden (`_prices`), and takes each of those (`affordable`,
+`possible`).
 """
 
 import itertools
@@ -58,10 +62,11 @@ class Rules:
             table = allowed.reshape([self.counts[i] for i in which])
             self.tables.append((which, table, rule.why))
         numbers = range(len(rules))
+        # The rules of each factor, by number; then what was once worked out of the tables
         self._of = [[n for n in numbers if i in self.tables[n][0]] for i in place.values()]
         self._left: dict[tuple[int, int, Chosen], int] = {}
-        self._least_of: dict[tuple[int, Chosen, int | None], list[float]] = {}
-        self._seen: dict[tuple[int, tuple[int, ...]], Array] = {}
+        self._cheapest_of: dict[tuple[int, Chosen, int | None], list[float]] = {}
+        self._within_budget: dict[tuple[int, tuple[int, ...]], Array] = {}
 
     def cost(self, row: Picked) -> float:
         """Return the least that a row with these levels costs."""
@@ -100,9 +105,9 @@ class Rules:
         return bits
 
     def affordable(self, factor: int, row: Picked) -> int:
-        """Return the levels, as bits, with which the budget is enough for the rest of a row.
+        """Return the levels of a factor, as bits, with which the budget can pay for a whole row.
 
-        For the cheapest way that rules leave which share several factors: together, not each alone.
+        Each merged table counts with the cheapest entry that the row's levels leave in it.
         """
         cost = self.least + sum(self.extra[i][k] for i, k in row.items() if not self._of[i])
         prices = [0.0] * self.counts[factor] if self._of[factor] else self.extra[factor]
@@ -117,31 +122,31 @@ class Rules:
     def _cheapest(self, number: int, chosen: Chosen, factor: int | None = None) -> list[float]:
         # By the level of a factor
         key = number, chosen, factor
-        if key not in self._least_of:
+        if key not in self._cheapest_of:
             scope, price = self._prices[number]
-            self._least_of[key] = _projected(np.minimum, price, scope, chosen, factor).tolist()
-        return self._least_of[key]
+            self._cheapest_of[key] = _projected(np.minimum, price, scope, chosen, factor).tolist()
+        return self._cheapest_of[key]
 
     def possible(self, which: tuple[int, ...]) -> Array:
         """Tell of every choice of levels of these factors whether it can be in a row.
 
-        As far as that is known from each table alone.
+        As far as each merged table, and the budget, tell.
         """
         possible = np.ones([self.counts[i] for i in which], bool)
         for number, (scope, price) in enumerate(self._prices):
             shared = tuple(i for i in scope if i in which)
             key = number, shared
-            if key not in self._seen:
+            if key not in self._within_budget:
                 others = tuple(axis for axis, i in enumerate(scope) if i not in shared)
-                self._seen[key] = price.min(axis=others) <= self.budget - self.least
-            possible &= self._along(self._seen[key], shared, which)
+                self._within_budget[key] = price.min(axis=others) <= self.budget - self.least
+            possible &= self._along(self._within_budget[key], shared, which)
         extra = sum(np.ix_(*(self.extra[i] for i in which)), start=np.asarray(self.least))
         return possible & (extra <= self.budget)
 
     @cached_property
     def _prices(self) -> list[tuple[tuple[int, ...], Array]]:
-        # Rules that share several factors forbid together what none does alone. One table for
-        # those: what its levels cost, each factor counted in one table; infinite where forbidden.
+        # One table for rules that share several factors. Each factor's cost is counted in one
+        # table only.
         scopes: list[tuple[int, ...]] = []
         for factors, _, _ in sorted(self.tables, key=lambda table: -len(table[0])):
             near = next((one for one in scopes if len({*one} & {*factors}) > 1), ())
