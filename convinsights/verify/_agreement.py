@@ -25,6 +25,7 @@ def agree(got: Array, expected: Array, allowed: Array, unit: float) -> bool:
     """
     if got.shape != expected.shape:
         return False
+    # `allowed` has the shape of the case's own truth, which a slip's result need not have.
     bounded = np.isfinite(allowed)
     most = allowed[bounded].max(initial=0)
     if allowed.shape == got.shape:

@@ -67,8 +67,8 @@ def error_bound(
         Of the arrays and of the result; integers are summed to int32, exactly.
     operands : float16, float32, float64 or Format, optional
         What the arrays are rounded to before they are multiplied (of normalizations, x and gamma as
-        they are read); dtype, unless given. For transforms, what is multiplied in their place;
-        accumulate, unless given.
+        they are read); dtype, unless given. With a transform: to what the transformed arrays are
+        rounded; accumulate, unless given.
     accumulate : float16, float32, float64 or Format, optional
         In which the sums are formed; dtype, unless given, and float32 for a Format.
     algorithm : "direct", "winograd" or "fft"
@@ -158,10 +158,13 @@ def allowances(case: Case, precision: Precision, gradients: bool) -> Outcome:
         most = peak(call, precision)
         names = truth if gradients else ["y"]
         zeros = {name: np.broadcast_to(np.zeros(()), truth[name].shape) for name in names}
+        # Sums that are exact in any order: nothing may be off,
         if most <= precision.result.exact:
             return zeros
+        # … but for the rounding to what results are stored in
         if most < np.inf or precision.stored.integers:
             return {name: precision.final(zero, truth[name]) for name, zero in zeros.items()}
+    # The bound of the candidate's sums, and of the truth's
     both = 1 + 2.0**-53 / precision.unit
     own = _unrounded(call, precision, integers)
     return {name: precision.final(both * bound, truth[name]) for name, bound in own.items()}

@@ -19,8 +19,8 @@ __all__ = ["Grouped"]
 class Grouped:
     """The arrays of a call as (images, pixels, groups, channels of a group).
 
-    One mean and one variance are those of the values along `axes`. Of batch normalization all
-    images are one, and every channel is a group of its own.
+    One mean and one variance belong to the values along `axes`. For batch normalization all images
+    count as one image, and every channel is a group.
     """
 
     call: Call
@@ -40,7 +40,7 @@ class Grouped:
         return max(1, self.shape[1] * self.shape[3])
 
     def view(self, array: Array) -> Array:
-        """Return an array like x by groups."""
+        """Return an array of x's shape, by groups."""
         return array.reshape(self.shape)
 
     def whole(self, array: Array) -> Array:

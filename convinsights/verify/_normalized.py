@@ -10,7 +10,8 @@
     dgamma   = sum of dy normal
     dbeta    = sum of dy
 
-(with moving statistics: dx = g / sqrt(variance + epsilon)).
+(with moving statistics: dx = g / sqrt(variance + epsilon)). y may also be computed as
+a x + (beta - a mean), a = gamma / sqrt(variance + epsilon).
 
 Two rules carry the bounds on. Signs are unknown, so everything stands for its magnitude; `off_z` is
 by how much z may be off.
@@ -18,7 +19,7 @@ by how much z may be off.
     a value off by e that is rounded, by a share k of itself in all, is off by   e + k (size + e)
     a product of a, off by e, and b, off by f, is off by                         a f + b e + e f
 
-A sum of terms that are off by e together is such a value, too: k is what so many roundings make.
+A sum is such a value: e is what its terms are off by in all, and k is `growth` of its roundings.
 What underflows is off by the smallest number besides, `tiny`. What is rounded to operands as it is
 read is x, gamma and dy, each off by u of itself, u being theirs, unless they are held; what is made
 of them is kept as fine as the sums.
@@ -57,7 +58,7 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     off_product = _product(scale, _off_operand(scale, precision), done.normal, done.off_normal)
     # A few roundings of the product with gamma and of the sum with beta, in whatever order.
     off_y = _rounded(4 * u, scale * done.normal + shift, off_product)
-    # An underflow of gamma normal or, computed that way, of a x and a mean
+    # An underflow of gamma normal, or of a x and a mean
     off_y += tiny * (2 + np.abs(parts.x) + np.abs(parts.mean))
     result = {"y": parts.whole(off_y)}
     if call.dy is not None:
@@ -84,8 +85,7 @@ def _normal(parts: Grouped, precision: Precision) -> _Normal:
         alike = mean > ALIKE * np.sqrt(variance)
         grown = np.where(alike, growth(m, sure=True), growth(m))
         off_mean = _rounded(grown, parts.average(x), parts.average(off_x)) + tiny
-    # A few roundings of x and of the mean: y may be computed as a x - a mean + beta too,
-    # a = gamma / root.
+    # A few roundings of x and of the mean, as in a x - a mean
     off_d = _rounded(6 * u, x + mean, off_x + off_mean)
     off_variance: Any = tiny
     if parts.own:

@@ -2,8 +2,9 @@
 
 The least that a kernel forgets is one product of one sum: an average one is the average of the one
 array times that of the other (zeros counted too), |x| |kernel| in y, |dy| |kernel| in dx, |x| |dy|
-in dkernel, and |dy| in dbias. In a normalization it is one value out of the m of a mean. Where that
-is more than what the result may be off by, forgetting it is seen.
+in dkernel, and |dy| in dbias. In a normalization it is one value out of the m of a mean (with
+moving statistics: the value itself). Where that is more than what the result may be off by,
+forgetting it is seen.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def says_something(case: Case, name: str, allowed: Array) -> bool:
     At least half of the elements may be off by less than their value or one average product, or
     must be exact.
     """
-    least = np.maximum(np.abs(case.truth[name]), average_products(case)[name])
-    return allowed.size == 0 or float(np.mean((allowed < least) | (allowed == 0))) >= 0.5
+    larger = np.maximum(np.abs(case.truth[name]), average_products(case)[name])
+    return allowed.size == 0 or float(np.mean((allowed < larger) | (allowed == 0))) >= 0.5
 
 
 def _of_normalization(case: Case) -> dict[str, float]:

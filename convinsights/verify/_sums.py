@@ -40,13 +40,13 @@ def of_sums(call: Call, precision: Precision, integers: bool = False) -> Outcome
     finer = precision.stored.unit < precision.unit
     found = roundings(call)
     counts = {name: found[name] + 2 * finer for name in magnitudes}
-    read = _of_operands(call, precision, magnitudes, counts)
+    off_read = _of_operands(call, precision, magnitudes, counts)
     limit = _exact_limit(call, precision) if integers else 0.0
     result = {}
     for name, magnitude in magnitudes.items():
-        bound = magnitude + read[name]
+        bound = magnitude + off_read[name]
         bound *= precision.growth(counts[name])
-        bound += read[name] + precision.summed.smallest * counts[name]
+        bound += off_read[name] + precision.summed.smallest * counts[name]
         bound[magnitude > precision.summed.largest] = np.inf
         bound[magnitude <= limit] = 0
         result[name] = bound
@@ -54,8 +54,8 @@ def of_sums(call: Call, precision: Precision, integers: bool = False) -> Outcome
 
 
 def _of_operands(call: Call, precision: Precision, magnitudes: Outcome, counts: Outcome) -> Outcome:
-    # What rounding the operands does. In two steps the first result is an operand of the second,
-    # rounded even where the arrays themselves are held.
+    # By how much rounding the operands puts each result off. In two steps the first result is an
+    # operand of the second, and rounded even where the arrays need no rounding.
     two = call.module is depthwise_separable
     steps, between = (2, precision.rounding) if two else (1, 0.0)
     times = steps - 1 if _held(call, precision) else 2 * steps

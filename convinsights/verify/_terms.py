@@ -8,9 +8,10 @@ products that meet in one result are, along each axis,
     of a pixel     the windows and taps that read it   dx of conv, y of transposed
     of a tap       the windows in which it reads one   dkernel
 
-times the channels that are summed (for dkernel: times the images). Counts look at no value. `over`
-and `tap_norms` do: the largest sum of one array's magnitudes over what one result reads, times the
-largest magnitude of the other, bounds every sum of products; the same of squares gives norms.
+times the channels that are summed (for dkernel: times the images). Counts look at no value, but two
+functions do. No sum of products exceeds the sum of the kernel's magnitudes that one result reads
+(`over`) times the largest magnitude of the other array. `tap_norms` are the roots of such sums of
+squares, tap by tap.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class Products(NamedTuple):
         return np.moveaxis(values.reshape(*values.shape[:-1], self.groups, -1), -2, -3)
 
     def _in_order(self, of_columns: T, of_rows: T) -> tuple[T, T]:
-        # For y and dx: what sums over the rows is a y, but of transposed convolutions a dx.
+        # What is summed over rows is a y, over columns a dx; transposed convolutions have it the
+        # other way round.
         pair = of_columns, of_rows
         return pair[::-1] if self.module is transposed else pair
 

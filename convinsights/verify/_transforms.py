@@ -4,17 +4,18 @@ Winograd's F(m, 3) computes m neighbouring outputs from m + 2 pixels, along ever
 
     y = A' [(G k) o (B' x)]         o: number by number
 
-and sums the products in brackets over the channels. With magnitudes all the way, a tap p and a
-pixel e steps after that of an output weigh
+and sums the products in brackets over the channels. In the error of an output, the product of tap p
+and the pixel e steps after the output's own counts L[e, p] times; in a direct sum it counts once if
+e = p, and else not at all:
 
     L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
 
-in its error, where a direct sum has 1 at e = p and 0 elsewhere. So every output is off by at most
-what PASSES roundings per axis, and one per channel summed, do to the sum of |x| with the taps
-L |k|. Nobody knows where the tiles begin; hence i at its worst, and the largest of the bounds for
-the whole result. The sum over the channels of one pixel is bounded by Cauchy's inequality:
-|sum over c of k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and F(4, 3), the matrices below,
-and what differs from them by scaled rows; L of the first is less than that of the second.
+So every output is off by at most what PASSES roundings per axis, and one per channel summed, do to
+the sum of |x| with the taps L |k|. A tile may begin anywhere, so L takes the worst i, and the bound
+of a whole result is the largest of its elements'. The sum over the channels of one pixel is bounded
+by Cauchy's inequality: |sum over c of k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and
+F(4, 3), the matrices below, and what differs from them by scaled rows; L of the first is less than
+that of the second.
 
 A Fourier transform of length n = 2^t in precision u is off by t eta / (1 - t eta) of itself in the
 2-norm, eta = w + gamma_4 (sqrt(2) + w), with twiddle factors off by w. Multiplied and summed, two
@@ -105,11 +106,11 @@ def _winograd(
     of_y, of_dx = (_wide(taps, axes) for taps in products.tap_norms())
     pair = _on_windows, _on_pixels
     forth, back = pair[::-1] if products.module is transposed else pair
-    largest = forth(products, axes, _norms(x, products.groups), of_y)
-    result = {"y": precision.multiplied(passes + inputs + 1) * largest}  # 1 for the bias
+    most = forth(products, axes, _norms(x, products.groups), of_y)
+    result = {"y": precision.multiplied(passes + inputs + 1) * most}  # 1 for the bias
     if dy is not None:
-        largest = back(products, axes, _norms(dy, products.groups), of_dx)
-        result["dx"] = precision.multiplied(passes + outputs) * largest
+        most = back(products, axes, _norms(dy, products.groups), of_dx)
+        result["dx"] = precision.multiplied(passes + outputs) * most
         # Every tile of two outputs or more is a term.
         tiles = len(x) * math.prod(-(-size // 2) for size in products.geometry.output_size)
         weight = float(SPREAD.sum(axis=0).max()) ** len(axes)
