@@ -44,7 +44,7 @@ from convinsights.verify._meanings import meaning
 from convinsights.verify._nonfinite import judged_finite, spoil
 from convinsights.verify._plan import Plan
 from convinsights.verify._precision import Precision
-from convinsights.verify._stale import Earlier, stale_arguments
+from convinsights.verify._stale import Earlier, mark_stale, stale_arguments
 from convinsights.verify._trials import Answer, Trial
 from convinsights.verify._values import Draw
 
@@ -555,6 +555,13 @@ def test_what_is_the_same_in_two_cases_is_not_taken_for_earlier_values():
     assert remembered(right, coarse) == []
     assert remembered(right, stale) == [(stale, "kernel")]
     assert remembered(right, stale, coarse) == remembered(right, coarse, stale) == []
+
+
+@pytest.mark.parametrize(("wrong", "told"), [("dbias y", "y"), ("dx dkernel", "dkernel")])
+def test_a_remembered_array_is_told_by_y_where_that_is_wrong(wrong, told):
+    case = own_case(unary, x_shape=(2, 5, 3), kernel_shape=(1, 3, 4))
+    (failure,) = mark_stale(Trial(case, wrong={*wrong.split()}), "kernel").failures
+    assert failure.message == f"{told}: earlier values of kernel were used, though they had changed"
 
 
 def test_earlier_hyperparameters_are_told_by_what_they_give():

@@ -93,8 +93,8 @@ class Candidate:
         for name, value in came.items():
             _compare(trial, name, value, self.precision)
             allowed = trial.allowed[name]
-            many = seen(case, name, allowed)
-            trial.outputs, trial.seen = trial.outputs + allowed.size, trial.seen + many
+            trial.outputs += allowed.size
+            trial.seen += seen(case, name, allowed)
             if says_something(case, name, allowed):
                 trial.telling[name] = _share(allowed, case.truth[name])
         trial.vain = bool(came) and not trial.failures and not trial.telling

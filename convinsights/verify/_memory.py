@@ -1,8 +1,9 @@
 """Every case is called again, with others in between: the same arrays must give the same bits.
 
-And a result that was handed out must not change when others are made. For so long, BETWEEN cases or
-fewer large ones, all arrays are held; then a trial goes to those that are kept. What fails here
-depends on the order of the calls; it is never explained as a slip of geometry.
+And a result that was handed out must not change when others are made. Until the second call
+(BETWEEN cases later, or sooner if they are large) all arrays of a case are held; then `Kept`
+decides. What fails here depends on the order of the calls; it is never explained as a slip of
+geometry.
 """
 
 from collections import deque
@@ -98,8 +99,8 @@ class Memory:
 
     def _once_more(self) -> None:
         # Where calls differ at all, a case may have been wrong both times by chance, or right.
-        known = {id(second.trial) for second in self.seconds}
-        others = [one for one in enumerate(self.trials) if id(one[1]) not in known]
+        known = {second.number for second in self.seconds}
+        others = [one for one in enumerate(self.trials) if one[0] not in known]
         for number, trial in sorted(others, key=lambda one: not one[1].wrong)[:ONCE_MORE]:
             case = trial.case.drawn()
             again = [self.candidate.examine(case) for _ in range(2)]
@@ -127,7 +128,7 @@ class Memory:
 
 
 def _shared(array: Array, other: Array | None, handed: dict[str, Any]) -> bool:
-    # Whether two results are one in memory, and not both a view of an argument.
+    # Whether two results are one in memory, and the first is no view of an argument.
     if other is None or not np.may_share_memory(array, other):
         return False
     given = [a for a in handed.values() if isinstance(a, np.ndarray)]

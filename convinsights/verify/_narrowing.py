@@ -1,8 +1,9 @@
 """Cases for a candidate that declines most of them: of the calls that it takes.
 
 A kernel that is made for 3×3 with padding of 1 declines nearly every row of a covering array, and
-what is left covers little. So there is another array, of the levels alone that it took; or, where
-it took nothing, one way of every path in usual widths, from which those levels are learned.
+what is left covers little. So there is another array, of only those levels that it took. Where it
+took nothing, one row of every path is tried in the usual widths, and the next narrowing learns from
+what is taken of those.
 """
 
 from collections.abc import Iterator, Sequence

@@ -18,8 +18,8 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Earlier", "mark_stale", "stale_arguments", "stale_settings"]
 
-# The unit that earlier arrays are compared with. Fixed, for the case's own bound may be 0
-# (integers), and does not hold for another case's numbers.
+# The unit roundoff with which results are compared with those of earlier arrays. Fixed, for the
+# case's own bound may be 0 (integers), and does not hold for another case's numbers.
 COARSE_UNIT = 2.5e-6
 
 
@@ -62,25 +62,25 @@ def stale_settings(
 
 
 class Earlier:
-    """The cases so far, and which wrong trials are right for an array of an earlier one.
+    """The cases so far, and the wrong trials that an earlier one explains.
 
-    Or for its hyperparameters. If one wrong trial is not, none is told: then something else is
-    wrong.
+    By one of its arrays, or by its hyperparameters. If one wrong trial has no such cause, none is
+    told: then something else is wrong.
     """
 
     def __init__(self) -> None:
         self.explained: list[tuple[Trial, str]] = []
-        self.every = True
+        self.all_explained = True
         self.by_shapes: dict[tuple[Any, ...], list[Case]] = defaultdict(list)
 
     def add(self, trial: Trial) -> None:
         """Look for the cause of a wrong trial, and remember its case."""
-        if not self.every:
+        if not self.all_explained:
             return
         if trial.wrong:
             name = next(self._causes(trial), None)
             if name is None:
-                self.every = False
+                self.all_explained = False
                 self.by_shapes.clear()
                 return
             self.explained.append((trial, name))
@@ -91,7 +91,8 @@ class Earlier:
 
     def told(self) -> Iterator[tuple[Trial, str]]:
         """Yield the trials that are wrong by an earlier array, and its name."""
-        if self.every:
+        if self.all_explained:
+            # Memory may have taken some back (`forget`).
             yield from (one for one in self.explained if one[0].wrong)
 
     def _causes(self, trial: Trial) -> Iterator[str]:
@@ -115,7 +116,7 @@ def mark_stale(trial: Trial, name: str) -> Trial:
 
     Or earlier hyperparameters.
     """
-    result = min(trial.wrong)
+    result = "y" if "y" in trial.wrong else min(trial.wrong)
     trial.wrong, trial.marks, trial.failures = set(), {}, []
     message = f"{result}: earlier values of {name} were used, though they had changed"
     trial.fail(result, message, values=False, diagnosis="stale_argument")

@@ -59,7 +59,7 @@ class Arrays(Mapping[str, Any]):
         return len(self.case.given)
 
 
-# What is wrong where a function gave nothing to compare.
+# The result that stands for a function that gave none.
 FIRST_RESULT = {"forward": "y", "backward": "dx"}
 
 
@@ -108,12 +108,13 @@ class Answer:
 class Trial:
     """A case as it went.
 
-    `got` holds what came (None for what is no array of numbers), `wrong` the results with wrong
-    values and `marks` which of them, `telling` those that are held to less than their values, with
-    what share of their size they may be off by, `errors` by what share wrong ones are off,
-    `declined` is as of the answer, `worst` the largest error in units of the allowed. Of its
-    `outputs`, one forgotten product would be `seen` in so many; it is `vain` if results came, and
-    none is telling or wrong.
+    By result: `got` is what came (None for what is no array of numbers), `allowed` how far each
+    element may be off, `wrong` names those with wrong values, `marks` which elements these are,
+    `errors` how far they are off, as a share of the result's size. `telling` names those whose
+    bounds could refute them (`says_something`), with the share that they may be off by. `declined`
+    is as of the answer, `worst` the largest error in units of the allowed. One forgotten product
+    would be `seen` in so many of its `outputs`. It is `vain` if results came, none failed, and none
+    is telling.
     """
 
     case: Case
@@ -158,6 +159,7 @@ class Trial:
         self.wrong.discard(result)
         for said in (self.got, self.marks, self.telling, self.errors):
             said.pop(result, None)
+        # What has a diagnosis by now (dtype, arguments) is not about values, and stays.
         self.failures = [f for f in self.failures if f.result != result or f.diagnosis]
 
     def fail(self, result: str, message: str, *, values: bool = True, **fields: Any) -> None:
