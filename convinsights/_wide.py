@@ -43,12 +43,7 @@ def is_wide(x: Array, groups: int) -> bool:
 
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G)."""
-    mean, variance = np.empty((2, len(x), groups), dtype)
-    values, m = _as_rows(x, groups)
-    for parts, some in _batches(values, m, dtype):
-        about = partial(_about, values[some], m, dtype)
-        mean[parts], variance[parts] = mean_and_variance(about, dtype)
-    return mean, variance
+    return mean_and_variance(partial(_about, *_as_rows(x, groups), dtype), dtype)
 
 
 def normalized(
@@ -64,7 +59,7 @@ def normalized(
     off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     gammas, betas = _by_group(gamma, values), _by_group(beta, values)
     s_left, t_left = _left(1 / root, 0), _left(-off / root, 1)
-    for _, some in _batches(values, m, dtype):
+    for some in _batches(values, m, dtype):
         for piece in steps(values.shape[2], TILE):
             part = y[some, :, piece]
             centred = _centred(values[some, :, piece], some, centre, dtype)
@@ -88,7 +83,7 @@ def gradients(
     s_left, t_left = _left(inverse, 0), _left(-off * inverse, 1)
     # Of dy x̂ and of dy. In float64 or dtype as in `_tiles`.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= TILE else dtype)
-    for _, some in _batches(values, m, dtype):
+    for some in _batches(values, m, dtype, RUN):  # rows that are added in their own precision
         # The first pass, for the sums. dx is room for dy (x - c).
         along, level = np.zeros((2, *off[some].shape))
         for piece in steps(values.shape[2], TILE):
@@ -126,10 +121,11 @@ def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[A
     level, square = np.zeros((2, *values.shape[:2]))
     middle = None if centre is None else np.repeat(centre, m, axis=0)
     with np.errstate(over="ignore", invalid="ignore"):  # then there is a second pass
-        for piece in steps(values.shape[2], TILE):
-            centred = _centred(values[..., piece], slice(None), middle, dtype)
-            level += _group_sums(centred, None, piece, m)
-            square += _group_sums(centred * centred, None, piece, m)
+        for some in _batches(values, m, dtype):
+            for piece in steps(values.shape[2], TILE):
+                centred = _centred(values[some, :, piece], some, middle, dtype)
+                level[some] += _group_sums(centred, None, piece, m)
+                square[some] += _group_sums(centred * centred, None, piece, m)
     return level[::m] / (m * values.shape[2]), square[::m] / (m * values.shape[2])
 
 
@@ -181,13 +177,11 @@ def _product(left: Array, right: Array) -> Array:
     return table
 
 
-def _batches(values: Array, m: int, dtype: DType) -> Iterator[tuple[slice, slice]]:
-    # Some of the parts and their rows: as many as stay in the cache, at most RUN rows, which
-    # `gradients` adds in their own precision, or one part
+def _batches(values: Array, m: int, dtype: DType, most: int = PASS) -> Iterator[slice]:
+    # The rows of some parts: as many as stay in the cache, at most `most`, or one part
     n, groups, width = values.shape
-    most = max(1, min(PASS // (m * groups * width * dtype.itemsize), RUN // m))
-    for start in range(0, n // m, most):
-        yield slice(start, start + most), slice(start * m, (start + most) * m)
+    most = min(PASS // (groups * width * dtype.itemsize), most) // m
+    return (slice(some.start * m, some.stop * m) for some in steps(n // m, most))
 
 
 def _as_rows(x: Array, groups: int) -> tuple[Array, int]:
