@@ -1,5 +1,6 @@
 """What was found, as a value and as text."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -87,7 +88,7 @@ class Report:
         if not self.cases:
             verdict = "nothing was verified, for no case ran"
         elif self.failures:
-            verdict = f"{max(failed, 1)} of {self.cases} cases failed"
+            verdict = f"{failed} of {self.cases} cases failed"
         elif self.cases < FEW * asked:
             verdict = f"passed {self.cases} cases, but declined {asked - self.cases} of {asked}"
         elif self.power < WEAK:
@@ -100,21 +101,19 @@ class Report:
         return f"{verdict} (interrupted)" if self.interrupted else verdict
 
     def _explanation(self) -> list[str]:
-        found = {"diagnosis": self.diagnosis, "when": self.when, "where": self.where}
-        lines = [f"{name}: {words}" for name, words in found.items() if words is not None]
         if self.diagnosis is not None:
-            lines.insert(1, f"  {meaning(self.diagnosis)}")
+            lines = [f"diagnosis: {self.diagnosis}", f"  {meaning(self.diagnosis)}"]
             if all(str(failure.diagnosis).startswith("non_finite") for failure in self.failures):
-                lines.insert(2, "  all is right without such numbers (non_finite=False)")
-            return lines
-        lines.insert(0, "diagnosis: none, no single slip explains all failures")
-        single = [failure.diagnosis for failure in self.failures if failure.diagnosis]
-        for place, name in enumerate(dict.fromkeys(single), start=1):
-            count = single.count(name)
-            lines.insert(
-                place, f"  {name} would explain {count} of {len(self.failures)} wrong results"
-            )
-        return lines
+                lines.append("  all is right without such numbers (non_finite=False)")
+        else:
+            lines = ["diagnosis: none, no single slip explains all failures"]
+            single = Counter(failure.diagnosis for failure in self.failures if failure.diagnosis)
+            lines += [
+                f"  {name} would explain {count} of {len(self.failures)} wrong results"
+                for name, count in single.items()
+            ]
+        found = {"when": self.when, "where": self.where}
+        return lines + [f"{name}: {words}" for name, words in found.items() if words is not None]
 
 
 def table(trials: Sequence[Trial]) -> tuple[Row, ...]:
