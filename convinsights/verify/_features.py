@@ -175,24 +175,24 @@ def _read(case: Case) -> list[Array]:
 
 
 def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
+    # Of one axis a setting is its own entry already; kernel_size, so far a tuple, becomes it.
     if len(entries) == 1:
         return {name: entries[0]} if name == "kernel_size" else {}
     return {f"{name}[{axis}]": entry for axis, entry in enumerate(entries)}
 
 
 def _left_over(case: Case) -> dict[str, Feature]:
-    # How many pixels of the padded image, or of its output, lie behind the last window.
-    image, windows = (case.x, case.dy)[:: -1 if case.module is transposed else 1]
+    # How many pixels of the padded image lie behind the last window.
     over = tuple(
         n + sum(pair) - (count - 1) * s - (k - 1) * d - 1
         for n, count, k, s, d, pair in zip(
-            image.shape[1:-1],
-            windows.shape[1:-1],
-            case.arrays[1].shape,
+            case.image_size,
+            _windows(case),
+            case.arrays[1].shape[:-2],
             case.axes("strides"),
             case.axes("dilation_rate"),
             case.padding,
-            strict=False,
+            strict=True,
         )
     )
     return {LEFT: max(over)} | _per_axis(LEFT, over)
