@@ -12,7 +12,15 @@ from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._features import axis_names
 
-__all__ = ["COORDINATE_COSTS", "MAP_COSTS", "PIXEL", "PIXEL_OF_BATCH", "Coordinate", "coordinates"]
+__all__ = [
+    "COORDINATE_COSTS",
+    "FLAT_INDICES",
+    "MAP_COSTS",
+    "PIXEL",
+    "PIXEL_OF_BATCH",
+    "Coordinate",
+    "coordinates",
+]
 
 
 class Coordinate(NamedTuple):
@@ -28,6 +36,7 @@ class Coordinate(NamedTuple):
 # What follows the bar is said at the end: "last channels of each group".
 FLAT, PIXEL = "element | (flat index)", "pixel | (flat index in the image)"
 PIXEL_OF_BATCH = "pixel | (flat index through the images)"
+FLAT_INDICES = (FLAT, PIXEL, PIXEL_OF_BATCH)
 IN_GROUP, IN_CHANNEL = "channel | of each group", "channel | of each input channel"
 PADDED = "pixels whose window touches the padding"
 INSIDE = "pixels whose window does not touch the padding"

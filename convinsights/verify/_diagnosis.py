@@ -86,12 +86,13 @@ def diagnose(
         whole = [theory for theory in theories if holds(theory, some)]
         fitting = [one for one in whole if share_explained(one, some, trials) >= EXPLAINED]
     else:
+        # No failing call gave an array: it raised, perhaps where the library refuses the slip too.
         fitting = [theory for theory in theories if foretold(theory, trials)]
     for others in (right, of_kinds):
         known = within(others, trials, RIGHT)
         agreeing = [theory for theory in fitting if not contradicted(theory, known)]
         if agreeing:
-            best = max(agreeing, key=lambda theory: sum(map(bool, map(theory, some))))
+            best = max(agreeing, key=lambda theory: sum(theory(r) is True for r in some))
             return Diagnosis(best.name, {})
     # No slip gives all results, right and wrong.
     failing = {index for index, _ in wrong}

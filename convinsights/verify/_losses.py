@@ -1,8 +1,8 @@
 """Wrong results that are off by what rounding loses: few bits, or digits that cancel.
 
-Errors of few bits have a size: of a sum of random terms, its magnitude over the error tells how
-many bits the terms have, and how that grows with their number, whether it is the sums that have so
-few. Of a normalization, y tells of the mean and of the root that it was made with; and its
+The size of an error tells how few bits there were: that of a sum of random terms, over its
+magnitude, how many the terms had. Where errors grow with the number of terms, it is the sums that
+have so few. Of a normalization, y tells of the mean and of the root that it was made with; and its
 gradients of gamma and beta are sums.
 """
 
@@ -58,7 +58,7 @@ def losses(
     for bits in (8, 11):
         yield _ResultsRounded(*known, bits)
     for bits in (8, 11, 24):
-        yield (_SumsRounded if module in NORMALIZATIONS else _OperandsRounded)(*known, bits)
+        yield (_GradientsRounded if module in NORMALIZATIONS else _OperandsRounded)(*known, bits)
 
 
 class _LowPrecision(Remark):
@@ -114,18 +114,20 @@ class _OperandsRounded(_LowPrecision):
             if both is None:
                 return None
             seen.append((*both, got.size >= ENOUGH))
-        most = max(enough for *_, enough in seen)  # none has enough: take what there is
-        known = np.array([both for *both, enough in seen if enough == most])
-        operands, sums = np.std(known, axis=0)
-        of_sums = len(known) >= TOLD_BY and sums < CLEARLY * operands
-        best = sorted(known[:, int(of_sums)], reverse=True)[len(known) // 10]
+        large = max(enough for *_, enough in seen)  # none has enough: take what there is
+        told = np.array([both for *both, enough in seen if enough == large])
+        operands, sums = np.std(told, axis=0)
+        of_sums = len(told) >= TOLD_BY and sums < CLEARLY * operands
+        # Not the very smallest error, which may be so by chance: a tenth are smaller.
+        best = sorted(told[:, int(of_sums)], reverse=True)[len(told) // 10]
         # Errors of more bits than results have would be hidden in their own rounding.
         known_bits = [(b, low) for b, low in KNOWN_BITS if 2.0**-b >= self.precision.result.unit]
         return next((bits for bits, low in known_bits if low <= best <= bits + MORE), None)
 
 
-class _SumsRounded(_OperandsRounded):
-    # The same of the gradients of gamma and beta alone. Their sums of integers need not be exact.
+class _GradientsRounded(_OperandsRounded):
+    # The same, of the gradients of gamma and beta alone, which are sums; those of integers need not
+    # be exact.
     def holds(self, trial: Trial, name: str, got: Array) -> bool | None:
         if self.tells(trial, name):
             return super().holds(trial, name, got)

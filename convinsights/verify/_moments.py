@@ -14,7 +14,7 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["few_bits", "one_pass"]
 
-# How well float32 holds a sum.
+# How far off, relative to it, a sum in float32 may be.
 FINE = 2.0**-18
 # In how many groups few bits must explain what came: in others chance may hide them.
 MOST = 0.75
@@ -38,6 +38,7 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
         straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
         difference = np.abs(slope**-2.0 - epsilon - parts.variance)
         near = difference <= lost + rounding
+    # Where digits cancel the variance may come out negative, and its root, so all of y, be nan.
     void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
     flat = parts.variance == 0
     # Only where squares are far larger than the variance does their difference tell them apart.
@@ -48,8 +49,9 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
 def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
     """Tell whether mean and root have no more than `bits` significant bits.
 
-    The mean and one over the root are near the right ones, and each, if it is not quite right, has
-    no more bits.
+    None if that cannot be seen. Both are read off each group's line, to within `sight`. One that is
+    further from the right one than that must have no more bits, and be off by a few units of the
+    last of them at most.
     """
     if trial.case.integers:  # of few values, whose errors are the same
         return None
@@ -70,9 +72,10 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
         off_line = stored + off_middle + off_slope * np.abs(deviation)
         off_line += 2 * trial.allowed["y"].reshape(view.shape) / np.abs(parts.scale)
         near = (np.abs(view - middle - slope * deviation) <= off_line).all(axes, keepdims=True)
-        less = np.zeros(flat.shape, bool)
         mean = parts.average(parts.x) - middle / slope
         off_mean = off_middle / slope + FINE * np.abs(parts.mean)
+        # The groups in which it is seen, for what can be read off is finer than the last bit
+        less = np.zeros(flat.shape, bool)
         for value, right, sight in (
             (slope, 1 / parts.root, off_slope),
             (mean, parts.mean, off_mean),

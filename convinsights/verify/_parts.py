@@ -13,6 +13,7 @@ from convinsights._arguments import Array
 from convinsights.verify._cases import Case
 from convinsights.verify._coordinates import (
     COORDINATE_COSTS,
+    FLAT_INDICES,
     MAP_COSTS,
     PIXEL,
     PIXEL_OF_BATCH,
@@ -80,8 +81,9 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     indices = [view.indices(name) for view in views]
     least, most = int(min(map(min, indices))), int(max(map(max, indices)))
     behind = max(n - int(min(i)) for n, i in zip(extents, indices, strict=True))
-    of_one = _from_power(least) if "(flat" in name else _from_either_end(least, most, behind)
-    if "(flat" in name:
+    flat = name in FLAT_INDICES
+    of_one = _from_power(least) if flat else _from_either_end(least, most, behind)
+    if flat:
         several = _of_rests() if name in (PIXEL, PIXEL_OF_BATCH) else iter(())
     else:
         several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
@@ -89,7 +91,7 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     for text, cost, test in (*of_one, *several):
         yield Part(name, _worded(text, name), cost + own, test, PROPER_IN_SOME)
     alone = name == PIXEL and least == most
-    if alone or "(flat" not in name:
+    if alone or not flat:
         for text, cost, test in _limited(least, most):
             yield Part(name, _worded(text, name), cost + own, test, PROPER_IN_MOST)
 
@@ -102,7 +104,7 @@ def _from_power(least: int) -> Iterator[tuple[str, float, Test]]:
 
 
 def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, float, Test]]:
-    # From the least wrong index on, or as many as are wrong before the end.
+    # From the least wrong index on; the last ones; all but the ends; either half.
     if most == 0:
         yield "first #", 0.0, lambda index, n: index == 0
     if least == 1:
@@ -121,7 +123,7 @@ def _from_either_end(least: int, most: int, behind: int) -> Iterator[tuple[str, 
 
 
 def _limited(least: int, most: int) -> Iterator[tuple[str, float, Test]]:
-    # Up to the largest wrong index, which may be no more than the largest there is.
+    # What ends at the largest wrong index, which may merely be the last that these cases have.
     if most and least == most:
         yield f"# {written(least)}", 0.5 + _odd(least), lambda index, n: index == least
     elif most and least:

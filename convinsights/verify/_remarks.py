@@ -1,7 +1,7 @@
 """What may be said of wrong results without knowing what would give them.
 
 They come right in another order of memory, or where the other images are not there; or hold what
-was in the buffer; or are off by what rounding loses.
+was in the buffer; or are sums that 16 bits may not hold; or are off by what rounding loses.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -19,10 +19,14 @@ __all__ = ["shifts"]
 # How far a displacement is looked for, in pixels.
 REACH = 2
 
-# What was displaced: y (compared where both know it; the gradients tell whether what leaves on one
-# side comes in on the other, "rolled", or zeros do, "moved"), the image under the windows, or dx
-# alone.
-WAYS = ("rolled", "moved", "windows", "gradient")
+# What was displaced. Of y only those pixels are compared that were there before; so "rolled" and
+# "moved" differ by the gradients alone.
+WAYS = (
+    "rolled",  # y: what leaves on one side comes in on the other
+    "moved",  # y: zeros come in
+    "windows",  # the image under the windows
+    "gradient",  # dx alone
+)
 
 
 def shifts(trials: Sequence[Trial], unit: float) -> Iterator["_Shifted"]:

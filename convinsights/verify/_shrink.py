@@ -24,8 +24,6 @@ WAIT = 3.0
 CALLS = 200
 # How often a case that passes is tried with other numbers: a fault may not show by chance.
 REPEATS = 2
-# How many failing cases are asked.
-ASKED = 4
 
 
 @dataclass
@@ -39,7 +37,10 @@ class Shrinker:
     begun: float = field(default_factory=time.monotonic)
 
     def tried(self, row: Levels, rank: int, more: int = 0) -> Trial | None:
-        """Try a row; None where its levels do not go together or the candidate declines."""
+        """Try a row, with `more` added to the seed.
+
+        None where its levels do not go together or the candidate declines.
+        """
         late = time.process_time() > self.start + SECONDS or time.monotonic() > self.begun + WAIT
         if late or self.calls >= CALLS:
             return None
@@ -77,7 +78,7 @@ class Shrinker:
 
         The first of the cases that can is asked.
         """
-        for trial in trials[:ASKED]:
+        for trial in trials:
             if trial.case.row is None:
                 continue
             row, rank = dict(trial.case.row), trial.case.rank

@@ -15,11 +15,11 @@ from convinsights.verify._words import ODD, Feature, cost_of, is_derived, is_set
 
 __all__ = ["Table"]
 
-# How many clauses are combined.
+# How many clauses are combined by three; four times as many by two, a quarter in alternatives.
 CANDIDATES = 64
 # In how many cases that pass a plain condition may hold, for those to be tried with other numbers.
 EXCEPTIONS = 8
-# Of how many conditions they are tried.
+# How many such conditions are looked at.
 NEAR = 4
 # What counts are tried to be multiples of.
 MODULI = (2, 4, 8, 16, 32)
@@ -61,7 +61,8 @@ class Table:
         also = np.array([c.holds[passing] for c in kept], np.float32)
         also = also.reshape(len(kept), len(passing))
         found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~also.any(axis=1))]
-        # 3, 5 and 7 may just be odd, and 37 be more than 32
+        # A far-fetched single one does not keep pairs out: 3, 5 and 7 are no powers of 2, but may
+        # just be odd; "== 37" may be "> 32".
         if all(kept[i].operator == "no power" or kept[i].cost > ODD for (i,) in found):
             pairs = np.argwhere(np.triu(also @ also.T == 0, 1))
             found += [(int(i), int(j)) for i, j in pairs]

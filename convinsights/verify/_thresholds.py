@@ -11,8 +11,8 @@ from convinsights.verify._words import Feature
 
 __all__ = ["Retry", "further", "sharpened"]
 
-# retry(feature, value): whether the smallest failing case still fails with that feature set so;
-# None where it cannot be.
+# retry(feature, value): whether a failing case still fails with that feature set so; None where no
+# case can have it.
 Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
 
 # With how many values of passing cases a clause is tried again that has no threshold.
@@ -32,6 +32,7 @@ def sharpened(
     near = np.all([~table.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
     column = [v for v, there in zip(table.columns[clause.feature], near, strict=True) if there]
     values: list[Any] = [v for v in column if v is not None]
+    # These have no threshold: numbers that no case had must fail, or pass, as foretold.
     if retry is not None and clause.operator in ("no power", "no multiple"):
         same = [clause, *(other for other in others if other.feature == clause.feature)]
         for v in set(NO_POWERS).difference(table.columns[clause.feature]):
@@ -51,7 +52,8 @@ def sharpened(
 
 def _threshold(clause: Clause, passes: int, retry: Retry | None) -> int | None:
     # Halve the way from the value that passes to the one that fails, as long as there is a case to
-    # try: then the roundest on what is left of it. None if what passed fails with that alone.
+    # try: then the roundest on what is left of it. None if a failing case
+    # still fails with the value that passes.
     fails = int(clause.value)  # type: ignore[arg-type]
     answer = None if retry is None else retry(clause.feature, passes)
     if answer:
@@ -75,13 +77,14 @@ def further(table: Table, clause: Clause) -> list[Feature]:
     value = int(clause.value)  # type: ignore[arg-type]
     sign = 1 if clause.operator == ">=" else -1
     seen = {v for v, bad in zip(table.columns[clause.feature], table.wrong, strict=True) if bad}
-    further: list[Feature] = [value + sign, value + 2 * sign, value + 5 * sign]
-    return [v for v in further if v not in seen][:2]
+    beyond: list[Feature] = [value + sign, value + 2 * sign, value + 5 * sign]
+    return [v for v in beyond if v not in seen][:2]
 
 
 def _roundest(feature: str, passes: int, fails: int) -> int:
     # The threshold t, passes < t <= fails: a power of 2, or else just above one, or what failed.
     power = 1 << (fails.bit_length() - 1)
+    # A buffer of 2^k elements holds so many: what fails is more.
     if feature.endswith("size") and passes <= power < fails:
         return power + 1
     if passes < power:

@@ -6,9 +6,9 @@ clause, or two or three that hold together, or several of which one holds, alone
 always does. It must hold in every failing case and in no other; of all that do, the simplest is
 told.
 
-Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail,
-and a condition of c clauses is one of about K^c / c!: it is believed only if the first number is by
-far the larger.
+Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail.
+Of K clauses that could be said, about K^c / c! conditions of c can be made: one is believed only if
+there are far more ways to fail than conditions.
 
 References
 ----------

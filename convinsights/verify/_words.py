@@ -166,7 +166,7 @@ def in_words(name: str, operator: str, value: Feature) -> str:
 
 
 def _number(name: str, operator: str, value: int) -> str:
-    # All that is there is at least 0: so it is its being there that counts.
+    # No number is less than 0: that it is >= 0 says only that it is there.
     if operator == ">=" and value == 0:
         return f"{name} given"
     if operator == ">=" and (value <= 2 or (value > 4 and is_power(value - 1))):
