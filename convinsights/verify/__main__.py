@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from convinsights._concepts import name_of
-from convinsights.verify._calls import MODULES
+from convinsights.verify._calls import NAMED
 from convinsights.verify._folder import FORMATS, judge, write_cases
 from convinsights.verify._plan import FORMS
 from convinsights.verify._precision import ALGORITHMS
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     writes = commands.add_parser("write", help="write the cases of a module into an empty folder")
     writes.add_argument("folder")
-    writes.add_argument("module", choices=sorted(map(name_of, MODULES)))
+    writes.add_argument("module", choices=sorted(NAMED))
     writes.add_argument("--rank", type=int, action="append", metavar="N", help="1, 2 or 3")
     for name, what in (
         ("dtype", "of the arrays"),
@@ -50,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(given: dict[str, Any]) -> int:
-    modules = {name_of(module): module for module in MODULES}
-    folder, module = given.pop("folder"), modules[given.pop("module")]
+    folder, module = given.pop("folder"), NAMED[given.pop("module")]
     ranks = given.pop("rank") or (2,)
     kinds = {name: given.pop(name) for name in ("dtype", "operands", "accumulate")}
     kinds["dtype"] = kinds["dtype"] or "float32"

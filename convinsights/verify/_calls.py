@@ -24,11 +24,12 @@ from convinsights import (
 from convinsights._arguments import Array, per_axis, shown
 from convinsights._concepts import name_of
 
-__all__ = ["MODULES", "NORMALIZATIONS", "Call", "Outcome", "check_module", "resized"]
+__all__ = ["MODULES", "NAMED", "NORMALIZATIONS", "Call", "Outcome", "check_module", "resized"]
 
 NORMALIZATIONS = (batchnorm, normalization)
 LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
 MODULES = (*NORMALIZATIONS, *LINEAR)
+NAMED = {name_of(module): module for module in MODULES}
 
 # Results by name: y, and dx, dkernel, … as far as there are any.
 Outcome: TypeAlias = dict[str, Array]
@@ -103,8 +104,7 @@ class Call:
 def check_module(module: object) -> None:
     """Refuse what cannot be verified."""
     if not isinstance(module, ModuleType) or module not in MODULES:
-        names = ", ".join(sorted(map(name_of, MODULES)))
-        raise TypeError(f"module must be one of {names}, got {shown(module)}")
+        raise TypeError(f"module must be one of {', '.join(sorted(NAMED))}, got {shown(module)}")
 
 
 def resized(array: Array, shape: tuple[int, ...]) -> Array:

@@ -20,7 +20,7 @@ import numpy as np
 
 from convinsights._concepts import name_of
 from convinsights.verify._asked import asked
-from convinsights.verify._calls import MODULES
+from convinsights.verify._calls import NAMED
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._captured import absent, uncalled
 from convinsights.verify._explain import explained
@@ -161,10 +161,10 @@ def judge(folder: str | Path) -> Report:
     root = Path(folder)
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
-        module = {name_of(m): m for m in MODULES}[index["module"]]
-        algorithm = index["algorithm"]
-        dtype, *kinds = (_kind(index[name]) for name in ("dtype", "operands", "accumulate"))
-        precision = Precision.of(module, dtype, kinds[0], kinds[1], algorithm)
+        module = NAMED[index["module"]]
+        names = "dtype", "operands", "accumulate"
+        dtype, operands, accumulate = (_kind(index[name]) for name in names)
+        precision = Precision.of(module, dtype, operands, accumulate, index["algorithm"])
         entries = [checked_entry(entry) for entry in index["cases"]]
     except (
         KeyError,
@@ -178,32 +178,28 @@ def judge(folder: str | Path) -> Report:
     trials, kept = [], Kept()
     for entry in entries:
         try:
-            trial = _judged(root, module, entry, candidates, algorithm)
+            trial = _judged(root, entry, candidates)
         except (KeyError, TypeError) as error:  # of a call that the library refuses
             raise ValueError(
                 f"{INDEX} must be as write_cases wrote it, but {entry['name']} is not: {error!r}"
             ) from error
         trials.append(trial)
         if entry["spoilt"] is None:
-            kept.add(trial)
+            kept.add(trial)  # lets the numbers of large trials go
     gradients = any(trial.got.keys() - {"y"} for trial in trials)
     return explained(candidates[gradients], None, trials, None)
 
 
-def _judged(
-    root: Path,
-    module: ModuleType,
-    entry: dict[str, Any],
-    candidates: Sequence[Candidate],
-    algorithm: str,
-) -> Trial:
-    # By the candidate without gradients or by the one with them.
-    case, answer = read_case(root, module, entry), read_answer(root, entry)
+def _judged(root: Path, entry: dict[str, Any], candidates: Sequence[Candidate]) -> Trial:
+    read = partial(read_case, root, candidates[0].module, entry)
+    case, answer = read(), read_answer(root, entry)
     if entry["spoilt"] is not None:
+        local = candidates[0].precision.algorithm == "direct"
         with np.errstate(all="ignore"):
-            return judged_finite(Spoilt(case, entry["spoilt"]), answer, algorithm == "direct")
+            return judged_finite(Spoilt(case, entry["spoilt"]), answer, local)
+    # By the candidate without gradients or by the one with them
     both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
-    return candidates[both].judged(case.drawn_by(partial(read_case, root, module, entry)), answer)
+    return candidates[both].judged(case.drawn_by(read), answer)
 
 
 def _spelled(kind: Any) -> Any:

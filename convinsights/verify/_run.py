@@ -1,8 +1,8 @@
 """Try an implementation on the cases of a covering array, and explain what comes out wrong.
 
-It is called for every case twice, with others in between. Then come numbers that are not finite,
-and arrays whose numbers change between calls; at last what was wrong is compared with what known
-slips would give.
+It is called for every case twice, with others in between. One that is right so far is then given
+arrays and hyperparameters that change between calls, and numbers that are not finite; at last what
+was wrong is compared with what known slips would give.
 """
 
 import sys
@@ -174,7 +174,7 @@ class _Run:
             memory.finish()
             for trial, name in earlier.told():
                 mark_stale(trial, name)
-            progress.show("numbers that are not finite, arrays that change")
+            progress.show("arrays that change, numbers that are not finite")
             self.trials += self._others()
             progress.show("looking for what is wrong")
         except KeyboardInterrupt:

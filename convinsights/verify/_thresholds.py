@@ -52,8 +52,8 @@ def sharpened(
 
 def _threshold(clause: Clause, passes: int, retry: Retry | None) -> int | None:
     # Halve the way from the value that passes to the one that fails, as long as there is a case to
-    # try: then the roundest on what is left of it. None if a failing case
-    # still fails with the value that passes.
+    # try: then the roundest on what is left of it. None if a failing case still fails with the
+    # value that passes.
     fails = int(clause.value)  # type: ignore[arg-type]
     answer = None if retry is None else retry(clause.feature, passes)
     if answer:
