@@ -26,6 +26,7 @@ from convinsights._arguments import (
     shape_of,
     shown,
 )
+from convinsights._costs import WORKSPACE
 from convinsights._geometry import Geometry
 from convinsights._passes import Box, blocks
 from convinsights._remembered import remembered
@@ -41,10 +42,6 @@ __all__ = [
     "starts",
     "taps_over_pixels",
 ]
-
-# Bytes of an image gone through at a time. With 256 KiB, 3×3 and 2×2 pooling of 64 channels with
-# strides of 2 takes 1.6 to 1.8 times as long, with 1 MiB 1.15 to 1.2 times.
-BLOCK = 2**22
 
 # Windows are read one by one where there are more than so many taps for each (see `one_by_one`).
 # With 1, whole images of 7×7 pixels and 2048 channels take 1.9 to 4.6 times as long, with 128 those
@@ -137,12 +134,14 @@ def output_shape(
 def patches(
     x_shape: tuple[int, ...], geometry: Geometry, dtype: DType
 ) -> Iterator[tuple[Box, Box, Geometry]]:
-    """Cut an image into boxes of windows that stay in the cache with their pixels.
+    """Cut an image into boxes of windows that stay in the cache with their pixels: WORKSPACE bytes.
+
+    Of 1 MiB, 3×3 and 2×2 pooling of 64 channels with strides of 2 takes 1.15 to 1.2 times as long.
 
     Yields the windows, the pixels under them, and the windows laid over these alone.
     """
     pixels = math.prod(geometry.input_size) * x_shape[-1] * dtype.itemsize
-    most = BLOCK * math.prod(geometry.output_size) // pixels
+    most = WORKSPACE * math.prod(geometry.output_size) // pixels
     for box in blocks((x_shape[0], *geometry.output_size), most):
         under, part = geometry.part(box[1:])
         yield box, (box[0], *under), part

@@ -22,6 +22,7 @@ import numpy as np
 from convinsights._arguments import Array, DType
 from convinsights._moments import Moments, from_centre, gain, mean_and_variance
 from convinsights._passes import (
+    PASS,
     Sums,
     column_sums,
     in_blocks,
@@ -33,8 +34,8 @@ from convinsights._passes import (
 __all__ = ["gradients", "normalized", "statistics"]
 
 # Most channels of a tile, summed over its parts. Each kind of number per channel (r, a, b, sums) is
-# held for all of them at once: 512 KiB in float64.
-TILE = 2**16
+# held for all of them at once: half of PASS in float64.
+TILE = PASS // 16
 
 
 class Tile(NamedTuple):

@@ -21,12 +21,9 @@ from convinsights._arguments import (
     to_integer,
     to_integers,
 )
+from convinsights._passes import PASS, steps
 
 __all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "spatial_size"]
-
-
-# Weights that are drawn at a time, in float64: 512 KiB are all that a kernel needs beside itself.
-DRAWN = 2**16
 
 
 class ParameterCount(NamedTuple):
@@ -69,13 +66,15 @@ def count(kernel_shape: tuple[int, ...], outputs: int, use_bias: bool) -> int:
 def he_normal(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: FloatType
 ) -> Array:
-    """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs."""
+    """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs.
+
+    Drawn in float64, PASS bytes at a time: all that a kernel needs beside itself.
+    """
     result = as_float(dtype)
     check_size("kernel", shape)
     generator, deviation = as_generator(rng), math.sqrt(2 / fan_in)
     kernel = np.empty(shape, result)
     flat = kernel.reshape(-1)
-    for start in range(0, len(flat), DRAWN):
-        part = flat[start : start + DRAWN]
-        part[...] = generator.standard_normal(len(part)) * deviation
+    for some in steps(len(flat), PASS // 8):
+        flat[some] = generator.standard_normal(some.stop - some.start) * deviation
     return kernel

@@ -54,7 +54,7 @@ def test_values_and_gradients_are_their_definition(module, definition, data):
 @given(data=st.data())
 def test_in_many_blocks_and_window_by_window_too(module, definition, data):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pooling, "BLOCK", 64)
+        patch.setattr(_pooling, "WORKSPACE", 64)
         patch.setattr(_pooling, "TAPS", 1)
         agrees_with_the_definition(module, definition, data)
 
