@@ -14,8 +14,8 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
 Here they stand as they are, for arrays (B, m, G, K). A large array would leave the cache between
-two operations. It is done in `_tiles`, or in `_wide` where a group has a few times as many channels
-as rows, or is a whole small part.
+two operations. It is done in `_tiles`, or in `_wide` where a group has more than twice as many
+channels as rows, or is a whole small part.
 """
 
 from __future__ import annotations
