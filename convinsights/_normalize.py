@@ -13,9 +13,9 @@ With root = sqrt(variance + epsilon), x̂ = (x - mean) / root and r = gamma / ro
     y  = r (x - mean) + beta
     dx = r dy - mean(r dy) - x̂ mean(r dy x̂)
 
-Here they stand as they are, for arrays (B, m, G, K). A large array would leave the cache between
-two operations. It is done in `_tiles`, or in `_wide` where a group has more than twice as many
-channels as rows, or is a whole small part.
+Here they stand as they are, for arrays (B, m, G, K) of few numbers. A large array would leave the
+cache between two operations: it is done in `_tiles`, or in `_wide` where a group has more than
+twice as many channels as rows, or where a part is one group, and small.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ __all__ = ["gradients", "normalized", "statistics"]
 def statistics(x: Array, groups: int, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the (biased) variance of every group, each (B, G).
 
-    The mean is rounded. `off`, the mean of what is left when it is subtracted, corrects both (see
-    `_moments`, with c the rounded mean).
+    The first mean has the rounding error of its sum. `off`, the mean of what is left when it is
+    subtracted, corrects mean and variance (see `_moments`, with c the first mean).
     """
     if x.size > FEW:
         if _wide.is_wide(x, groups):

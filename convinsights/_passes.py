@@ -75,14 +75,17 @@ def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
 
 
 def steps(count: int, most: int) -> Iterator[slice]:
-    """Cut 0 … count > 0 into steps of at most `most` (or of 1): few, and about equally long."""
+    """Cut range(count), count > 0, into as few slices of at most max(1, most) as can be.
+
+    All are equally long but the last, which may be shorter.
+    """
     parts = -(-count // max(1, most))
     step = -(-count // parts)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C), contiguous; a view, to write to, of an x that is so too."""
+    """Return x (N, …, C) as (B, m, C), contiguous: a view, to write to x by, if x is contiguous."""
     m = math.prod(x.shape[:-1]) // max(1, parts)
     return np.ascontiguousarray(x).reshape(parts, m, x.shape[-1])
 
@@ -146,7 +149,7 @@ def in_blocks(
 def short_buffers() -> Iterator[None]:
     """Shorten NumPy's buffers to RUN / 2 numbers: no more than a row of `in_blocks` mostly has.
 
-    NumPy copies what it broadcasts in pieces shorter than its buffers, which have 8192 numbers.
+    NumPy copies what it broadcasts into them where that is shorter than they are, 8192 numbers.
     """
     before = np.setbufsize(RUN // 2)
     try:

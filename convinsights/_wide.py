@@ -98,7 +98,7 @@ def gradients(
             along += _group_sums(part, gammas, piece, m)
             level += _group_sums(slope, gammas, piece, m)
         # The second pass, for dx. Over a group, along = sum(gamma dy (x - c)), level = sum(gamma
-        # dy). So a = mean(r dy x̂) / root has 1 / root three times, and b but once before its a.
+        # dy). So a = mean(r dy x̂) / root has 1 / root three times; in b, mean(r dy) has it once.
         share = inverse[some] / (m * width)
         a = (along - off[some] * level) * (share * inverse[some] ** 2)
         a_left, b_left = _left(a, 0), _left(share * level - a * off[some], 0)
@@ -179,16 +179,17 @@ def _product(left: Array, right: Array) -> Array:
 
 
 def _batches(values: Array, m: int, dtype: DType, most: int = PASS) -> Iterator[slice]:
-    # The rows of some parts: as many as stay in the cache, at most `most`, or one part
+    # The rows of some parts: as many as stay in the cache, at most `most` (PASS is no limit: a row
+    # has more than one byte), or one part
     n, groups, width = values.shape
     most = min(PASS // (groups * width * dtype.itemsize), most) // m
     return (slice(some.start * m, some.stop * m) for some in steps(n // m, most))
 
 
 def _as_rows(x: Array, groups: int) -> tuple[Array, int]:
-    # (B, m, C) -> (B m, G, K) and m, or (B, 1, m C) and 1: a small part of one group becomes a
-    # single row, for all of its numbers have one mean (of words of 16 channels, 4 to an image, a
-    # third of the time)
+    # (B m, G, K) and m, or (B, 1, m C) and 1: a small part of one group becomes a single row, for
+    # all of its numbers have one mean. (Images of 4 words of 16 channels then take a third of the
+    # time.)
     parts, m, channels = x.shape
     if groups == 1 and m * channels <= RUN:
         return x.reshape(parts, 1, m * channels), 1

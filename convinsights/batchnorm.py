@@ -74,7 +74,7 @@ def __dir__() -> list[str]:
 
 
 class Statistics(NamedTuple):
-    """Mean and (biased) variance of every channel, each (C,)."""
+    """Mean and variance of every channel, each (C,); a batch's variance is the biased one."""
 
     mean: Array
     variance: Array
