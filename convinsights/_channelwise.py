@@ -3,8 +3,8 @@
 With strides of 1, tap (u, v) reads at the same distance from every window: u d rows and v d pixels
 on. A row of windows is a run of numbers, channels included, and what a tap reads is that run,
 shifted: nothing is gathered. Several short rows are taken as one run: the windows that wrap round
-the end of a row are computed too, and dropped. einsum goes through a run in stretches, each a
-single axis.
+the end of a row are computed too, and dropped. einsum goes through a run in stretches of t windows;
+the t C numbers of a stretch are a single axis.
 
 A convolution with strides is a sum of such, one for each phase of the strides: the pixels and taps
 whose places leave the same remainder.
@@ -93,7 +93,7 @@ def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Run
     # The windows box by box, with the pixels under them. The sums of a box take at most half of
     # WORKSPACE, its pixels about as much.
     most = max(1, _costs.WORKSPACE // 2 // (x.shape[-1] * dtype.itemsize))
-    # `blocks` makes one box of no images too, and stretches in no memory are refused.
+    # Without images `blocks` still gives one box, and `view_of` refuses views of an empty array.
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
         yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
@@ -158,9 +158,10 @@ class Runs(NamedTuple):
         return sums[(..., *inside, slice(None))]
 
     def _stretches(self, sums: Array, most: int) -> Iterator[tuple[Array, Array]]:
-        # Stretches of at most `most` windows, of t C numbers each: what they read, (*outer,
-        # stretches, *kernel_size, t C), and their part of `sums`, (*outer, length, C), as (*outer,
-        # stretches, t C). First those of the full length, then a shorter one.
+        # Each run cut into stretches of t windows: as many as there are with t = `most` (or the
+        # whole run), then a shorter one. For either t: what the stretches read, (*outer, stretches,
+        # *kernel_size, t C), and their part of `sums`, (*outer, length, C), as (*outer, stretches,
+        # t C).
         geometry, channels, sizes = self.geometry, sums.shape[-1], self.padded.shape[:-1]
         # Pixels from one to the next along each axis, in C order. NumPy's strides say the same in
         # bytes, except along an axis of one pixel, where they may be any number.

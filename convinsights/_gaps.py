@@ -15,11 +15,11 @@ MOST_FOLLOWED = 2**22
 
 
 class Seen(NamedTuple):
-    """What an output pixel depends on at most, and the way there."""
+    """Bounds on what an output pixel depends on, and on the work of finding it."""
 
-    followed: int  # pixels that were looked at, tap by tap
-    pixels: int  # that it depends on
-    first: Fraction  # between which two they lie, seen from output pixel 0
+    followed: int  # pixels looked at, tap by tap
+    pixels: int  # how many it depends on
+    first: Fraction  # the first and the last of these, seen from output pixel 0
     last: Fraction
 
 

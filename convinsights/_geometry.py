@@ -192,8 +192,8 @@ class Geometry:
     def phases_to_pixels(self) -> tuple[Phase, ...]:
         """The way back, from windows to pixels, as convolutions with strides of 1.
 
-        All pixels of a phase come from the windows by one, with the flipped part of the kernel (see
-        `Axis`); pixels of a phase without taps come from none.
+        One convolution of the windows, with the flipped part of the kernel, gives all pixels of a
+        phase (see `Axis`); pixels of a phase without taps get nothing.
         """
         return self._phases([axis.to_pixels() for axis in self.axes()], back=True)
 

@@ -17,8 +17,8 @@ PLAIN = {int, str, type(None)}
 def remembered(plan: Callable[P, T]) -> Callable[P, T]:
     """Let a function of sizes remember its last results.
 
-    Only where all arguments are plain, and given by position: True and 1.0 are equal to 1, for
-    which the results are remembered, but are to be refused.
+    Only where all arguments are plain, and given by position: True and 1.0 are equal to 1, and
+    would get what is remembered for 1, but they are to be refused.
     """
     known: Callable[..., T] = lru_cache(256)(plan)
 

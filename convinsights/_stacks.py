@@ -63,7 +63,7 @@ Layers: TypeAlias = Iterable[Layer | Residual]
 
 
 class Window(NamedTuple):
-    """A `Layer`, checked; output_padding is then what is appended to the output."""
+    """A `Layer`, checked; output_padding is then what `output_size` adds behind."""
 
     name: str
     kernel_size: int
@@ -205,8 +205,8 @@ def _padded(window: Window, value: object) -> Window:
                 f'transposed, "causal", got {shown(value)}'
             )
         if value == "same" and window.transposed:
-            # The zeros of the convolution of 1 + output_padding pixels, as of any number of strides
-            # more. What the last stamp does not cover then is appended.
+            # The zeros that a convolution puts around 1 + output_padding pixels; whole strides more
+            # change nothing. What that has beyond the span of one stamp is appended.
             kept = 1 + window.output_padding
             (pair,) = resolve("same", (kept,), (span,), (stride,))
             return window._replace(zeros=pair, output_padding=max(kept - span, 0))

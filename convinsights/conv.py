@@ -181,7 +181,8 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     dy = check_dy(dy, (len(x), *geometry.output_size, kernel.shape[-1]))
     compute = compute_dtype(cache.dtype)
     # dx      = col2im(dy kernelᵀ)
-    # dkernel = im2col(x)ᵀ dy         together, for both may read the same windows of dy
+    # dkernel = im2col(x)ᵀ dy
+    # In one call: with strides of 1 both can be computed from windows of dy, gathered once.
     dx, dkernel = _products.both_gradients(x, dy, kernel, geometry, groups, compute)
     # dbias   = sum of dy
     dbias = channel_sum(dy, compute) if cache.has_bias else None

@@ -83,8 +83,9 @@ def receptive_field(layers: Layers) -> ReceptiveField:
     Raises
     ------
     ValueError
-        Also if a layer is transposed (what an output pixel sees through it depends on its place:
-        `dependencies`), or branch and shortcut of a Residual do not go by the same stride.
+        Also if a layer is transposed (with strides above 1 what an output pixel sees through it
+        depends on its place: `dependencies`), or branch and shortcut of a Residual do not go by the
+        same stride.
 
     Examples
     --------

@@ -107,7 +107,7 @@ def forward(
 ) -> tuple[Array, Cache]:
     """Stamp the kernel onto a larger image, once for every input pixel.
 
-    A convolution with strides takes images of several sizes to one of the same size. So here the
+    A convolution with strides makes outputs of one size from images of several sizes. So here the
     output may have any size from least to least + stride - 1, where
 
         least = (size - 1) * stride + ke - (before + after)
@@ -201,7 +201,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     compute = compute_dtype(cache.dtype)
     # dx = im2col(dy) kernel, dkernel = im2col(dy)ᵀ x. In place of the pixels that were cut off the
     # columns of dy hold zeros, which should count nothing; but 0 · inf is nan. If a result is not
-    # finite, both are computed anew, from the pixels that there are alone.
+    # finite, both are computed anew, from those pixels alone that were kept.
     with np.errstate(invalid="ignore"):
         dx, dkernel = _products.both_from_columns(dy, kernel, x, geometry, groups, compute)
     if not (np.isfinite(dx).all() and np.isfinite(dkernel).all()):

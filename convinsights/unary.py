@@ -5,7 +5,7 @@ space, only over channels, by the same matrix everywhere:
 
     y[n, i, j, o] = sum over c of x[n, i s, j s, c] kernel[c, o] + bias[o]
 
-im2col is here a mere reshape: with the pixels that are read as rows, and the kernel as a matrix,
+im2col is here a mere reshape: with a row for each pixel that is read, and the kernel as a matrix,
 
     y = x kernel + bias        dx = dy kernelᵀ        dkernel = xᵀ dy        dbias = sum of dy
 
