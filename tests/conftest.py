@@ -10,15 +10,19 @@ from convinsights.verify import _candidate, _factors, _plan, _shrink
 
 # No deadline and no complaint about slow drawing: a busy machine is not a fault of the library.
 settings.register_profile(
-    "local", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+    "local", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+# What is loaded stays: it need not be looked through for garbage again and again.
+gc.disable()
+
+
 def pytest_collection_finish():
-    """What is loaded stays: it need not be looked through for garbage again and again."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 50)  # a twelfth less time than with Python's own
 
 
