@@ -65,7 +65,7 @@ def of_plan(module):
     if "padding" in varied:
         kept = {"padding": ("same by name",), "path": ("any",), "dilation_rate[0]": (1,)}
         made += plan.of_rows(2, plan.rows(2, kept))
-    return [case for case in made if case.size < 5000 and len(case.x)]
+    return [case for case in made if case.size < 1200 and len(case.x)]
 
 
 SLIPS = one_of_each(BROKEN)
