@@ -35,8 +35,9 @@ class Table:
         self.names = list(dict.fromkeys(name for row in rows for name in row))
         self.columns = {name: [row.get(name) for row in rows] for name in self.names}
         self.numbers = {name: _numbers(column) for name, column in self.columns.items()}
+        self.places = {name: _places(column) for name, column in self.columns.items()}
         self.clauses: dict[tuple[str, str, Feature], Clause] = {}
-        different = sum(len({*map(repr, self.columns[name])}) - 1 for name in self.names)
+        different = sum(len(values) - 1 for values, _ in self.places.values())
         # K of `_when`: a limit between any two values, from either side.
         self.count = 2 * max(different, 1)
         needed = (clause for clause in self._needed() if clause.holds[wrong].all())
@@ -132,9 +133,10 @@ class Table:
         """Return a clause, made once: it is looked at beside many others."""
         key = name, operator, value
         if key not in self.clauses:
-            holds = [v is not None and OPERATORS[operator](v, value) for v in self.columns[name]]
+            different, places = self.places[name]
+            holds = np.array([v is not None and OPERATORS[operator](v, value) for v in different])
             cost = cost_of(name, operator, value)
-            self.clauses[key] = Clause(name, operator, value, np.array(holds), cost)
+            self.clauses[key] = Clause(name, operator, value, holds[places], cost)
         return self.clauses[key]
 
     def _needed(self) -> Iterator[Clause]:
@@ -178,6 +180,12 @@ class Table:
                 yield self.clause(name, "<=", int(below.max()))
             for m in MODULI:
                 yield self.clause(name, "no multiple", m)
+
+
+def _places(column: Sequence[Feature | None]) -> tuple[list[Feature | None], Array]:
+    # The values that differ, and which of them each case has.
+    different = {value: place for place, value in enumerate(dict.fromkeys(column))}
+    return [*different], np.array([different[value] for value in column])
 
 
 def _numbers(column: Sequence[Feature | None]) -> Array | None:
