@@ -154,7 +154,8 @@ def same_bits(one: Any, other: Any) -> bool:
     if one.dtype.type is np.longdouble:  # of which some bytes may be no part of the number
         signs = np.signbit(one), np.signbit(other)
         return np.array_equal(one, other, equal_nan=True) and np.array_equal(*signs)
-    return one.tobytes() == other.tobytes()
+    bits = f"u{one.itemsize}"
+    return np.array_equal(one.view(bits), other.view(bits))
 
 
 def _compare(trial: Trial, name: str, value: Any, precision: Precision) -> None:
