@@ -35,6 +35,8 @@ STEPS = (1, 2, 3, 5)
 FULL = 8
 # About so many multiply-adds may a case take.
 BUDGET = 1e6
+# To normalize a value takes more: so few values may each of thousands of cases have.
+VALUES = 2.5e5
 
 
 class Space(NamedTuple):
@@ -57,8 +59,8 @@ class Space(NamedTuple):
 @lru_cache(maxsize=64)
 def covering(space: Space) -> Covering:
     """Return the factors of the calls of a module, and the rules of what goes together."""
-    make = _normalization if space.module in NORMALIZATIONS else _convolution
-    factors, rules = make(space)
+    normalizing = space.module in NORMALIZATIONS
+    factors, rules = (_normalization if normalizing else _convolution)(space)
     kept = dict(space.kept)
     for place, factor in enumerate(factors):
         if factor.name in kept:
@@ -67,7 +69,8 @@ def covering(space: Space) -> Covering:
             left = tuple(weights[level] for level in levels) if weights else ()
             factors[place] = factor._replace(levels=levels, weights=left)
     numbers = partial(_numbers, space) if space.thorough else None
-    return Covering(factors, rules, math.log(BUDGET), numbers)
+    budget = VALUES if normalizing and space.thorough else BUDGET
+    return Covering(factors, rules, math.log(budget), numbers)
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ Two rules carry the bounds on. Signs are unknown, so everything stands for its m
 by how much z may be off.
 
     a value off by e that is rounded, by a share k of itself in all, is off by   e + k (size + e)
-    a product of a, off by e, and b, off by f, is off by                         a f + b e + e f
+    a product of a, off by e, and b, off by f, is off by                         a f + e (b + f)
 
 A sum is such a value: e is what its terms are off by in all, and k is `growth` of its roundings.
 What underflows is off by the smallest number besides, `tiny`. What is rounded to operands as it is
@@ -143,7 +143,7 @@ def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -
 def _off_operand(sizes: Array, precision: Precision) -> Array:
     # By how much an array is off as it is read: nothing if all of it are such numbers.
     if not precision.operand_unit or precision.operands.holds(sizes):
-        return np.zeros_like(sizes)
+        return np.zeros((1,) * sizes.ndim)
     return precision.operand_unit * sizes + precision.operands.smallest
 
 
@@ -153,4 +153,4 @@ def _rounded(share: Any, size: Any, off: Any = 0.0) -> Any:
 
 
 def _product(a: Any, off_a: Any, b: Any, off_b: Any) -> Any:
-    return a * off_b + b * off_a + off_a * off_b
+    return a * off_b + off_a * (b + off_b)
