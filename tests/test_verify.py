@@ -379,6 +379,7 @@ def test_calls_that_are_wrong_now_and_then_are_no_slip_of_geometry(every):
     report = verify.verify(conv, counting(lambda call: call % every == 0))
     assert report.diagnosis == "not_deterministic"
     assert report.when is None
+    assert len({failure.call for failure in report.failures}) == len(report.failures), "once each"
 
 
 @pytest.mark.usefixtures("more_cases")

@@ -337,6 +337,7 @@ def test_cases_whose_values_were_taken_back_have_not_passed():
         trial.fail("y", "", index=(0,))
     for trial in (wide[3], wide[9]):
         trial.forget("y")
+        assert not trial.errors
     failing = [trial for trial in trials if trial.wrong]
     assert _explain._when(trials, failing, None, None) == "in_channels >= 8"
 
