@@ -52,15 +52,18 @@ def gather_multiply(
 ) -> list[Array]:
     """Return y = columns kernel, given a kernel, and dkernel = columnsᵀ dy, given dy."""
     filters, results = next(a.shape[-1] for a in (kernel, dy) if a is not None), []
-    columns = Columns(x, geometry, groups, filters, dtype)
+    rank = len(geometry.folded.kernel_size)
+    columns = Columns(_folded(x, rank), geometry.folded, groups, filters, dtype)
     if kernel is not None:
         y = np.empty((len(x), *geometry.output_size, filters), dtype)
         matrix = columns.split(_by_group(kernel, groups))
         results.append(y)
+        y = _folded(y, rank)
     if dy is not None:
         dkernel = np.empty((*geometry.kernel_size, x.shape[-1] // groups, filters), dtype)
         dmatrix = columns.split(_by_group(dkernel, groups))
         results.append(dkernel)
+        dy = _folded(dy, rank)
     for index, (box, parts) in enumerate(columns.gathered()):
         if kernel is not None:
             _multiply(parts, matrix, out=_rows(y[box], groups))
@@ -140,7 +143,8 @@ class Columns:
                 if rows.stop is not None:
                     rows = slice(rows.start, rows.stop + layout.halo)
                 columns = view[(slice(None), slice(None), rows, *others)]
-                if not (self.identity or columns.flags.c_contiguous):
+                in_place = self.identity or columns[:1].flags.c_contiguous  # groups may lie apart
+                if not in_place:
                     room = workspace.columns(columns.shape, layout.planar)
                     copy_runs(room, columns)
                     columns = room
@@ -228,6 +232,12 @@ def _accumulate(parts: list[Array], dy: Array, dmatrix: Array, first: bool) -> N
     """Add columnsᵀ dy to dmatrix, part by part; the first block writes it, also if it is empty."""
     for u, part in enumerate(parts):
         add_product(part.swapaxes(1, 2), dy, dmatrix[:, u], write=first)
+
+
+def _folded(pixels: Array, rank: int) -> Array:
+    """Show pixels with so many spatial axes: those before are more images (`Geometry.folded`)."""
+    images = pixels.shape[: -rank - 1]
+    return pixels.reshape(math.prod(images), *pixels.shape[len(images) :])
 
 
 def grouped(pixels: Array, groups: int) -> Array:

@@ -123,8 +123,9 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     by rows: windows that lie one below the other read mostly the same rows of pixels. So only the
     windows of one row of taps are gathered, over every row of pixels. Row u of the kernel is
     multiplied by those from row u d on, and the products (outputs) are added up: about
-    1 / kernel_size[0] of the copying, for some more adding.
+    1 / kernel_size[0] of the copying, or none where a row has one tap, for some more adding.
     """
+    geometry = geometry.folded
     kernel_rows, kernel_width = geometry.kernel_size[0], geometry.kernel_size[-1]
     halo = geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
@@ -141,7 +142,8 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     fitting = numbers * kernel_rows // (line * entries) - halo, numbers // (line * outputs)
     high = min(geometry.output_size[0], *fitting)
     if geometry.strides[0] == 1 and kernel_rows > 1 and high > 0:
-        copies = entries / kernel_rows * (1 + halo / high) * _copying(run)
+        in_place = all(geometry.same_axes[1:])  # windows of one tap are the pixels
+        copies = 0 if in_place else entries / kernel_rows * (1 + halo / high) * _copying(run)
         adds = (kernel_rows - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
         calls = (kernel + (kernel_rows - 1) * CALL / groups) / (high * line)
         ways.append(Way(copies + adds + calls, high=high))

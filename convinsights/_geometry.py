@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
@@ -120,11 +120,26 @@ class Geometry:
         return any(map(any, self.padding))
 
     @cached_property
+    def same_axes(self) -> tuple[bool, ...]:
+        """Per axis, whether the windows along it are the pixels along it."""
+        axes = zip(self.kernel_size, self.strides, self.padding, strict=True)
+        return tuple([axis == (1, 1, (0, 0)) for axis in axes])
+
+    @cached_property
     def is_identity(self) -> bool:
         """Whether the windows are the pixels."""
-        return (
-            math.prod(self.kernel_size) == 1 and math.prod(self.strides) == 1 and not self.is_padded
-        )
+        return all(self.same_axes)
+
+    @cached_property
+    def folded(self) -> Geometry:
+        """The same windows without the first axes along which they are the pixels.
+
+        What lies along these may be taken for more images. The last axis stays.
+        """
+        first = (*self.same_axes[:-1], False).index(False)
+        if not first:
+            return self
+        return Geometry(*(getattr(self, field.name)[first:] for field in fields(self)))
 
     @cached_property
     def disjoint(self) -> bool:

@@ -249,6 +249,46 @@ def test_columns_are_those_of_im2col(way, groups, rate, strides):
         assert gathered > 1
 
 
+@pytest.mark.parametrize("padding", [0, ((0, 0), (0, 0), (2, 1))])
+def test_axes_along_which_windows_are_pixels_are_more_images(padding):
+    geometry = Geometry.of((4, 5, 6), (1, 1, 3), (1, 1, 2), padding, (7, 1, 1))
+    wanted = Geometry.of((6,), (3,), 2, padding and padding[-1:], 1)
+    assert geometry.folded == wanted
+    assert wanted.folded is wanted
+    x, kernel = integers(rng, (2, 4, 5, 6, 4)), integers(rng, (1, 1, 3, 2, 6))
+    dy = integers(rng, (2, 4, 5, *wanted.output_size, 6)).astype(float)
+    results = _columns.gather_multiply(x, kernel.astype(float), dy, geometry, 2, FLOAT)
+    flat = x.reshape(40, 6, 4), kernel[0, 0].astype(float), dy.reshape(40, -1, 6)
+    for actual, expected in zip(
+        results, _columns.gather_multiply(*flat, wanted, 2, FLOAT), strict=True
+    ):
+        assert_array_equal(actual, expected.reshape(actual.shape))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "strides", "padding"),
+    [
+        ((3, 4, 5), (2, 1, 3), 1, 0),  # an axis that does not come first
+        ((3, 4), (1, 2), (2, 1), 0),
+        ((3, 4), (1, 2), 1, ((1, 0), 0)),
+        ((3,), (1,), 1, 0),
+    ],
+)
+def test_other_axes_are_no_images(size, kernel_size, strides, padding):
+    geometry = Geometry.of(size, kernel_size, strides, padding, 1)
+    assert geometry.folded is geometry
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_row_of_one_tap_is_not_copied(monkeypatch, groups):
+    copied = spied(monkeypatch, _columns, "copy_runs", lambda *_: True)
+    x, kernel = integers(rng, (2, 9, 4)).astype(float), integers(rng, (3, 4 // groups, 4))
+    with prices(way_to_gather=lambda *_: _costs.Way(0.0, high=4)):
+        y, _ = conv.forward(x, kernel, groups=groups)
+    assert not copied
+    same_values(y, conv.forward(x, kernel, groups=groups)[0])
+
+
 @pytest.mark.parametrize(("one_core", "places"), [(True, 1), (False, 4)])
 def test_blocks_for_two_cores_are_gathered_in_several_places_in_turn(monkeypatch, one_core, places):
     monkeypatch.setattr(_columns, "TURNS", 4)
@@ -495,6 +535,9 @@ def test_a_wide_kernel_fits_in_the_workspace():
         (laid((56, 56), (3, 3), 2), 1, 32, "plain"),
         (laid((56, 6), (3, 3)), 3, 32, "plain"),  # a row of taps is longer than one of pixels
         (laid((56, 56), (1, 1)), 1, 1, "plain"),
+        (laid((8, 28, 28), (1, 3, 3)), 64, 64, "rows"),  # of more images
+        (laid((8, 28, 28), (3, 1, 1)), 64, 64, "rows"),  # which are not even copied
+        (laid((8, 28, 28), (3, 1, 1), (1, 1, 2)), 64, 64, "plain"),
     ],
 )
 def test_windows_are_gathered_in_the_cheapest_way(geometry, inputs, outputs, way):
