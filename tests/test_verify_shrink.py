@@ -36,6 +36,8 @@ ROW |= {"epsilon": 0.5}
         ("mode", "training", {"training": True}),
         ("mode", "inference", {"training": False}),
         ("batch", 4, {"batch": 4}),
+        ("padding by name", "zeros", {"padding": "same"}),
+        ("padding by name", "causal", {"padding": "causal by name"}),
         ("epsilon", "1e-05", {"epsilon": 1e-5}),
         ("layout", "C", {"layout": "C"}),
         ("padding", 0, {"padding": "valid"}),

@@ -6,6 +6,7 @@ from convinsights import transposed
 from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._features import axis_names, features
+from convinsights.verify._padding import BY_NAME
 
 __all__ = ["with_count", "with_feature"]
 
@@ -26,6 +27,8 @@ def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | N
         return {f"{feature}[{axis}]": entry for axis, entry in enumerate(values)}
     if feature == "padding":
         return {"padding": {0: "valid", 1: "1", 3: "3"}[value]} if value in (0, 1, 3) else None
+    if feature == "padding by name":
+        return {"padding": "same" if value == "zeros" else f"{value}{BY_NAME}"}
     name, _, per_group = feature.partition(" // ")
     if name in row and (per_group or value % groups == 0):
         return {name: value if per_group else value // groups}
