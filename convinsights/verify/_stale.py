@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from convinsights._arguments import Array
 from convinsights.verify._agreement import agree
-from convinsights.verify._candidate import Candidate
+from convinsights.verify._candidate import Candidate, same_bits
 from convinsights.verify._cases import Case
 from convinsights.verify._trials import Trial
 
@@ -29,22 +30,23 @@ def stale_arguments(
     """Yield the trials in which a changed argument was not read anew, and the argument.
 
     Of each pair of cases, alike but for their numbers, the second's are written into the arrays of
-    the first, one argument after the other.
+    the first, one argument after the other: at first a single number, for a kernel may know an
+    array by a few of them.
     """
     for case, other in pairs:
         answer = candidate.ask(case)
-        for place, name in enumerate(case.names):
-            if case.arrays[place] is None or isinstance(case.arrays[place], tuple):
+        for name, value in other.given.items():
+            if value is None or (name == "dy" and candidate.backward is None):
                 continue
-            arrays = list(case.arrays)
-            arrays[place] = other.arrays[place]
-            changed = replace(case, arrays=tuple(arrays))
-            answer.handed[name][...] = other.arrays[place]
-            trial = candidate.judged(changed, candidate.ask(changed, answer.handed))
-            # Right on fresh arrays, or still the results of before.
-            if trial.wrong and (not candidate.examine(changed).wrong or _as_before(trial, case)):
-                yield trial, name
-            case = changed
+            for changed in _one_number(case.given[name], value), value:
+                before, case = case, _with(case, name, changed)
+                parts = map(_parts, (answer.handed[name], changed))
+                for memory, numbers in zip(*parts, strict=True):
+                    memory[...] = numbers
+                trial = candidate.judged(case, candidate.ask(case, answer.handed))
+                # Right on fresh arrays, or still the results of before.
+                if trial.wrong and (not candidate.examine(case).wrong or _as_before(trial, before)):
+                    yield trial, name
 
 
 def stale_settings(
@@ -104,10 +106,8 @@ class Earlier:
         for place, name in enumerate(case.names):
             for earlier in self.by_shapes[place, shapes[place]] if shapes[place] else ():
                 other = earlier.drawn().arrays[place]
-                if (case.arrays[place] == other).all():
-                    continue
-                arrays = (*case.arrays[:place], other, *case.arrays[place + 1 :])
-                if _as_before(trial, replace(case, arrays=arrays)):
+                differs = not same_bits(case.arrays[place], other)
+                if differs and _as_before(trial, _with(case, name, other)):
                     yield name
 
 
@@ -125,7 +125,30 @@ def mark_stale(trial: Trial, name: str) -> Trial:
 
 def _shapes(case: Case) -> tuple[Any, ...]:
     # None where there is no array
-    return tuple(a.shape if isinstance(a, np.ndarray) else None for a in case.arrays)
+    return tuple(None if a is None else np.shape(_parts(a)[0]) for a in case.arrays)
+
+
+def _parts(value: Any) -> tuple[Array, ...]:
+    # Of statistics their two arrays
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _one_number(array: Any, other: Any) -> Any:
+    # The first of two arrays, with one number of the second in the middle of those that differ
+    if isinstance(array, tuple):
+        return type(array)(*map(_one_number, array, other))
+    changed, places = array.copy(), np.flatnonzero(array != other)
+    for place in places[len(places) // 2 :][:1]:
+        changed.flat[place] = other.flat[place]
+    return changed
+
+
+def _with(case: Case, name: str, value: Any) -> Case:
+    # Another array in the place of one
+    if name == "dy":
+        return replace(case, dy=value)
+    place = case.names.index(name)
+    return replace(case, arrays=(*case.arrays[:place], value, *case.arrays[place + 1 :]))
 
 
 def _as_before(trial: Trial, case: Case) -> bool:
