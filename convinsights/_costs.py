@@ -20,7 +20,6 @@ __all__ = [
     "COPIED",
     "NARROW",
     "PIECE",
-    "SMALL",
     "WORKSPACE",
     "Scatter",
     "Way",
@@ -46,7 +45,8 @@ COPY_RUN, ADD_RUN = 3.0, 13.0
 # times as long.
 CALL = 1500.0
 
-# The same to set up one more convolution, of a phase of the strides or of a box: some calls.
+# The same to set up one more convolution, of a phase of the strides, of a box or of strips: some
+# calls.
 # Without it, the gradients of a small image take up to 6 times as long.
 SETUP = 12 * CALL
 
@@ -89,10 +89,6 @@ PIECE_OF_ONE = 9_000
 # long, and up to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be
 # better.)
 NARROW = 16
-
-# Multiplications up to which neither strips nor boxes are asked for: that takes longer than such a
-# convolution does plainly. Without it, large kernels take 1.1 times as long.
-SMALL = 1_000_000
 
 
 class Way(NamedTuple):
@@ -150,29 +146,14 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     return min(ways)
 
 
-@lru_cache(1024)
-def neighbours(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> int:
+def neighbours(
+    geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int, scatters: bool
+) -> int:
     """Choose how many windows to take as one strip (see `_strips`), 1 for none.
 
-    scattered: images of the batch, where their windows are scattered, or 0 where they are gathered.
+    scatters: whether the windows are scattered, or gathered.
     """
-    output_width = geometry.output_size[-1]
-    if math.prod(geometry.kernel_size) == 1:
-        return 1
-    best = _price(geometry, groups, inputs, outputs, scattered), 1
-    count = 2
-    while count <= output_width:
-        strip = strip_geometry(geometry, count)
-        entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
-        if groups * entries * columns > _workspace():
-            break
-        price = _price(strip, groups, inputs, columns, scattered)
-        price *= strip.output_size[-1] / output_width
-        if groups > 1 or output_width % count:  # outputs are put in order
-            price += 2 * outputs * _copying(outputs)  # read and written
-        best = min(best, (price * GAIN, count))
-        count *= 2
-    return best[1]
+    return _in_strips(geometry, groups, inputs, outputs, batch, scatters)[1]
 
 
 @lru_cache(1024)
@@ -192,10 +173,11 @@ def in_boxes(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     part = math.prod(
         max([tap.stop - tap.start for _, tap, _ in axis], default=0) for axis in ranges
     )
-    if part * inputs * outputs * groups > _workspace():
+    weights = part * inputs * outputs * groups
+    if weights > _workspace():
         return False
     each = batch * groups * inputs * outputs * _multiplying(outputs)
-    boxes = live * each + SETUP * math.prod(map(len, ranges))
+    boxes = live * each + (SETUP + weights * COPY) * math.prod(map(len, ranges))
     whole = math.prod(geometry.output_size) * taps * each
     return bool(boxes * GAIN < whole)
 
@@ -207,9 +189,9 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     For each output of a channel, and each phase of the strides, that is a convolution of its own.
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
-    products = _total(geometry, groups, 1, outputs, 0)
+    products, _ = _in_strips(geometry, groups, 1, outputs, batch, False)
     once = SETUP * outputs * geometry.phase_count
-    return once < batch * groups * (products - windows * taps * outputs * CHANNEL)
+    return once < groups * (products - batch * windows * taps * outputs * CHANNEL)
 
 
 def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
@@ -246,12 +228,12 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
         return False  # windows that lie apart are written, without adding
     weights = math.prod(geometry.kernel_size) * inputs * outputs * groups
     once = SETUP * (geometry.phase_count - 1) + weights * (COPY + STORE)
-    scattering = batch * groups * _total(geometry, groups, inputs, outputs, batch)
+    scattering = groups * _in_strips(geometry, groups, inputs, outputs, batch, True)[0]
     if once >= scattering:
         return False  # before thousands of phases are laid
     parts = [phase.geometry for phase in geometry.phases_to_pixels]
-    collecting = sum(_total(part, groups, outputs, inputs, 0) for part in parts)
-    return once + batch * groups * collecting < scattering
+    collecting = sum(_in_strips(part, groups, outputs, inputs, batch, False)[0] for part in parts)
+    return once + groups * collecting < scattering
 
 
 class Scatter(NamedTuple):
@@ -289,11 +271,30 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
     )
 
 
-def _total(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
-    # Nanoseconds for all windows of an image and a group
-    count = neighbours(geometry, groups, inputs, outputs, scattered)
-    strip = strip_geometry(geometry, count) if count > 1 else geometry
-    return math.prod(strip.output_size) * _price(strip, groups, inputs, outputs * count, scattered)
+@lru_cache(1024)
+def _in_strips(
+    geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int, scatters: bool
+) -> tuple[float, int]:
+    # Nanoseconds for all windows of a batch and a group, and in strips of how many: the least
+    output_width, scattered = geometry.output_size[-1], batch if scatters else 0
+    windows = batch * math.prod(geometry.output_size)
+    best = windows * _price(geometry, groups, inputs, outputs, scattered), 1
+    if math.prod(geometry.kernel_size) == 1:
+        return best
+    count = 2
+    while count <= output_width:
+        strip = strip_geometry(geometry, count)
+        entries, columns = math.prod(strip.kernel_size) * inputs, count * outputs
+        if groups * entries * columns > _workspace():
+            break
+        price = _price(strip, groups, inputs, columns, scattered)
+        price *= batch * math.prod(strip.output_size)
+        price += SETUP / groups + entries * columns * (COPY + STORE)  # to lay out the kernel
+        if groups > 1 or output_width % count:  # outputs are put in order
+            price += windows * 2 * outputs * _copying(outputs)  # read and written
+        best = min(best, (price * GAIN, count))
+        count *= 2
+    return best
 
 
 def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:

@@ -35,7 +35,6 @@ not finite is computed anew without them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import product
 
@@ -83,7 +82,7 @@ def image_gradient(
         return dx
     if _collects(dy, kernel, geometry, groups):
         return _collected(dy, kernel, geometry, groups, dtype)
-    strips = _strips(len(dy), geometry, groups, kernel.shape, scattered=len(dy))
+    strips = _strips(len(dy), geometry, groups, kernel.shape, scatters=True)
     if strips:
         with np.errstate(invalid="ignore"):
             wide = strips.outputs(dy.astype(dtype, copy=False)), strips.kernel(kernel)
@@ -230,13 +229,7 @@ def _outputs_by_multiple(outputs: Array, channels: int) -> Iterator[Array]:
 
 
 def _in_boxes(batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...]) -> bool:
-    if _small(batch, geometry, shape):
-        return False
     return _costs.in_boxes(geometry, groups, shape[-2], shape[-1] // groups, batch)
-
-
-def _small(batch: int, geometry: Geometry, shape: tuple[int, ...]) -> bool:
-    return batch * math.prod(geometry.output_size) * math.prod(shape) <= _costs.SMALL
 
 
 def _box_by_box(
@@ -294,11 +287,10 @@ def _backwards(kernel: Array, groups: int) -> Array:
 
 
 def _strips(
-    batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...], scattered: int = 0
+    batch: int, geometry: Geometry, groups: int, shape: tuple[int, ...], scatters: bool = False
 ) -> Strips | None:
-    if _small(batch, geometry, shape):
-        return None
-    count = _costs.neighbours(geometry, groups, shape[-2], shape[-1] // groups, scattered)
+    sizes = shape[-2], shape[-1] // groups, batch
+    count = _costs.neighbours(geometry, groups, *sizes, scatters)
     return Strips(geometry, count, groups) if count > 1 else None
 
 

@@ -69,7 +69,6 @@ drawn_prices = st.fixed_dictionaries(
         "PIECE": st.sampled_from([0, 30, 10**6]),
         "PIECE_OF_ONE": st.sampled_from([0, 10, 9000]),
         "NARROW": st.sampled_from([1, 16]),
-        "SMALL": st.sampled_from([0, 10**6]),
     }
 )
 stretches = st.sampled_from([1, 30, 4096])
@@ -127,10 +126,10 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
     with prices(GAIN=np.inf, **off):
         plain = step()
     for changed in (
-        {"GAIN": 0.0, "SMALL": 0, **off},
+        {"GAIN": 0.0, **off},
         {"by_channel": lambda *_: True},
-        {"GAIN": 0.0, "SMALL": 0, **off, "collects": lambda *_: False},
-        {"GAIN": 0.0, "SMALL": 0, **off, "in_boxes": lambda *a: any(map(any, a[0].padding))},
+        {"GAIN": 0.0, **off, "collects": lambda *_: False},
+        {"GAIN": 0.0, **off, "in_boxes": lambda *a: any(map(any, a[0].padding))},
     ):
         with prices(**changed), pytest.MonkeyPatch.context() as patch:
             patch.setattr(_channelwise, "STRETCH", 10**6)
@@ -188,6 +187,7 @@ def test_every_tap_that_reads_a_pixel_is_in_one_box_and_no_other(case):
         (56, 3, 1, "same", 64, False),  # few taps read zeros
         (128, 63, 1, "same", 3, False),  # too many boxes
         (28, 3, 12, "valid", 64, False),
+        (28, 3, 12, "same", 2, False),  # not much to save
         (7, 3, 1, "same", 2048, False),  # too large a kernel to copy
     ],
 )
@@ -407,7 +407,7 @@ def test_a_box_of_windows_is_gathered_once_for_both_gradients(monkeypatch):
     gradients = conv.backward(y, cache)
     gathered = spied(monkeypatch, _columns, "Columns", lambda *_: True)
     ways = {"in_boxes": lambda g, *_: any(map(any, g.padding)), "collects": lambda *_: True}
-    with prices(SMALL=0, **ways):
+    with prices(**ways):
         same = conv.backward(y, cache)
     assert len(gathered) == 3  # two taps, three, and two
     for actual, expected in zip(same[:2], gradients[:2], strict=True):
@@ -490,8 +490,8 @@ def test_the_kernel_of_a_strip_is_the_kernel_shifted_from_window_to_window():
 # ---- the cheaper way
 
 
-def counted(geometry, inputs, outputs, groups=1):
-    return _costs.neighbours(geometry, groups, inputs, outputs, False)
+def counted(geometry, inputs, outputs, batch=8):
+    return _costs.neighbours(geometry, 1, inputs, outputs, batch, False)
 
 
 @pytest.mark.parametrize(
@@ -503,7 +503,6 @@ def counted(geometry, inputs, outputs, groups=1):
         ((128, 128), (63, 63), 3, 8, 4),
         ((512, 512), (31, 31), 1, 1, 32),
         ((65536,), (1001,), 1, 1, 256),
-        ((4, 4), (1, 63), 8, 1, 4),  # no more windows than there are
     ],
 )
 def test_wide_kernels_of_few_filters_are_taken_strip_by_strip(
@@ -512,6 +511,11 @@ def test_wide_kernels_of_few_filters_are_taken_strip_by_strip(
     count = counted(laid(output_size, kernel_size), inputs, outputs)
     assert (count > 1) == (wanted > 1)
     assert count <= output_size[-1]
+
+
+@pytest.mark.parametrize(("batch", "wanted"), [(8, 1), (256, 4)])
+def test_few_windows_do_not_pay_for_a_wide_kernel_and_there_are_no_more_in_a_strip(batch, wanted):
+    assert counted(laid((4, 4), (1, 63)), 8, 1, batch) == wanted
 
 
 def test_a_wide_kernel_fits_in_the_workspace():
