@@ -42,7 +42,7 @@ from convinsights.verify._hypotheses import hypotheses
 from convinsights.verify._made import case_of, most_terms
 from convinsights.verify._meanings import meaning
 from convinsights.verify._nonfinite import judged_finite, spoil
-from convinsights.verify._plan import Plan
+from convinsights.verify._plan import Plan, special_cases
 from convinsights.verify._precision import Precision
 from convinsights.verify._stale import Earlier, mark_stale, stale_arguments
 from convinsights.verify._trials import Answer, Trial
@@ -681,6 +681,26 @@ def test_a_depthwise_gradient_may_be_cut_out_of_that_of_one_large_kernel():
         return dx, dkernel + 0 * dkernel.sum(axis=-2, keepdims=True), dbias
 
     assert verify.verify(depthwise, forward, cut).passed
+
+
+def test_one_of_the_special_cases_has_a_bias_in_groups():
+    def case(kind, groups, bias):
+        one = own_case(conv, x_shape=(2, 5, 6), kernel_shape=(1, 6 // groups, 6), groups=groups)
+        arrays = one.arrays if bias else (*one.arrays[:2], None)
+        return dataclasses.replace(one, kind=kind, row={}, arrays=arrays)
+
+    def chosen(*cases):
+        return [
+            (c.kind, c.settings["groups"], c.arrays[2] is not None) for c in special_cases(cases)
+        ]
+
+    plain = [case(kind, 2, bias=False) for kind in "abcde"]
+    first = [(kind, 2, False) for kind in "abcd"]
+    assert chosen(*plain) == first
+    biased, grouped = case("a", 1, bias=True), case("a", 3, bias=True)
+    assert chosen(*plain, biased) == [*first, ("a", 1, True)]
+    assert chosen(*plain, biased, grouped) == [*first, ("a", 3, True)]
+    assert chosen(grouped, *plain, biased) == [("a", 3, True), *first[1:]]
 
 
 def test_a_nan_of_dy_spreads_over_no_gradient_of_the_bias_not_even_in_groups():

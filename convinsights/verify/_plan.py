@@ -17,7 +17,7 @@ from convinsights.verify._precision import Precision
 
 __all__ = ["FORMS", "Plan", "special_cases"]
 
-# Cases, at most, that are tried with nan and inf, and with arrays that change.
+# Kinds of cases, at most, that are tried with nan and inf, and with arrays that change.
 SPECIAL_CASES = 4
 # Elements that y must have for that: a spoilt one needs neighbours.
 ELEMENTS = 12
@@ -114,17 +114,28 @@ class Plan:
 
 
 def special_cases(cases: Iterable[Case]) -> list[Case]:
-    """Return the smallest case of each kind of geometry, of several images and pixels, drawn."""
-    kinds, chosen = set(), list[Case]()
-    for case in cases:
-        large = case.dy.size >= ELEMENTS and len(case.x) > 1
-        kind = case.rank, case.kind
-        if large and case.layout == "C" and case.row is not None and kind not in kinds:
-            kinds.add(kind)
-            chosen.append(case.drawn())
-        if len(chosen) == SPECIAL_CASES:
-            break
-    return chosen
+    """Return the smallest case of each kind of geometry, of several images and pixels, drawn.
+
+    And one with a bias, in groups where there are any, if those have none: what is wrong with its
+    gradient alone is seen in no other.
+    """
+    fit = [
+        case
+        for case in cases
+        if case.dy.size >= ELEMENTS
+        and len(case.x) > 1
+        and case.layout == "C"
+        and case.row is not None
+    ]
+    kinds: dict[tuple[int, str], Case] = {}
+    for case in fit:
+        kinds.setdefault((case.rank, case.kind), case)
+    chosen = [*kinds.values()][:SPECIAL_CASES]
+    biased = [case for case in fit if case.given.get("bias") is not None]
+    biased = [case for case in biased if case.settings.get("groups", 1) > 1] or biased
+    if not any(case in chosen for case in biased):
+        chosen += biased[:1]
+    return [case.drawn() for case in chosen]
 
 
 def multiply_adds(row: Levels) -> float:
