@@ -545,3 +545,15 @@ def test_parts_are_called_by_the_rank(rank, noun):
 def test_of_many_large_results_some_are_looked_at(monkeypatch):
     monkeypatch.setattr(_where, "ELEMENTS", 20_000)
     assert region(findings(conv, "y", part(np.s_[:, :1]), count=160)) == "first row"
+
+
+def test_the_output_padding_is_a_region():
+    settings = defaults(transposed) | {"strides": 2, "padding": 1, "output_padding": 1}
+    found = []
+    for rows, columns in ((3, 4), (4, 3), (5, 7)):
+        x, kernel = np.ones((2, rows, columns, 3)), np.ones((3, 3, 4, 3))
+        dy = np.ones((2, 2 * rows, 2 * columns, 4))
+        wrong = np.zeros(dy.shape, bool)
+        wrong[:, -1] = wrong[:, :, -1] = True
+        found.append((Case(transposed, (x, kernel, None), settings, dy, "drawn", True), "y", wrong))
+    assert region(found) == "pixels of the output padding"
