@@ -414,6 +414,18 @@ def test_y_alone_tells_few_bits_of_the_root(bits, verdicts):
     assert [few_bits(trial, trial.got["y"], precision, b) for b in (8, 11)] == verdicts
 
 
+def test_a_channel_that_was_never_written_has_not_few_bits():
+    x = np.random.default_rng(0).normal(size=(2, 9, 8, 8)).astype(np.float32).astype(float)
+    settings, answer = defaults(normalization) | {"groups": 8}, Answer({})
+    y = normalization.forward(x, **settings)[0].astype(np.float32)
+    y[..., -1] = 0
+    answer.keep({"y": y})
+    case = Case(normalization, (x, None, None), settings, np.zeros(x.shape), "moments", False)
+    precision = Precision.of(normalization, np.float32)
+    trial = uncalled(normalization, precision, False).judged(case, answer)
+    assert few_bits(trial, trial.got["y"], precision, 8) is None
+
+
 @pytest.mark.parametrize("bits", [8, 11, 24])
 @pytest.mark.parametrize("name", ["dgamma", "dbeta"])
 def test_errors_of_a_sum_tell_how_many_bits_its_terms_have(name, bits):

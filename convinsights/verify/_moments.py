@@ -86,7 +86,7 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
             less |= few & (off > sight) & (4 * sight < last)
     if np.mean(near | flat) < MOST:
         return False
-    return True if (less & ~flat).any() else None
+    return True if (less & near & ~flat).any() else None
 
 
 def _parts(trial: Trial, got: Array) -> tuple[Grouped, Array, Array]:
