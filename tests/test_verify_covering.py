@@ -126,14 +126,13 @@ def test_what_rules_forbid_in_a_circle_is_given_up():
     assert Covering(factors, rules).rows(2, np.random.default_rng(0)) == []
 
 
-def test_rows_of_few_numbers_are_preferred(monkeypatch):
-    monkeypatch.setattr(_covering, "FEW", 10)
+def test_rows_of_few_numbers_are_preferred():
     factors = [Factor(name, (1, 2, 10)) for name in "abcd"]
-    arrays = [Covering(factors, numbers=numbers) for numbers in (None, lambda r: product(r))]
 
     def product(row):
         return math.prod(row.values())
 
+    arrays = [Covering(factors), Covering(factors, numbers=product, few=10)]
     plain, small = ([*map(product, a.rows(3, np.random.default_rng(0)))] for a in arrays)
     assert sum(small) < 0.7 * sum(plain)
     have = set().union(

@@ -55,9 +55,10 @@ class Covering:
         factors: Sequence[Factor],
         rules: Sequence[Rule] = (),
         budget: float = np.inf,
-        numbers: Callable[[Levels], int] | None = None,
+        numbers: Callable[[Levels], int] = lambda row: 0,
+        few: int = 0,
     ) -> None:
-        self.numbers = numbers or (lambda row: 0)
+        self.numbers, self.few = numbers, few
         self.factors, self.rules = tuple(factors), Rules(factors, rules, budget)
         self.counts = self.rules.counts
         self.starts = [0, *itertools.accumulate(self.counts)]
@@ -122,7 +123,7 @@ class Covering:
             numbers = self.numbers(self._row(row))
             if numbers < fewest:
                 best, fewest = row, numbers
-            if fewest <= FEW:
+            if fewest <= self.few:
                 break
         return best
 

@@ -35,6 +35,8 @@ STEPS = (1, 2, 3, 5)
 FULL = 8
 # About so many multiply-adds may a case take.
 BUDGET = 1e6
+# How many numbers a case may have before a smaller one is sought; of thousands, fewer.
+NOT_MANY, FEW = 2_000_000, 200_000
 # To normalize a value takes more: so few values may each of thousands of cases have.
 VALUES = 2.5e5
 
@@ -68,9 +70,9 @@ def covering(space: Space) -> Covering:
             levels = tuple(level for level in kept[factor.name] if level in factor.levels)
             left = tuple(weights[level] for level in levels) if weights else ()
             factors[place] = factor._replace(levels=levels, weights=left)
-    numbers = partial(_numbers, space) if space.thorough else None
     budget = VALUES if normalizing and space.thorough else BUDGET
-    return Covering(factors, rules, math.log(budget), numbers)
+    few = FEW if space.thorough else NOT_MANY
+    return Covering(factors, rules, math.log(budget), partial(_numbers, space), few)
 
 
 @lru_cache(maxsize=64)
