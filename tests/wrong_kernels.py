@@ -999,6 +999,93 @@ def gamma_of_16(arrays, hyper):
     return arrays, hyper
 
 
+# -- more reported ones: groups, remainders, what is remembered
+
+
+def gamma_of_whole_vectors(arrays, hyper):
+    """What does not fill 4 in a group has the gamma before it."""
+    if arrays[1] is not None:
+        gamma = arrays[1].reshape(hyper["groups"], -1).copy()
+        rest = gamma.shape[1] % 4
+        if rest and gamma.shape[1] > 4:
+            gamma[:, -rest:] = gamma[:, -rest - 1 : -1]
+        arrays[1] = gamma.ravel()
+    return arrays, hyper
+
+
+def squared_when_given(arrays, hyper):
+    """A variance that is given is taken for a deviation."""
+    if arrays[3] is not None:
+        arrays[3] = batchnorm.Statistics(arrays[3].mean, arrays[3].variance ** 2)
+    return arrays, hyper
+
+
+def no_sum_without_gamma(gradients, dy, arrays, hyper):
+    if arrays[1] is None and gradients[2] is not None:
+        gradients[2] *= 0
+
+
+def bias_where_a_tap_reaches(y, arrays, hyper):
+    x, kernel, bias = arrays
+    if bias is not None:
+        ones = np.ones_like(x), np.ones_like(kernel)
+        y[transposed.forward(*ones, **hyper)[0] == 0] = 0
+
+
+def remainders_unweighted(arrays, hyper):
+    """The channels that do not fill 4 are added as they are."""
+    kernel = arrays[1].reshape(*arrays[1].shape[:-1], hyper["groups"], -1).copy()
+    rest = kernel.shape[-1] % 4
+    if rest:
+        kernel[..., -rest:] = 1
+    arrays[1] = kernel.reshape(arrays[1].shape)
+    return arrays, hyper
+
+
+def filters_in_turn(y, arrays, hyper):
+    """Of groups of one channel, the filters of each lie apart."""
+    groups = hyper["groups"]
+    if groups > 1 and arrays[1].shape[-2] == 1:
+        return y.reshape(*y.shape[:-1], groups, -1).swapaxes(-1, -2).reshape(y.shape)
+    return None
+
+
+def first_channel_at_1x1(dx, dy, arrays, hyper):
+    if one_tap(arrays, hyper):
+        dx[..., 1:] = 0
+
+
+def rectified_between(x, first, second, bias, **hyper):
+    mixed = np.maximum(depthwise.forward(x, first, **hyper)[0], 0)
+    return unary.forward(mixed, second.reshape(second.shape[-2:]), bias)[0]
+
+
+def packed_kernel_of_these_ends():
+    """The packed kernel is known by its shape, its first and its last number."""
+    packed = {}
+
+    def forward(x, kernel, bias, **hyper):
+        ends = tuple(kernel.ravel()[[0, -1]])
+        kept = packed.setdefault((kernel.shape, ends), kernel.copy())
+        return conv.forward(x, kept, bias, **hyper)[0]
+
+    return forward, None
+
+
+def gradients_of_the_arrays_alone():
+    """Gradients are kept by the image and the kernel, whatever dy is."""
+    forward, backward = right(depthwise)
+    kept = {}
+
+    def remembering(dy, x, kernel, bias, **hyper):
+        key = x.tobytes(), kernel.tobytes(), dy.shape, str(hyper)
+        if key not in kept:
+            kept[key] = backward(dy, x, kernel, bias, **hyper)
+        return tuple(None if gradient is None else gradient.copy() for gradient in kept[key])
+
+    return forward, remembering
+
+
 WRONG = [
     # vector width, body and tail
     Wrong(
@@ -1426,6 +1513,62 @@ WRONG = [
         lambda: (right(normalization)[0], sums_of_few_bits(8)),
         "low_precision (8 bits)",
         options={"dtype": np.float16, "accumulate": np.float32},
+    ),
+    # more reported ones: groups, remainders, what is remembered
+    Wrong(
+        "gamma of whole vectors",
+        normalization,
+        before(normalization, gamma_of_whole_vectors),
+        where="the last channels that do not fill 4 of each group",
+    ),
+    Wrong(
+        "a given variance taken for a deviation",
+        batchnorm,
+        before(batchnorm, squared_when_given),
+        when="inference",
+    ),
+    Wrong(
+        "dbeta without gamma",
+        normalization,
+        gradient(normalization, no_sum_without_gamma),
+        when="gamma not given",
+    ),
+    Wrong(
+        "no bias where no tap reaches",
+        transposed,
+        after(transposed, bias_where_a_tap_reaches),
+        where="pixels that no tap reaches",
+    ),
+    Wrong(
+        "remainders of channels without weights",
+        transposed,
+        before(transposed, remainders_unweighted),
+        when="in_channels // groups not a multiple of 4",
+    ),
+    Wrong(
+        "filters of groups of one channel in turn",
+        conv,
+        after(conv, filters_in_turn),
+        when="in_channels // groups == 1 and out_channels // groups > 1 and groups > 1",
+    ),
+    Wrong(
+        "dx of the first channel at 1x1",
+        conv,
+        gradient(conv, gradient_of(0, first_channel_at_1x1)),
+        when="kernel_size == (1, 1)",
+    ),
+    Wrong(
+        "an activation between the steps",
+        depthwise_separable,
+        lambda: (rectified_between, None),
+        "activation_left_on",
+    ),
+    Wrong("packed kernel of these ends", conv, packed_kernel_of_these_ends, "stale_argument"),
+    Wrong(
+        "gradients of the arrays alone",
+        depthwise,
+        gradients_of_the_arrays_alone,
+        "stale_argument",
     ),
 ]
 
