@@ -9,6 +9,7 @@ from convinsights._concepts import defaults
 from convinsights.verify import _explain, _when, _where
 from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Clause, Condition
+from convinsights.verify._coordinates import coordinates
 from convinsights.verify._features import features
 from convinsights.verify._table import Table
 from convinsights.verify._thresholds import further
@@ -557,3 +558,12 @@ def test_the_output_padding_is_a_region():
         wrong[:, -1] = wrong[:, :, -1] = True
         found.append((Case(transposed, (x, kernel, None), settings, dy, "drawn", True), "y", wrong))
     assert region(found) == "pixels of the output padding"
+
+
+@pytest.mark.parametrize(("padding", "spoken"), [("valid", False), ("same", True)])
+def test_of_padding_nothing_is_said_where_there_is_none(padding, spoken):
+    settings = defaults(conv) | {"padding": padding}
+    x, kernel = np.ones((2, 5, 6, 3)), np.ones((3, 3, 3, 4))
+    dy = np.ones(conv.output_shape(x.shape, kernel.shape, padding=padding))
+    case = Case(conv, (x, kernel, None), settings, dy, "drawn", True)
+    assert any("padding" in name for name, _ in coordinates(case, "y", dy.shape)) is spoken
