@@ -80,10 +80,6 @@ COPIED = 4
 # (with AVX-512, 100³): cut into such pieces, narrow 3-D layers take 0.75 of the time.
 PIECE = 990_000
 
-# The same of a product of a single column, which is one with a vector: with PIECE, few channels
-# take 1.1 times as long on two cores.
-PIECE_OF_ONE = 9_000
-
 # Columns or inner entries up to which a product is cut into such pieces. Two cores have to wait for
 # each other and to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as
 # long, and up to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be
@@ -104,7 +100,7 @@ def piece(inner: int, columns: int) -> int:
 
     Every piece reads the other factor whole: at least NARROW rows make that worth it.
     """
-    count = (PIECE if columns > 1 else PIECE_OF_ONE) // (inner * columns)
+    count = PIECE // (inner * columns)
     return count if min(inner, columns) <= NARROW <= count else 0
 
 

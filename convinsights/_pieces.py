@@ -30,8 +30,7 @@ def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
 
     What is added whole goes `most` rows at a time, for its product takes up to WORKSPACE bytes.
     What is narrow goes `few` rows at a time: the count is cut into pieces of NARROW or more, as
-    many as a `stretch` holds are multiplied in one call, and their products summed. (Not a single
-    column of many rows: no piece of it would be short enough.)
+    many as a `stretch` holds are multiplied in one call, and their products summed.
     """
     (groups, rows, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows
