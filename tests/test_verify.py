@@ -712,6 +712,22 @@ def test_a_nan_of_dy_spreads_over_no_gradient_of_the_bias_not_even_in_groups():
         assert [failure.diagnosis for failure in trial.failures] == told
 
 
+def test_a_backward_that_declines_everything_leaves_the_forward_to_be_tried_on():
+    def declines(*arrays, **hyper):
+        raise NotImplementedError
+
+    kept = {}
+
+    def remembers(x, kernel, *bias, **hyper):
+        kernel = kept.setdefault((x.shape, x.tobytes(), kernel.shape), kernel.copy())
+        return conv.forward(x, kernel, *bias, **hyper)[0]
+
+    swallows = by_library(conv, np.nan_to_num)[0]
+    assert verify.verify(conv, swallows, declines).diagnosis == "non_finite_swallowed"
+    assert verify.verify(conv, remembers, declines).diagnosis == "stale_argument"
+    assert verify.verify(conv, by_library(conv)[0], declines).passed
+
+
 def test_gradients_that_swallow_what_is_not_finite():
     forward, backward = by_library(conv)
 

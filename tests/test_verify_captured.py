@@ -110,6 +110,17 @@ def test_a_right_result_passes():
     assert one.passed
 
 
+@pytest.mark.parametrize("beyond", [np.inf, np.nan])
+def test_what_overflows_its_format_may_be_infinite_or_nan(beyond):
+    """As in float16, and in float8 without infinities."""
+    x, kernel = np.full((1, 2, 1), 300.0), np.ones((1, 1, 2))
+    kernel[..., 0] = 300
+    y = np.array([[[beyond, 300.0]] * 2], np.float16)
+    assert explain(conv, y, x, kernel, dtype=np.float16).passed
+    y[0, 0, 1] = beyond
+    assert not explain(conv, y, x, kernel, dtype=np.float16).passed
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")  # of the candidate's own sums
 @pytest.mark.parametrize(
     ("module", "arrays"),

@@ -8,12 +8,15 @@ __all__ = ["agree", "beyond"]
 
 
 def beyond(values: Array, truth: Array, allowed: Array) -> Array:
-    """Tell which elements are further from the truth than allowed, or not finite though it is."""
+    """Tell which elements are further from the truth than allowed, or not finite though it is.
+
+    Nothing is said of elements of infinite allowance: they may overflow.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(values - truth)
         wrong: Array = error > allowed
     if not np.isfinite(error).all():
-        wrong |= ~np.isfinite(values) & np.isfinite(truth)
+        wrong |= ~np.isfinite(values) & np.isfinite(truth) & np.isfinite(allowed)
     return wrong
 
 

@@ -186,7 +186,7 @@ def _measure(trial: Trial, name: str, got: Array) -> None:
         ratio = np.abs(got - expected)
         ratio /= allowed
     ratio[wrong & ~np.isfinite(got)] = np.inf
-    # 0 / 0, of a result that must be exact and is, is nan: fmax passes over it.
+    # 0 / 0, of a result that must be exact and is, is nan, as inf / inf is: fmax passes over it.
     trial.worst = max(trial.worst, float(np.fmax.reduce(ratio, axis=None, initial=0)))
     if wrong.any():
         trial.marks[name] = Marks(wrong)

@@ -38,7 +38,7 @@ class Case(Call):
     values: str = "normal"
     row: Levels | None = None
     # "draw": draws the case again; "outline": its outline, made once; "outline of", of an outline:
-    # draws the whole case; "products": see `_power`
+    # draws the whole case; "products": see `_power`; "others": see `_slips.changed`
     notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

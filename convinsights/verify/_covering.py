@@ -78,9 +78,9 @@ class Covering:
 
         One for which no row is found in so many tries is given up.
         """
-        # A level has a number, counted through all factors; several levels together have the number
-        # whose digits those are, in the base of all levels. Bit `others` of missing[level] is set
-        # while no row has that level together with those strength - 1 others.
+        # Levels are numbered through all factors, from 0 to B - 1; several levels together are one
+        # number, theirs being its digits in base B. Bit `others` of missing[level] is set while no
+        # row has that level together with those strength - 1 others.
         possible, hasty = self._all(strength), HASTY if strength == 2 else 0
         seeds = np.flatnonzero(possible)
         rng.shuffle(seeds)
@@ -136,7 +136,7 @@ class Covering:
         rng: np.random.Generator,
     ) -> Picked | None:
         row, cost = dict(start), self.rules.cost(start)
-        # chosen[k]: every choice of k levels that the row has
+        # chosen[k]: a bit for every choice of k levels that the row has
         chosen = [1] + [0] * (strength - 1)
         for i, level in row.items():
             self._join(chosen, self.starts[i] + level)

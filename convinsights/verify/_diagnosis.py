@@ -45,7 +45,8 @@ REMARKED = 24
 SINGLE = 4
 # … and after how many no remark.
 VAIN = 48
-# Of how many of the wrong trials a theory must explain a result.
+# In what share of the wrong trials a theory must explain a result; of what share of those looked at
+# a guess must hold.
 EXPLAINED = 0.5
 
 

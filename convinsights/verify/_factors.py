@@ -147,8 +147,8 @@ def _convolution(space: Space) -> tuple[list[Factor], list[Rule]]:
         Factor("padding", varying("padding", tuple(kinds))),
     ]
     if module is transposed:
-        # The output's size: the least that there is, the most by output_padding, or one given by
-        # output_size
+        # The output's size: the least that there is (size times stride where "same" is a name), the
+        # most by output_padding, or one given by output_size
         outputs = ["least"]
         outputs += ["most"] * ("output_padding" in varied) + ["size"] * ("output_size" in varied)
         factors.append(Factor("output", tuple(outputs)))

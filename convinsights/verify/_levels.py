@@ -52,8 +52,8 @@ def with_count(rank: int, row: Levels, feature: str, value: Any, case: Case) -> 
 
 
 def _with_terms(rank: int, row: Levels, value: int, terms: int) -> Levels:
-    # By the channels (of a normalization: what else is summed over). If they would be no whole
-    # number, all other sizes are 1.
+    # By the channels; of batch normalization by the images, of normalization by the first axis. If
+    # they would be no whole number, all other sizes are 1.
     counted, alone = "in_channels", {f"kernel_size[{axis}]": 1 for axis in range(rank)}
     if "gamma" in row:
         counted, alone = "batch", {f"size[{axis}]": 1 for axis in range(rank)}

@@ -189,7 +189,7 @@ class _OnePass(_OfMoments):
 
 
 class _MomentsRounded(_LowPrecision, _OfMoments):
-    # The mean and the root have no more bits.
+    # The mean and 1 / root have no more bits.
     given = True
 
     def told(self, trial: Trial, got: Array) -> bool | None:

@@ -47,11 +47,11 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
 
 
 def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool | None:
-    """Tell whether mean and root have no more than `bits` significant bits.
+    """Tell whether the mean and 1 / root have no more than `bits` significant bits.
 
-    None if that cannot be seen. Both are read off each group's line, to within `sight`. One that is
-    further from the right one than that must have no more bits, and be off by a few units of the
-    last of them at most.
+    None if that cannot be seen. Both are read off each group's line; `sight` is how far either may
+    be misread. One that differs from the right one by more than that must have no more bits, and be
+    off by a few units of the last of them at most.
     """
     if trial.case.integers:  # of few values, whose errors are the same
         return None

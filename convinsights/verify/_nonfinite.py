@@ -1,8 +1,9 @@
 """A nan or an inf in one element of an array or of dy: what reads it is not finite, all else is.
 
 The library tells what reads it: with that array 0 but for a 1 in that place, and all others ones,
-those results that are then not 0 read it. A kernel may skip 0 times infinity, or compute it (nan):
-so some results that do not read the element may be either, and are not judged:
+those results that are then not 0 read it. A pixel of 0 is read like any other (0 times infinity is
+nan), but zeros that are no pixels, around the image or between groups, may be skipped or
+multiplied: so some results that do not read the element may be either, and are not judged:
 
     in            by an element of       not judged
     y             x, bias                nothing
@@ -10,7 +11,7 @@ so some results that do not read the element may be either, and are not judged:
     y, dx         a kernel               its channel: other pixels may meet zeros around the image
     dkernel       x, dy                  its channels: other taps may meet those zeros
     dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel (so
-                                         for depthwise kernels, where every channel is a group)
+                                         in depthwise, where every channel is a group)
     dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
 """
 
@@ -45,7 +46,8 @@ def spoil(cases: Sequence[Case], values: Sequence[float], gradients: bool) -> It
                 continue
             given = case.given | {name: array.copy()}
             given[name][_corner(array, value)] = value
-            if "kernel" in name:  # 0 times infinity is nan
+            # A kernel that skips pixels of 0 is found: 0 times infinity is nan.
+            if "kernel" in name:
                 given |= {pixels: _with_zeros(given[pixels]) for pixels in ("x", "dy")}
             *arrays, dy = given.values()
             changed = replace(

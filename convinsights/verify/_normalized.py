@@ -2,7 +2,7 @@
 
     mean     = sum of x / m             of the m values of a group
     d        = x - mean
-    variance = sum of d² / m            two passes: the mean of x² less that of x is off by far more
+    variance = sum of d² / m            two passes: E[x²] - mean² is off by far more
     normal   = d / sqrt(variance + epsilon)
     y        = gamma normal + beta
     g        = gamma dy

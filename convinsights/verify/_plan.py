@@ -101,7 +101,7 @@ class Plan:
             for values in self.precision.values:
                 # Sums of some 2,304 terms; depthwise sums only its taps.
                 yield row(-(-2304 // taps), 2, values=values)
-            # The kernel has more than 2^15 numbers, but for depthwise.
+            # The kernel has more than 2^15 numbers, but for depthwise and depthwise_separable.
             yield row(64, -(-(2**15) // (64 * taps)) + 1)
 
     def levels(self, rank: int) -> dict[str, tuple[Any, ...]]:

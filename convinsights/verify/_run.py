@@ -207,8 +207,9 @@ class _Run:
 
     def _others(self) -> Iterator[Trial]:
         # Of a candidate that is right so far: what is neither geometry nor precision.
-        right = [t for t in self.trials if not t.failures and t.declined is None]
-        if len(right) < len([t for t in self.trials if t.declined is None]):
+        answered = [trial for trial in self.trials if trial.answered]
+        right = [trial for trial in answered if not trial.failures]
+        if len(right) < len(answered):
             return
         some = special_cases(t.case for t in right)
         precision, again = self.plan.precision, self.plan.seed + 1

@@ -16,9 +16,10 @@ from convinsights.verify._trials import Trial
 
 __all__ = ["Shrinker"]
 
-# Seconds of the processor that shrinking may take, and as many again the search for thresholds,
+# Seconds of the processor that one Shrinker may take (shrinking has one, the search for thresholds
+# another),
 SECONDS = 0.6
-# … seconds in all,
+# … seconds by the clock,
 WAIT = 3.0
 # … and calls.
 CALLS = 200

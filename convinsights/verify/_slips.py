@@ -1,9 +1,9 @@
 """What a slip is: a name, and the outcome that it gives for a case.
 
-The outcome is the library's, with an argument changed. Where a slip changes nothing it hands back
-the arrays of `case.truth` themselves. A result of which it says nothing is left out. Where the
-library refuses the changed call, that is a ValueError: such a call would fail
-(`_explanations.foretold`).
+The outcome is the library's, with an argument changed. Where a slip is seen to change nothing it
+hands back the arrays of `case.truth` themselves, which saves comparing them. A result of which it
+says nothing is left out. Where the library refuses the changed call, that is a ValueError: such a
+call would fail (`_explanations.foretold`).
 """
 
 from collections.abc import Callable

@@ -136,7 +136,7 @@ def _multiplier_major(case: Case, read: bool, written: bool) -> Outcome:
 
 
 def _pointwise_multiplier_major(case: Case) -> Outcome:
-    # The rows of the pointwise kernel are read as (M, C).
+    # The rows of the pointwise kernel are put into the order (M, C), what they meet is not.
     x, kernel, pointwise, bias = case.arrays
     *_, channels, multiplier = kernel.shape
     order = interleaved(channels * multiplier, multiplier)

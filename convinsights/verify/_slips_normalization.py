@@ -53,7 +53,7 @@ def of_normalization(module: ModuleType) -> Iterator[Hypothesis]:
     floor = Scaling(lambda v, e, m: np.sqrt(np.maximum(v, e)), lambda v, e, m: (v > e) * 1.0)
     # Epsilon added to the sum of squares, before it is divided by m.
     of_sum = Scaling(lambda v, e, m: np.sqrt(v + e / m), lambda v, e, m: np.ones_like(v))
-    # Epsilon added after the variance was divided by m once more.
+    # Epsilon multiplied by m.
     of_mean = Scaling(lambda v, e, m: np.sqrt(v + e * m), lambda v, e, m: np.ones_like(v))
     for known in (True, False):
         slip = partial(_scaled, scaling=unbiased, known=known, inference=False)

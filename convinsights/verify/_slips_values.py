@@ -159,7 +159,7 @@ def _operand_wrapped(case: Case, number: int) -> Outcome:
 
 
 def _few_bits(case: Case, bits: int, which: tuple[int, ...] | None) -> Outcome:
-    # Of these arrays (dy with the second of them), or of the results.
+    # Of these arrays (where they are several, of dy too), or of the results.
     if which is None:
         return {name: to_bits(value, bits) for name, value in case.truth.items()}
     arrays = list(case.arrays)

@@ -63,6 +63,7 @@ class Products(NamedTuple):
     def channels(self) -> tuple[int, int]:
         """How many channels are summed in y, and in dx."""
         rows, columns = self._grouped(self.kernel).shape[-2:]
+        # A sum over a column has as many terms as there are rows, and the other way round.
         return self._in_order(rows, columns)
 
     def over(self, values: Array) -> tuple[float, float]:

@@ -4,7 +4,7 @@ Elements have coordinates: the image, the row, the column, the channel, its grou
 A region is what one coordinate says of them ("rows from 16 on"), or two at once. All wrong elements
 lie inside, and much of what lies inside is wrong: on small integers a wrong sum may be right by
 chance. Of regions that fit, the one is told under which the wrong elements are the most likely,
-plain ones being preferred; none where most of everything is wrong.
+plain ones being preferred; none where none makes them far likelier than chance does.
 """
 
 import math
