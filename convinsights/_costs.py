@@ -59,11 +59,6 @@ MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 # rearranged so. Without it, 1-D takes 1.15 times as long, the gradients of 8 images of 4×4×256 1.6.
 STORE = 0.7
 
-# Nanoseconds to multiply and add by channel, without a matrix product. Measured: 0.2. But products
-# of a single channel, which it replaces, take twice what the prices above say; so half of it here,
-# to keep the ratio.
-CHANNEL = 0.1
-
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
 # Without it, ordinary layers take 1.1 times as long on two cores, and groups 1.2 times.
 GAIN = 1.15
@@ -122,13 +117,15 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     halo = geometry.halo
     entries = math.prod(geometry.kernel_size) * inputs
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * kernel_width
-    # Every block reads the kernel, or reads its gradient and adds
+    # Every block reads the kernel, or reads its gradient and adds, and is multiplied in a call for
+    # each group.
     kernel = entries * outputs * 2 * COPY
-    share = kernel / max(1, numbers // entries)
+    block = max(1, numbers // entries)
+    share = (kernel + CALL) / block
     ways = [Way(entries * _copying(run) + share)]
     if geometry.strides[-1] == 1 and entries > inputs:
         stored = STORE * inputs * math.prod(geometry.input_size) / math.prod(geometry.output_size)
-        copies = entries * _copying(geometry.output_size[-1])
+        copies = entries * _copying(min(block, geometry.output_size[-1]))
         ways.append(Way(copies + stored + share, planar=True))
     line = math.prod(geometry.output_size[1:])
     fitting = numbers * kernel_rows // (line * entries) - halo, numbers // (line * outputs)
@@ -137,7 +134,7 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
         in_place = all(geometry.same_axes[1:])  # windows of one tap are the pixels
         copies = 0 if in_place else entries / kernel_rows * (1 + halo / high) * _copying(run)
         adds = (kernel_rows - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
-        calls = (kernel + (kernel_rows - 1) * CALL / groups) / (high * line)
+        calls = (kernel + CALL + (kernel_rows - 1) * CALL / groups) / (high * line)
         ways.append(Way(copies + adds + calls, high=high))
     return min(ways)
 
@@ -183,11 +180,13 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     """Tell whether to go without matrix products where every group is one channel.
 
     For each output of a channel, and each phase of the strides, that is a convolution of its own.
+    To multiply and add is priced as COPY there: it takes 0.2 ns, but products of a single channel
+    take more than their price, too.
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     products, _ = _in_strips(geometry, groups, 1, outputs, batch, False)
     once = SETUP * outputs * geometry.phase_count
-    return once < groups * (products - batch * windows * taps * outputs * CHANNEL)
+    return once < groups * (products - batch * windows * taps * outputs * COPY)
 
 
 def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
@@ -204,11 +203,11 @@ def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) 
 def collects_by_channel(geometry: Geometry) -> bool:
     """Tell whether pixels collect their gradients channel by channel, or windows scatter them.
 
-    Per tap, collecting multiplies and adds once for every pixel of a phase of the strides;
-    scattering, for every window, writes dy k, reads it, reads the pixel and writes it: 4 COPY.
+    Per tap, collecting goes through a number for every pixel of a phase of the strides; scattering,
+    for every window, through four: it writes dy k, reads it, reads the pixel and writes it.
     """
     phase = math.prod(geometry.input_size) / math.prod(geometry.strides)
-    return CHANNEL * phase < 4 * COPY * math.prod(geometry.output_size)
+    return phase < 4 * math.prod(geometry.output_size)
 
 
 @lru_cache(1024)

@@ -62,7 +62,6 @@ drawn_prices = st.fixed_dictionaries(
     {
         **dict.fromkeys(("COPY", "COPY_RUN", "ADD_RUN", "MULTIPLY_COLUMN", "STORE"), factors),
         "CALL": st.sampled_from([0.0, 1500.0, 1e6]),
-        "CHANNEL": factors,
         "SETUP": st.sampled_from([0.0, 18e3]),
         "GAIN": st.sampled_from([0.0, 1.0, 1.0]),
         "WORKSPACE": st.sampled_from([1, 400, 2**22, 2**22]),
@@ -602,6 +601,13 @@ def test_windows_are_added_one_by_one_to_several_small_images_at_once():
 def test_few_taps_of_one_channel_go_without_matrix_products(kernel_size, outputs, wanted):
     geometry = laid((56,) * len(kernel_size), kernel_size)
     assert _costs.by_channel(geometry, 32, outputs, 8) == wanted
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(16, False), (256, True)])
+def test_several_outputs_of_many_channels_go_without_tiny_products(channels, wanted):
+    """So few windows of all channels fit in a block that a product is mostly its call."""
+    geometry = laid((14, 14), (3, 3))
+    assert _costs.by_channel(geometry, channels, 4, 8) == wanted
 
 
 @pytest.mark.parametrize(
