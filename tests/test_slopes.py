@@ -165,7 +165,7 @@ def test_a_million_kinks_under_one_mean_hide_neither_a_right_nor_a_wrong_gradien
         dz = dy / len(x) * (x @ kernel + bias > 0)
         return x.T @ dz, dz.sum(axis=0)
 
-    assert verify.check_gradients(forward, backward, kernel, bias, directions=2) <= 1e-6
+    assert verify.check_gradients(forward, backward, kernel, bias, directions=1) <= 1e-6
     with pytest.raises(AssertionError, match="gradient of bias is wrong"):
         verify.check_gradients(
             forward,
