@@ -1,4 +1,4 @@
-"""One kernel for every channel: sums over the pixels of a window alone.
+"""A kernel of its own for every channel: sums over the pixels of a window alone.
 
 With strides of 1, tap (u, v) reads at the same distance from every window: u d rows and v d pixels
 on. A row of windows is a run of numbers, channels included, and what a tap reads is that run,
@@ -158,10 +158,10 @@ class Runs(NamedTuple):
         return sums[(..., *inside, slice(None))]
 
     def _stretches(self, sums: Array, most: int) -> Iterator[tuple[Array, Array]]:
-        # Each run cut into stretches of t windows: as many as there are with t = `most` (or the
-        # whole run), then a shorter one. For either t: what the stretches read, (*outer, stretches,
-        # *kernel_size, t C), and their part of `sums`, (*outer, length, C), as (*outer, stretches,
-        # t C).
+        # Each run cut into stretches of t windows: first all full ones, of t = `most` (or of the
+        # whole run, if that is shorter), then one of the windows left over. For each of the two t:
+        # what its stretches read, (*outer, stretches, *kernel_size, t C), and their part of `sums`,
+        # (*outer, length, C), as (*outer, stretches, t C).
         geometry, channels, sizes = self.geometry, sums.shape[-1], self.padded.shape[:-1]
         # Pixels from one to the next along each axis, in C order. NumPy's strides say the same in
         # bytes, except along an axis of one pixel, where they may be any number.

@@ -26,9 +26,9 @@ from convinsights.im2col import blank, copy_runs, crop, pad, scatter, windows
 
 __all__ = ["gather_multiply", "grouped", "multiply_scatter"]
 
-# Places that blocks which two cores multiply are gathered into in turn. What another core has just
-# read is slow to write to again where the cores share no cache: in one place, ordinary layers take
-# 1.1 times as long on two cores, and 3-D 1.15 times.
+# In how many places, in turn, blocks are gathered where two cores multiply them. What another core
+# has just read is slow to write to again where the cores share no cache: in one place, ordinary
+# layers take 1.1 times as long on two cores, and 3-D 1.15 times.
 TURNS = 5
 
 # Bytes of a block that is freed at once: a little less than the 32 MiB that glibc looks at.
@@ -111,8 +111,8 @@ class Columns:
 
     Plainly they are one part: copies of the windows of a box. Planar: the same, stored entry by
     entry. By rows (see `_costs.way_to_gather`): the windows of the first row of taps, over the rows
-    of the box and the halo below. Row u of taps multiplies the same matrix from row u · rate on:
-    that view is a part, and the products of the parts are added up.
+    of the box and the halo below. Row u of the kernel is multiplied by these columns from row
+    u · rate on: each such view is a part, and the products of the parts are added up.
     """
 
     def __init__(

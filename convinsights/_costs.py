@@ -46,18 +46,18 @@ COPY_RUN, ADD_RUN = 3.0, 13.0
 CALL = 1500.0
 
 # The same to set up one more convolution, of a phase of the strides, of a box or of strips: some
-# calls.
-# With a single one, small images take 1.3 times as long, and large kernels 1.7 times.
+# calls. With a single one, small images take 1.3 times as long, and large kernels 1.7 times.
 SETUP = 12 * CALL
 
-# Nanoseconds to multiply and add in a product: what all copying is weighed against. Of n columns
-# each takes MULTIPLY_COLUMN / n more. Without the second, 1-D takes 1.1 times as long on two cores,
-# and strides 1.2 times.
+# Nanoseconds to multiply and add once in a product: what all copying is weighed against. A product
+# of n columns takes MULTIPLY + MULTIPLY_COLUMN / n for it. Without the second, 1-D takes 1.1 times
+# as long on two cores, and strides 1.2 times.
 MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
 
-# Nanoseconds more to store a number apart from the one before, as the channels of a pixel are in
-# an image that is stored channel by channel, or to add to it there, as with strides; kernels are
-# rearranged so. Without it, 1-D takes 1.15 times as long, the gradients of 8 images of 4×4×256 1.6.
+# Nanoseconds more to store a number, or to add to one, that does not lie beside the one before: the
+# channels of a pixel in an image that is stored channel by channel, every s-th pixel with strides,
+# a kernel that is rearranged. Without it, 1-D takes 1.15 times as long, the gradients of 8 images
+# of 4×4×256 1.6.
 STORE = 0.7
 
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
@@ -111,7 +111,8 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     by rows: windows that lie one below the other read mostly the same rows of pixels. So only the
     windows of one row of taps are gathered, over every row of pixels. Row u of the kernel is
     multiplied by those from row u d on, and the products (outputs) are added up: about
-    1 / kernel_size[0] of the copying, or none where a row has one tap, for some more adding.
+    1 / kernel_size[0] of the copying, or none where windows of one row are the pixels, for some
+    more adding.
     """
     geometry = geometry.folded
     kernel_rows, kernel_width = geometry.kernel_size[0], geometry.kernel_size[-1]
@@ -215,10 +216,11 @@ def collects_by_channel(geometry: Geometry) -> bool:
 def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int) -> bool:
     """Tell whether pixels collect their gradients from windows of dy, or windows scatter them.
 
-    Both multiply and then copy or add; a pixel collects `outputs` numbers of a group from each tap,
-    a window adds `inputs` of them to each. Collecting visits every pixel, scattering every window,
-    of which there are few where the kernel is nearly as large as the image. Collecting rearranges
-    the kernel, and every phase of the strides is a convolution of its own.
+    Collecting copies and multiplies, scattering multiplies and adds; a pixel collects `outputs`
+    numbers of a group from each tap, a window adds `inputs` of them to each. Collecting visits
+    every pixel, scattering every window, of which there are few where the kernel is nearly as large
+    as the image. Collecting rearranges the kernel, and every phase of the strides is a convolution
+    of its own.
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
@@ -271,7 +273,8 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
 def _in_strips(
     geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int, scatters: bool
 ) -> tuple[float, int]:
-    # Nanoseconds for all windows of a batch and a group, and in strips of how many: the least
+    # What all windows of a batch and a group cost at least, in nanoseconds, and with how many to a
+    # strip (1: no strips)
     output_width, scattered = geometry.output_size[-1], batch if scatters else 0
     windows = batch * math.prod(geometry.output_size)
     best = windows * _price(geometry, groups, inputs, outputs, scattered), 1

@@ -30,8 +30,8 @@ __all__ = ["Geometry", "effective_size"]
 class Geometry:
     """The sizes of a convolution, one entry per spatial axis, in pixels.
 
-    What follows from them is kept once it was asked for: small calls ask for it again and again.
-    Only ranges and boxes are not: there may be thousands.
+    Properties are kept once they were asked for: small calls ask for them again and again. Only
+    `ranges` and `boxes` are not: there may be thousands.
     """
 
     input_size: tuple[int, ...]

@@ -16,10 +16,10 @@ Each takes the first of these ways that pays (`_costs` knows the prices):
 
     way           chosen by                 pays where
     by channel    by_channel, …_twice       every group is one channel, with few outputs
-      collecting  collects_by_channel       dx so: windows do not lie far apart
+      collecting  collects_by_channel       dx, unless windows lie far apart
     boxes         in_boxes                  many taps read zeros alone: they are left out
     collecting    collects                  dx: adding to pixels costs more than gathering from dy
-    strips        neighbours                wide kernels of few filters are copied again and again
+    strips        neighbours                wide kernels, few filters: pixels are copied many times
     blocks        -                         everywhere else: the plain way, see `_columns`
       planar      way_to_gather/scatter     few channels, long rows: stored channel by channel
       by rows     way_to_gather             tall kernels: windows of one row of taps serve all rows
@@ -138,9 +138,9 @@ def both_gradients(
 def both_from_pixels(
     x: Array, kernel: Array, dy: Array, geometry: Geometry, groups: int, dtype: DType
 ) -> tuple[Array, Array]:
-    """Return what `both_from_columns` does, but with no term where a window reads no pixel.
+    """Return what `both_from_columns` does, but with no term where a tap reads no pixel.
 
-    That differs from a term of a zero where inf or nan would meet it. Tap by tap, without padding.
+    A zero's term in its place would differ where inf or nan meets it. Tap by tap, without padding.
     """
     y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
     given = x.astype(dtype), kernel.astype(dtype), dy.astype(dtype)

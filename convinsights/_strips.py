@@ -1,4 +1,4 @@
-"""Neighbouring windows taken as one: a strip, with as many filters as windows.
+"""Neighbouring windows taken as one: a strip of t windows, with t times the filters.
 
 t windows side by side along the last axis read mostly the same pixels. Laid over all of them at
 once, a kernel that is wider by (t - 1) s pixels makes the outputs of all t, each as filters of its
@@ -7,8 +7,9 @@ stand window by window:
 
     wide[…, j s + v d, c, (g, j, o)] = kernel[…, v, c, (g, o)]
 
-It is a convolution again, with strides of t s. It copies about 1 / t of the numbers, and multiplies
-more, but in products of more columns: for few filters and wide kernels it pays (see `_costs`).
+It is a convolution again, with strides of t s. It copies fewer numbers, down to 1 / t of them where
+kernels are much wider than (t - 1) s, and multiplies more, but in products of more columns: for few
+filters and wide kernels it pays (see `_costs`).
 """
 
 from __future__ import annotations
