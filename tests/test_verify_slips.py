@@ -630,9 +630,8 @@ OTHERS = (
 @pytest.mark.parametrize(
     "module",
     [
-        depthwise,
         batchnorm,
-        *(pytest.param(m, marks=pytest.mark.thorough) for m in (conv, transposed)),
+        *(pytest.param(m, marks=pytest.mark.thorough) for m in (conv, transposed, depthwise)),
         pytest.param(depthwise_separable, marks=pytest.mark.thorough),
     ],
 )
