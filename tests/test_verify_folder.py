@@ -418,9 +418,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "kinds", thinned([(k,) for k in KINDS], map(str, range(99)), range(0, 99, 3))
-)
+@pytest.mark.parametrize("kinds", thinned([(k,) for k in KINDS], map(str, range(99)), {3, 5}))
 def test_precisions_come_back_as_they_went(tmp_path, kinds):
     write_cases(tmp_path, unary, ranks=(1,), **kinds)
 
