@@ -13,7 +13,7 @@ from convinsights.verify import _candidate, _factors, _plan, _shrink
 
 # No deadline and no complaint about slow drawing: a busy machine is not a fault of the library.
 settings.register_profile(
-    "local", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+    "local", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
