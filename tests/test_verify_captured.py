@@ -121,6 +121,15 @@ def test_what_overflows_its_format_may_be_infinite_or_nan(beyond):
     assert not explain(conv, y, x, kernel, dtype=np.float16).passed
 
 
+def test_sums_of_zeros_have_no_few_bits():
+    rng = np.random.default_rng(0)
+    x, kernel = np.zeros((2, 5, 3)), rng.normal(size=(2, 3, 4))
+    y = rng.normal(size=conv.output_shape(x.shape, kernel.shape))
+    report = explain(conv, y, x, kernel, dtype=np.float64)
+    assert not report.passed
+    assert "low_precision" not in str(report)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")  # of the candidate's own sums
 @pytest.mark.parametrize(
     ("module", "arrays"),

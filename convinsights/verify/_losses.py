@@ -150,9 +150,10 @@ def _bits(trial: Trial, name: str, got: Array) -> tuple[float, float] | None:
         size = float(case.each(np.square).outcome()[name].sum())
         terms = float(np.mean(roundings(case)[name]))
     error = float(((got - case.truth[name]) ** 2).sum())
-    both = size > 0 and error > 0
-    bits = math.log2(size / error) / 2 if both else 0.0
-    return (bits, bits + math.log2(max(1.0, terms / ROUNDINGS)) / 2) if both else None
+    if not (size > 0 and error > 0):
+        return None
+    bits = math.log2(size / error) / 2
+    return bits, bits + math.log2(max(1.0, terms / ROUNDINGS)) / 2
 
 
 def _of_normalization(case: Case, name: str) -> tuple[float, float]:
