@@ -60,7 +60,7 @@ def normalized(
     off, root, centre = from_centre(Moments(*(np.repeat(a, m, axis=0) for a in moments)))
     gammas, betas = _by_group(gamma, values), _by_group(beta, values)
     s_left, t_left = _left(1 / root, 0), _left(-off / root, 1)
-    for some in _batches(values, m, dtype):
+    for some in _batches(values, m, dtype, len(values)):
         for piece in steps(values.shape[2], TILE):
             part = y[some, :, piece]
             centred = _centred(values[some, :, piece], some, centre, dtype)
@@ -122,7 +122,7 @@ def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[A
     level, square = np.zeros((2, *values.shape[:2]))
     middle = None if centre is None else np.repeat(centre, m, axis=0)
     with np.errstate(over="ignore", invalid="ignore"):  # then there is a second pass
-        for some in _batches(values, m, dtype):
+        for some in _batches(values, m, dtype, len(values)):
             for piece in steps(values.shape[2], TILE):
                 centred = _centred(values[some, :, piece], some, middle, dtype)
                 level[some] += _group_sums(centred, None, piece, m)
@@ -178,9 +178,8 @@ def _product(left: Array, right: Array) -> Array:
     return table
 
 
-def _batches(values: Array, m: int, dtype: DType, most: int = PASS) -> Iterator[slice]:
-    # The rows of some parts: as many as stay in the cache, at most `most` (PASS is no limit: a row
-    # has more than one byte), or one part
+def _batches(values: Array, m: int, dtype: DType, most: int) -> Iterator[slice]:
+    # The rows of some parts: as many as stay in the cache, at most `most`, or one part
     n, groups, width = values.shape
     most = min(PASS // (groups * width * dtype.itemsize), most) // m
     return (slice(some.start * m, some.stop * m) for some in steps(n // m, most))
