@@ -2,9 +2,10 @@
 
 Every product can be had in several ways, which differ in how many numbers they copy, add and
 multiply. The counts follow from the geometry; the prices were measured once, in float32, with
-NumPy 2.4 and OpenBLAS on one core of x86-64. Only their ratios matter, and they need not be exact:
-where two ways cost about the same, either will do. What is said of a price is how long the families
-of `tests/benchmark.py --wide` take without it.
+NumPy 2.4 and OpenBLAS on one core of x86-64. Their unit is the time to go through a number once, to
+read it, write it or both: 0.15 ns. They need not be exact: where two ways cost about the same,
+either will do. What is said of a price is how long the families of `tests/benchmark.py --wide` take
+without it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from convinsights._geometry import Geometry
+from convinsights._passes import CALL, PASS
 from convinsights._strips import strip_geometry
 
 __all__ = [
@@ -34,39 +36,30 @@ __all__ = [
     "way_to_scatter",
 ]
 
-# Nanoseconds to go through a number once, to read it, write it or both: the unit of the others.
-COPY = 0.15
+# To begin with the next run of numbers that lie side by side, which are copied, or added. With 40
+# for both, few channels take 1.1 times as long, with 20, 3-D 1.06 times.
+COPY_RUN, ADD_RUN = 20, 80
 
-# Nanoseconds to begin with the next run of numbers that lie side by side, which are copied, or
-# added. With 6 for both, few channels take 1.1 times as long, with 3, 3-D 1.06 times.
-COPY_RUN, ADD_RUN = 3.0, 13.0
+# To set up one more convolution, of a phase of the strides, of a box or of strips: some calls. With
+# a single one, small images take 1.3 times as long, and large kernels 1.7 times.
+SETUP = 16 * CALL
 
-# Nanoseconds of a call to add some numbers to others, or to multiply. Without it, strides take 1.15
-# times as long.
-CALL = 1500.0
+# To multiply and add once in a product: what all copying is weighed against.
+MULTIPLY = 1 / 8
 
-# The same to set up one more convolution, of a phase of the strides, of a box or of strips: some
-# calls. With a single one, small images take 1.3 times as long, and large kernels 1.7 times.
-SETUP = 12 * CALL
-
-# Nanoseconds to multiply and add once in a product: what all copying is weighed against. A product
-# of n columns takes MULTIPLY + MULTIPLY_COLUMN / n for it. Without the second, 1-D takes 1.1 times
-# as long on two cores, and strides 1.2 times.
-MULTIPLY, MULTIPLY_COLUMN = 0.018, 0.045
-
-# Nanoseconds more to store a number, or to add to one, that does not lie beside the one before: the
-# channels of a pixel in an image that is stored channel by channel, every s-th pixel with strides,
-# a kernel that is rearranged. Without it, 1-D takes 1.15 times as long, the gradients of 8 images
-# of 4×4×256 1.6.
-STORE = 0.7
+# To store a number, or to add to one, that does not lie beside the one before: it is read and
+# written once more. So with the channels of a pixel in an image that is stored channel by channel,
+# every s-th pixel with strides, a kernel that is rearranged.
+STORE = 2
 
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
-# Without it, small images take 1.3 times as long, and elongated ones 1.2 times.
+# Without it, small images take 1.1 times as long, and elongated ones 1.2 times.
 GAIN = 1.15
 
-# Bytes of columns gathered at a time and, channel by channel, of pixels and sums. With 1 MiB small
-# images take 1.1 times as long, with all columns at once up to 2 times (they leave the cache).
-WORKSPACE = 4 * 2**20
+# Bytes of columns gathered at a time and, channel by channel, of pixels and sums: the four arrays
+# of a pass. With a quarter of it small images take 1.1 times as long, with all columns at once up
+# to 2 times (they leave the cache).
+WORKSPACE = 4 * PASS
 
 # WORKSPACEs that copies of the kernel may take, rearranged for collecting, or as much as dy: what
 # the promise on memory leaves.
@@ -86,7 +79,7 @@ NARROW = 16
 class Way(NamedTuple):
     """How windows are gathered: plainly, planar, or by rows, `high` of them at a time."""
 
-    cost: float  # nanoseconds for each window of a group
+    cost: float  # for each window of a group
     planar: bool = False
     high: int = 0
 
@@ -121,7 +114,7 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     run = inputs if geometry.dilation_rate[-1] > 1 else inputs * kernel_width
     # Every block reads the kernel, or reads its gradient and adds, and is multiplied in a call for
     # each group.
-    kernel = entries * outputs * 2 * COPY
+    kernel = entries * outputs * 2
     block = max(1, numbers // entries)
     share = (kernel + CALL) / block
     ways = [Way(entries * _copying(run) + share)]
@@ -135,7 +128,7 @@ def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, nu
     if geometry.strides[0] == 1 and kernel_rows > 1 and high > 0:
         in_place = all(geometry.same_axes[1:])  # windows of one tap are the pixels
         copies = 0 if in_place else entries / kernel_rows * (1 + halo / high) * _copying(run)
-        adds = (kernel_rows - 1) * (outputs * COPY + 2 * COPY_RUN)  # runs read and written
+        adds = (kernel_rows - 1) * (outputs + 2 * COPY_RUN)  # runs read and written
         calls = (kernel + CALL + (kernel_rows - 1) * CALL / groups) / (high * line)
         ways.append(Way(copies + adds + calls, high=high))
     return min(ways)
@@ -172,7 +165,7 @@ def in_boxes(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     if weights > _workspace():
         return False
     each = batch * groups * inputs * outputs * _multiplying(outputs)
-    boxes = live * each + (SETUP + weights * COPY) * math.prod(map(len, ranges))
+    boxes = live * each + (SETUP + weights) * math.prod(map(len, ranges))
     whole = math.prod(geometry.output_size) * taps * each
     return bool(boxes * GAIN < whole)
 
@@ -182,13 +175,13 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     """Tell whether to go without matrix products where every group is one channel.
 
     For each output of a channel, and each phase of the strides, that is a convolution of its own.
-    To multiply and add is priced as COPY there: it takes 0.2 ns, but products of a single channel
-    take more than their price, too.
+    To multiply and add is priced there as a number gone through: it takes a third more, but so do
+    products of a single channel.
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     products, _ = _in_strips(geometry, groups, 1, outputs, batch, False)
     once = SETUP * outputs * geometry.phase_count
-    return once < groups * (products - batch * windows * taps * outputs * COPY)
+    return once < groups * (products - batch * windows * taps * outputs)
 
 
 def by_channel_twice(geometry: Geometry, groups: int, outputs: int, batch: int) -> bool:
@@ -225,7 +218,7 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding
     weights = math.prod(geometry.kernel_size) * inputs * outputs * groups
-    once = SETUP * (geometry.phase_count - 1) + weights * (COPY + STORE)
+    once = SETUP * (geometry.phase_count - 1) + weights * (1 + STORE)
     scattering = groups * _in_strips(geometry, groups, inputs, outputs, batch, True)[0]
     if once >= scattering:
         return False  # before thousands of phases are laid
@@ -237,7 +230,7 @@ def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: 
 class Scatter(NamedTuple):
     """How windows are scattered: tap by tap, one channel at a time (planar), or one by one."""
 
-    cost: float  # nanoseconds for each number
+    cost: float  # for each number
     planar: bool = False
     one_by_one: bool = False
 
@@ -273,8 +266,8 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
 def _in_strips(
     geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int, scatters: bool
 ) -> tuple[float, int]:
-    # What all windows of a batch and a group cost at least, in nanoseconds, and with how many to a
-    # strip (1: no strips)
+    # What all windows of a batch and a group cost at least, and with how many to a strip (1: no
+    # strips)
     output_width, scattered = geometry.output_size[-1], batch if scatters else 0
     windows = batch * math.prod(geometry.output_size)
     best = windows * _price(geometry, groups, inputs, outputs, scattered), 1
@@ -288,7 +281,7 @@ def _in_strips(
             break
         price = _price(strip, groups, inputs, columns, scattered)
         price *= batch * math.prod(strip.output_size)
-        price += SETUP / groups + entries * columns * (COPY + STORE)  # to lay out the kernel
+        price += SETUP / groups + entries * columns * (1 + STORE)  # to lay out the kernel
         if groups > 1 or output_width % count:  # outputs are put in order
             price += windows * 2 * outputs * _copying(outputs)  # read and written
         best = min(best, (price * GAIN, count))
@@ -297,11 +290,11 @@ def _in_strips(
 
 
 def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
-    # Nanoseconds for a window of a group to be gathered and multiplied, or multiplied and scattered
+    # Of a window of a group, gathered and multiplied, or multiplied and scattered
     entries = math.prod(geometry.kernel_size) * inputs
     if scattered:
         added = way_to_scatter(geometry, inputs, scattered).cost
-        added += 2 * COPY  # the product, written and read
+        added += 2  # the product, written and read
         return entries * (outputs * _multiplying(entries) + added)
     gathered = way_to_gather(geometry, groups, inputs, outputs, _workspace() // groups).cost
     return gathered + entries * outputs * _multiplying(outputs)
@@ -313,12 +306,13 @@ def _workspace() -> int:
 
 
 def _adding(run: int) -> float:
-    return COPY + ADD_RUN / run
+    return 1 + ADD_RUN / run
 
 
 def _copying(run: int) -> float:
-    return COPY + COPY_RUN / run
+    return 1 + COPY_RUN / run
 
 
 def _multiplying(columns: int) -> float:
-    return MULTIPLY + MULTIPLY_COLUMN / columns
+    # The other factor is read, too: as if there were two more columns
+    return MULTIPLY * (1 + 2 / columns)

@@ -22,7 +22,10 @@ import numpy as np
 from convinsights._arguments import Array, DType
 
 __all__ = [
+    "CALL",
     "FEW",
+    "PASS",
+    "RUN",
     "Box",
     "Sums",
     "add_bias",
@@ -43,16 +46,15 @@ Box = tuple[slice, ...]
 PASS = 2**20
 
 # Numbers that are put side by side at most: starting a loop, which costs as much as some 30 of its
-# steps, then costs 3 %, and a few rows, 4 KiB each in float32, still fit in the nearest cache.
-RUN = 1024
+# steps, then costs 1.5 %, and a few rows, 8 KiB each in float32, still fit in the nearest cache.
+# With 4096 images of 14×14×256 take 1.3 times as long, with 1024 normalizations 1.03 times.
+RUN = 2048
 
-# Fewest rows that each of several parts keeps when neighbours are put together: its numbers are
-# repeated for every neighbour, which must pay. With 2, instance normalization of images of 8×8
-# pixels takes 1.3 times as long.
-REPEATS = 8
+# Numbers that are gone through in the time of a call, of NumPy and of what prepares it.
+CALL = 10_000
 
 # Up to so many numbers an array is gone through at once: laying out blocks would take longer.
-FEW = 24_000
+FEW = 2 * CALL
 
 
 def blocks(shape: tuple[int, ...], most: int) -> Iterator[Box]:
@@ -93,14 +95,14 @@ def rows(x: Array, parts: int) -> Array:
 def together(x: Array) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
-    As many as fit in RUN, or fewer, down to half of that, if then no row is left over. Of several
-    parts, each with numbers of its own, so few that REPEATS rows of each remain. 1 where the rows
-    do not lie side by side, as those of a slice of the channels.
+    As many as fit in RUN, or fewer, down to half of that, if then no row is left over. With several
+    parts, no more than rows remain of each: a part's own numbers are repeated for every neighbour,
+    which must pay. 1 where the rows do not lie side by side, as those of a slice of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:
         return 1
-    most = max(1, min(count // (REPEATS if parts > 1 else 1), RUN // channels))
+    most = max(1, min(math.isqrt(count) if parts > 1 else count, RUN // channels))
     return next((t for t in range(most, most // 2, -1) if count % t == 0), most)
 
 
@@ -149,7 +151,8 @@ def in_blocks(
 def short_buffers() -> Iterator[None]:
     """Shorten NumPy's buffers to RUN / 2 numbers: no more than a row of `in_blocks` mostly has.
 
-    NumPy copies what it broadcasts into them where that is shorter than they are, 8192 numbers.
+    NumPy copies a row that it broadcasts into its buffers where the row is shorter than a buffer,
+    which has 8192 numbers unless set.
     """
     before = np.setbufsize(RUN // 2)
     try:

@@ -1,9 +1,9 @@
 """The normalizations of wide groups: the laws of `_normalize`, a few parts at a time.
 
 A group is wide if it has more than twice as many channels as rows, as in layer normalization of
-words (a row each). Then r = gamma / root has about as many numbers as x, and to broadcast saves
-nothing. So what would be broadcast is laid out in full, by products of matrices: about the centre c
-of `_tiles`,
+words (a row each: r = gamma / root then has as many numbers as x). Few rows then share what is
+broadcast over them, and that saves little. So it is laid out in full, by products of matrices:
+about the centre c of `_tiles`,
 
     y = s (x - c) + t    s = (1 / root, 0) (gamma, 0)    t = ((c - mean) / root, 1) (gamma, beta)
 
@@ -162,7 +162,8 @@ def _left(first: Array, second: int) -> Array:
 
 
 def _right(first: Array | None, like: Array, piece: slice, second: Array | None = None) -> Array:
-    # Numbers of some channels of the groups, each (G, K), 1 and 0 if None: (G, 2, k)
+    # For some channels of the groups `first` in one row (1 if None), `second` in the next (0 if
+    # None), each given as (G, K): (G, 2, k)
     _, groups, width = like.shape
     right = np.zeros((groups, 2, width), like.dtype)
     right[:, 0] = 1 if first is None else first[:, piece]

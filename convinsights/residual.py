@@ -91,8 +91,8 @@ class Gradients(NamedTuple):
 class Cache:
     """The caches of the branch's steps and of the short cut.
 
-    A step of the branch has the index of the kernel that it stands next to in `forward`; a step
-    behind the sum has the index after the last kernel's.
+    A step of the branch has the index of its turn in the loop of `forward`, which is that of the
+    kernel used in that turn; a step behind the sum has the index after the last kernel's.
     """
 
     convs: dict[int, conv.Cache]

@@ -1042,6 +1042,15 @@ def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():
     assert {f.empty for f in report.failures if f.call == shown} == {False}
 
 
+def test_an_own_case_of_no_images_in_integers():
+    def integer(x, kernel, bias, **hyper):
+        wide = (None if a is None else a.astype(np.int32) for a in (x, kernel, bias))
+        return conv.forward(*wide, **hyper)[0].astype(np.int32)
+
+    own = [{"x_shape": (0, 5, 3), "kernel_shape": (3, 3, 4)}]
+    verify.verify(conv, integer, dtype=np.int8, ranks=(1,), cases=own).check()
+
+
 @pytest.mark.parametrize("module", SOME)
 def test_a_kernel_that_takes_no_empty_batch(module, monkeypatch):
     monkeypatch.setattr(Plan, "extra", lambda plan, rank: [next(EXTRA(plan, rank))])

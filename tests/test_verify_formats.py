@@ -151,6 +151,7 @@ DTYPES = "float16, float32, float64"
         (lambda: Format("f", 3, -2, 13.0), ValueError, "largest must be a number of 3 significant"),
         (lambda: Format("f", 3, -2, 0.125), ValueError, r"largest must .* from 2\^-2"),
         (lambda: Format("f", 3, -2, 2.0**128), ValueError, "to float32's largest"),
+        (lambda: Format("f", 8, 2000, 1e3), ValueError, r"from 2\^2000 to float32's largest"),
         (lambda: BFLOAT16.round("1"), TypeError, "array must hold real numbers"),
         (
             lambda: precision(dtype=complex),

@@ -50,9 +50,9 @@ def error_bound(
 
     Each output is a sum of n terms. In precision u and in any order its error is at most gamma_n
     times the sum of their magnitudes, gamma_n = n u / (1 - n u), plus the rounding of the result if
-    dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32) they stay
-    within exp(8 sqrt(n) u + n u² / (1 - u)) - 1, about 8 sqrt(n) u. `probabilistic` takes the
-    smaller of that and gamma_n.
+    dtype is the coarser. Errors have either sign: with probability above 1 - 2 n exp(-32 (1 - u)²)
+    they stay within exp(8 sqrt(n) u + n u² / (1 - u)) - 1, about 8 sqrt(n) u. `probabilistic` takes
+    the smaller of that and gamma_n.
 
     For normalizations the same bounds of the two sums, mean and (two-pass) variance, are
     carried through 1 / sqrt(variance + epsilon) to the output.

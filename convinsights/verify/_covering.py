@@ -4,8 +4,8 @@ A factor is a setting with its levels (strides: 1, 2, 3). An array of strength t
 one level for each factor, in which any t levels of any t factors stand together in some row.
 Nearly all faults seen in the field need no more than two or three settings at once. Rules say which
 levels cannot meet (a kernel larger than its image, without zeros around it), and a budget keeps
-rows cheap: the sum over a row of the levels' weights is at most that. What no sum of weights tells,
-how many numbers there are in all, may still be large: then a row is sought again, a few times.
+rows cheap: the sum over a row of the levels' weights is at most that. How many numbers the arrays
+of a row hold is no such sum, and may still be large: then another row is sought, a few times.
 
 Rows are made one at a time: the row begins with a combination that no row has yet, and takes factor
 by factor the level that adds most of them.
@@ -37,8 +37,6 @@ Combination: TypeAlias = tuple[tuple[str, Any], ...]
 # Rows that are tried for a combination before it is given up: HASTY ones, for pairs only, that take
 # each rule by itself (`fitting`); then CAREFUL ones that look ahead (`affordable`).
 HASTY, CAREFUL = 200, 6
-# A row whose arrays hold so many numbers at most is taken at once; else the smallest of the tries.
-FEW = 200_000
 # Combinations are gone through in so many parts. Those that have a row by then are dropped at the
 # beginning of a part, all at once.
 PARTS = 16
@@ -47,7 +45,8 @@ PARTS = 16
 class Covering:
     """The covering array of some factors under some rules.
 
-    `numbers` tells how many numbers the arrays of a row hold.
+    `numbers` tells how many numbers the arrays of a row hold. A row of at most `few` is taken at
+    once; else the smallest of the tries.
     """
 
     def __init__(

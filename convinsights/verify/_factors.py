@@ -37,7 +37,8 @@ FULL = 8
 BUDGET = 1e6
 # How many numbers a case may have before a smaller one is sought; of thousands, fewer.
 NOT_MANY, FEW = 2_000_000, 200_000
-# To normalize a value takes more: so few values may each of thousands of cases have.
+# A value takes longer to normalize than to multiply and add: where there are thousands of cases
+# (`thorough`), about so many values may each of them have.
 VALUES = 2.5e5
 
 

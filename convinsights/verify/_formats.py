@@ -105,7 +105,8 @@ class Format:
                 f"numbers down to 2^{LOWEST}), got {low}"
             )
         whole = math.ldexp(largest, p - math.frexp(largest)[1])
-        if not 2.0**low <= largest <= float(np.finfo(np.float32).max) or whole % 1:
+        most = float(np.finfo(np.float32).max)
+        if low > 127 or not 2.0**low <= largest <= most or whole % 1:
             raise ValueError(
                 f"largest must be a number of {p} significant bits from 2^{low} to float32's "
                 f"largest, got {shown(self.largest)}"

@@ -59,7 +59,7 @@ def _canonical(
     kernels: Sequence[tuple[int, ...]],
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    # One entry per axis, padding in zeros, the output's size by its padding.
+    # One entry per axis, padding in zeros, the output's size given as output_padding.
     y_shape = module.output_shape(x_shape, *kernels, **settings)
     rank = len(x_shape) - 2
     for name in ("strides", "dilation_rate"):

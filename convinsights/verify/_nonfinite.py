@@ -13,6 +13,8 @@ multiplied: so some results that do not read the element may be either, and are 
     dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel (so
                                          in depthwise, where every channel is a group)
     dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
+
+Of a normalization, what is not finite in the library's own results must not be, and all else must.
 """
 
 from collections.abc import Iterator, Sequence
@@ -142,7 +144,8 @@ def _readers(case: Case, name: str) -> tuple[Outcome, Outcome]:
     if added is not None:  # or else it would count everywhere
         added[...] = 0
     must = _reading(case, ones, name)
-    # An element that nothing reads is multiplied all the same, by zeros, as those beside it are.
+    # Where elements beside this one (other taps or pixels of its channels) are read, this one may
+    # be multiplied by a zero although nothing reads it: `beside` is what reads any of them.
     lines = tuple(range(alone.ndim - 2)) if "kernel" in name else tuple(range(1, alone.ndim - 1))
     ones[name] = np.broadcast_to(alone.max(axis=lines, keepdims=True), alone.shape)
     beside = _reading(case, ones, name)

@@ -22,7 +22,7 @@ def zeros(kind: str, axis: int, size: int, kernel: int, stride: int, rate: int) 
         "valid": (0, 0),
         "1": (1, 1),
         "3": (3, 3),
-        # A pair for each axis, unlike its neighbours', so that an axis taken for another is seen.
+        # A pair for each axis, the first unlike the second: an axis taken for another is seen.
         "per axis": ((2, 2), (1, 1), (0, 0))[axis],
         "before": ((1, 0), (2, 0), (1, 0))[axis],
         "after": ((0, 2), (0, 1), (0, 1))[axis],

@@ -8,10 +8,10 @@ products that meet in one result are, along each axis,
     of a pixel     the windows and taps that read it   dx of conv, y of transposed
     of a tap       the windows in which it reads one   dkernel
 
-times the channels that are summed (for dkernel: times the images). Counts look at no value, but two
-functions do. No sum of products exceeds the sum of the kernel's magnitudes that one result reads
-(`over`) times the largest magnitude of the other array. `tap_norms` are the roots of such sums of
-squares, tap by tap.
+times the channels that are summed (for dkernel: times the images). These counts look at no value.
+What looks at the kernel's values: `over` gives the largest sum of its magnitudes that one result
+reads; times the largest magnitude of the other array, no sum of products exceeds it. `tap_norms`
+are the roots of such sums of squares, tap by tap.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Winograd's F(m, 3) computes m neighbouring outputs from m + 2 pixels, along ever
 
     y = A' [(G k) o (B' x)]         o: number by number
 
-and sums the products in brackets over the channels. In the error of an output, the product of tap p
-and the pixel e steps after the output's own counts L[e, p] times; in a direct sum it counts once if
-e = p, and else not at all:
+and sums the products in brackets over the channels. The error of an output holds the product of
+tap p and the pixel e steps after the output's own with the weight L[e, p]; in a direct sum that
+weight is 1 if e = p, and else 0:
 
     L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
 

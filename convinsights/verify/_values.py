@@ -22,7 +22,7 @@ LAYOUTS = (
     "C",
     "Fortran",
     "negative",  # strides
-    "slice of channels",  # of a larger array of nan: of its last axis,
+    "slice of channels",  # of a larger array (see `arranged`): of its last axis,
     "slice of rows",  # … its second,
     "slice of images",  # … and its first
     "odd address",  # of the first byte
@@ -67,8 +67,8 @@ def integers(
 ) -> Array:
     """Draw integers whose sums of `terms` products are to be at most `most` in magnitude.
 
-    From 1 to 3, of either sign, where that fits. Else few ones: a product of `factors` numbers is
-    not 0 with the probability that makes, on average, a quarter of `most` of them.
+    From 1 to 3 where that fits, else few ones; if `signed`, of either sign. A product of `factors`
+    numbers is not 0 with the probability that makes, on average, a quarter of `most` of them.
     """
     signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
     if 3**factors * terms <= most:
@@ -97,7 +97,7 @@ def extremes(
     drawn: Array = np.where(rng.random(shape) < density, ends, rng.integers(0, 2, shape))
     # The first image, and the first entry of the others' last axis, are of one sign, so that sums
     # grow.
-    alike = (0,) if first else (..., 0)
+    alike = (slice(1),) if first else (..., 0)
     drawn[alike] = np.where(np.abs(drawn[alike]) > 1, farthest(dtype), drawn[alike])
     return drawn.astype(np.float64)
 
@@ -109,9 +109,10 @@ def farthest(dtype: DType) -> float:
 
 
 def arranged(array: Array, layout: str) -> Array:
-    """Copy an array into another order of memory, or into a part of a larger array of nan.
+    """Copy an array into another order of memory, or into a part of a larger array.
 
-    Its elements are the same in each of LAYOUTS, its memory is not.
+    The rest of that is nan, or the largest integer. The elements are the same in each of LAYOUTS,
+    the memory is not.
     """
     if layout == "negative":
         backwards = (slice(None, None, -1),) * array.ndim
