@@ -147,6 +147,7 @@ def test_arrays_may_hold_what_is_not_finite(module, arrays, value):
     assert explain(module, y, x, *arrays, gradients=gradients, **given).passed
     swallowed = explain(module, np.nan_to_num(y), x, *arrays, **given)
     assert (swallowed.passed, swallowed.diagnosis) == (False, "non_finite_swallowed")
+    assert "without such numbers" not in str(swallowed)  # there was nothing else
     if module is not batchnorm:
         y[-1, -1, -1, 0] = value
         assert not explain(module, y, x, *arrays, **given).passed

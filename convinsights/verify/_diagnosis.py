@@ -37,9 +37,9 @@ __all__ = ["Diagnosis", "diagnose"]
 WRONG = 2_000_000
 # … of right ones,
 RIGHT = 1_000_000
-# … and of right ones beside a result that is looked at alone.
+# … and of right ones beside a result that is looked at alone, or for displacements.
 ALONE = 100_000
-# How many wrong results a remark is tried on.
+# How many wrong results a remark or a displacement is tried on.
 REMARKED = 24
 # After how many vain searches for a slip of one result's own no theory is tried any more,
 SINGLE = 4
@@ -65,7 +65,7 @@ def diagnose(
     Hypotheses come first that give every result of the candidate; failing that, those that give all
     of the kinds (y, dx, …) that were wrong somewhere, for a backward may be right though the
     forward is wrong; of several, the one that explains the most. Then come the remarks, the first
-    that holds of all wrong results (a weak one gives way to the slip of one path), and the right
+    that holds of all wrong results (a weak one gives way to a slip of the last kind), and the right
     results displaced; last what explains every wrong result, though others are right: the slip of
     one path among several. Small cases are looked at first, and of large ones not all.
     """
@@ -127,7 +127,7 @@ def _one_by_one(
     trials: Sequence[Trial],
 ) -> dict[Result, str]:
     # For each wrong result that has values: a theory that explains it and contradicts no right one
-    # of its kind, or else a remark. Those that were found are tried on all others.
+    # of its kind, or else a remark. Those that were found are tried first on what follows.
     known = {name: [r for r in of_kinds if r[1] == name] for _, name in wrong}
     found: list[Explanation] = []
     looked = 0

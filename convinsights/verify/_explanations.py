@@ -102,7 +102,7 @@ class Theory:
 
 
 class Remark(ABC):
-    """Says of a wrong result that it is as a name tells, or not, or None: nothing.
+    """Says whether a wrong result is as the remark's name tells, or None: nothing.
 
     A weak one says less than a slip that gives the very values; a guess must hold of most results.
     """

@@ -65,7 +65,7 @@ def write_cases(
     Parameters
     ----------
     folder : str or Path
-        Where to; it must not exist or be empty.
+        Where to; a folder that is empty, or does not exist yet.
     module, dtype, operands, accumulate, algorithm, ranks, supports, cases, thorough, forms, …
         As in `verify`; `supports` are all hyperparameters unless given.
 

@@ -1,9 +1,9 @@
 """Wrong results that are off by what rounding loses: few bits, or digits that cancel.
 
-The size of an error tells how few bits there were: that of a sum of random terms, over its
-magnitude, how many the terms had. Where errors grow with the number of terms, it is the sums that
-have so few. Of a normalization, y tells of the mean and of the root that it was made with; and its
-gradients of gamma and beta are sums.
+The size of an error tells how few bits there were: that of a sum of random terms, over the root of
+the sum of their squares, is 2^-bits if the terms had so many. Where errors grow with the number of
+terms, it is the sums that have so few. Of a normalization, y tells of the mean and of the root that
+it was made with; and its gradients of gamma and beta are sums.
 """
 
 import math
@@ -41,8 +41,8 @@ SUMMED = ("dgamma", "dbeta")
 TOLD_BY = 6
 # … and how much less the bits of sums must scatter.
 CLEARLY = 0.7
-# A sum of n products loses n / 6 roundings of the whole: the squares of the partial sums are half
-# of its own on average, and that of a rounding is a third of the largest.
+# In squares, a sum of n products loses n / 6 roundings of the whole: on average the square of a
+# partial sum is half that of the whole, and the square of a rounding a third of its largest.
 ROUNDINGS = 6.0
 
 

@@ -8,11 +8,11 @@ __all__ = ["SLIPS", "meaning"]
 SLIPS: Mapping[str, str] = MappingProxyType(
     {
         # Windows
-        "axes_swapped": "one axis has the settings or sizes of another",
+        "axes_swapped": "one axis has the settings of another",
         "dilation_applied_twice": "taps lie the square of the dilation rate apart",
         "dilation_ignored": 'taps lie side by side, or "same" counts zeros as if they did',
         "dilation_off_by_one": "taps lie one pixel further or less far apart than they must",
-        "first_axis_for_all": "the first axis' setting is taken for all axes",
+        "first_axis_for_all": "one number is taken for all axes, or for both sides of an axis",
         "last_axis_for_all": "the last axis' setting is taken for all axes",
         "last_tap_ignored": "the last tap of the kernel along an axis is left out",
         "output_padding_ignored": "the output padding is left out",

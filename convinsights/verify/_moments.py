@@ -16,7 +16,7 @@ __all__ = ["few_bits", "one_pass"]
 
 # How far off, relative to it, a sum in float32 may be.
 FINE = 2.0**-18
-# In how many groups few bits must explain what came: in others chance may hide them.
+# In what share of the groups few bits must explain what came: in others chance may hide them.
 MOST = 0.75
 
 
@@ -41,7 +41,7 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
     # Where digits cancel the variance may come out negative, and its root, so all of y, be nan.
     void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
     flat = parts.variance == 0
-    # Only where squares are far larger than the variance does their difference tell them apart.
+    # One pass shows only where the squares are far larger than the variance, and it came out wrong.
     told = ~(difference <= 2 * rounding) & (far > 100 * parts.variance)
     return bool(((straight & near) | void | flat).all() and told.any())
 
@@ -61,8 +61,8 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
     flat = (width == 0) | (parts.scale == 0).any(axes, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope, middle = _slope(view, deviation, axes), view.mean(axes, keepdims=True)
-        # What was stored is rounded: so far can the middle of so many be off, and the slope. Of
-        # equal values the errors are the same.
+        # y was rounded when it was stored: so far off may a group's mean of y be, and its slope.
+        # Equal x are rounded alike, and count as one.
         stored = unit * np.abs(got.reshape(view.shape) / parts.scale)
         spacing = 2 * precision.stored.unit * np.abs(parts.x).max(axes, keepdims=True)
         values = np.minimum(parts.count, 1 + np.ptp(parts.x, axes, keepdims=True) / spacing)

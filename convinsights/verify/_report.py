@@ -103,7 +103,8 @@ class Report:
     def _explanation(self) -> list[str]:
         if self.diagnosis is not None:
             lines = [f"diagnosis: {self.diagnosis}", f"  {meaning(self.diagnosis)}"]
-            if all(str(failure.diagnosis).startswith("non_finite") for failure in self.failures):
+            told = [str(failure.diagnosis).startswith("non_finite") for failure in self.failures]
+            if all(told) and self.cases > 1:  # of a captured example nothing else was tried
                 lines.append("  all is right without such numbers (non_finite=False)")
         else:
             lines = ["diagnosis: none, no single slip explains all failures"]

@@ -40,7 +40,8 @@ class Shrinker:
     def tried(self, row: Levels, rank: int, more: int = 0) -> Trial | None:
         """Try a row, with `more` added to the seed.
 
-        None where its levels do not go together or the candidate declines.
+        None where its levels do not go together, the candidate declines, or time or calls are used
+        up.
         """
         late = time.process_time() > self.start + SECONDS or time.monotonic() > self.begun + WAIT
         if late or self.calls >= CALLS:
@@ -103,7 +104,8 @@ class Shrinker:
         return any(trial is not None and bool(trial.wrong & results) for trial in tried)
 
     def _fails(self, row: Levels, trial: Trial, feature: tuple[str, Any]) -> bool | None:
-        # With some of the numbers; None if the case tells nothing, or has no such feature.
+        # Whether a row fails with its own numbers or with others; None if it tells nothing, or has
+        # no such feature.
         for more in range(REPEATS + 1):
             values = self.plan.precision.values[more % 2] if more else row["values"]
             found = self.tried({**row, "values": values}, trial.case.rank, more)

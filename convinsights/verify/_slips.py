@@ -3,7 +3,7 @@
 The outcome is the library's, with an argument changed. Where a slip is seen to change nothing it
 hands back the arrays of `case.truth` themselves, which saves comparing them. A result of which it
 says nothing is left out. Where the library refuses the changed call, that is a ValueError: such a
-call would fail (`_explanations.foretold`).
+call would fail (`_explanations.foretold`). So is a slip that would divide by 0.
 """
 
 from collections.abc import Callable

@@ -169,8 +169,8 @@ def _groups(case: Case) -> int:
 
 
 def _bias_per_group(case: Case, rule: Callable[[Array, int, int], Array], alone: bool) -> Outcome:
-    # One bias for all channels of a group, that of its number (`alone`: of a single one too); of
-    # depthwise the groups are the channels of the image.
+    # One bias for all channels of a group, the one at the group's number (`alone`: also where there
+    # is one group only); of depthwise the groups are the channels of the image.
     bias, groups = case.arrays[-1], _groups(case)
     if bias is None or (groups == 1 and not alone):
         return case.truth

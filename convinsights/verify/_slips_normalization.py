@@ -33,7 +33,7 @@ MADE_OF_MOMENTS = (
 
 
 class Scaling(NamedTuple):
-    """What a slip divides by, from the variance v, epsilon e and the values per channel m.
+    """What a slip divides by, from the variance v, epsilon e and the number m of a group's values.
 
     `slope` is the derivative of that root with respect to v, times twice the root: 1 in the right
     one, so that a backward that does not know of the slip takes it for 1.
@@ -112,8 +112,9 @@ def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | flo
 
 
 def _of_few_bits(case: Case, bits: int, of: Sequence[str], mean: bool, root: bool) -> Outcome:
-    # These results made with a mean and a 1 / root of few bits, or with one of both. The gradients
-    # that are sums over the images may have few bits for themselves: nothing is said of others.
+    # The results in `of`, made with a mean and a 1 / root of few bits, or with one of the two. If y
+    # and dx are not among them, they are right; of gamma's and beta's gradients nothing is said
+    # then: as sums over the images they may have few bits of their own.
     parts = Grouped(case)
     if not case.x.size:
         return case.truth
@@ -140,7 +141,7 @@ def _gamma_per_group(case: Case) -> Outcome:
 
 
 def _groups_interleaved(case: Case, read: bool, written: bool) -> Outcome:
-    # Channel c is normalized with those of group c mod G, and left where it is or not.
+    # Channels are `read`, `written` or both as if group g had those with c mod G = g.
     groups = case.settings["groups"]
     x, *vectors = case.arrays
     order = interleaved(x.shape[-1], groups)

@@ -98,7 +98,7 @@ def _size_by_whole_rates(case: Case) -> Outcome:
 
 
 def of_same() -> Iterator[Hypothesis]:
-    """Yield the slips of "same": its zeros by another axis' numbers, or as without steps."""
+    """Yield the slips of "same": its zeros by another axis' numbers, or as if steps were 1."""
     numbers = ("size", "taps", "strides", "rates")
     for count, axes, fit in product(range(1, 5), (_reversed, first, last), FITS):
         for some in combinations(numbers, count):

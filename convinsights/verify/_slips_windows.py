@@ -83,7 +83,7 @@ def _stepped(
 
 
 def _free(case: Case) -> dict[str, Any]:
-    # The size that comes of the strides.
+    # No output size is asked for: of transposed it then follows from the changed settings.
     return {"output_padding": None, "output_size": None} if case.module is transposed else {}
 
 
@@ -96,7 +96,7 @@ def _exchanged(case: Case, resolved: bool, fit: Fit) -> Outcome:
 
 
 def _output_padding_ignored(case: Case, value: int | None, outright: bool, fit: Fit) -> Outcome:
-    # `outright`: a size that was given so is ignored as well.
+    # `value` is taken in its place; `outright`: an output_size that was given is ignored as well.
     padding, size = case.settings["output_padding"], case.settings["output_size"]
     if padding is None and (size is None or not outright):
         return case.truth

@@ -70,9 +70,9 @@ def adjoint_gap(
     Raises
     ------
     ValueError
-        If forward(0) is not 0, as a linear function's is; if dy is constant or annihilated by
-        forward (then <dy, forward(v)> is 0 for all v, and wrong gradients pass), or a shape is
-        wrong.
+        If forward(0) is not 0, as a linear function's is; if dy is constant or orthogonal to every
+        forward(v) (then <dy, forward(v)> is 0 for all v, and wrong gradients pass); or if a shape
+        is wrong.
     TypeError
         If x or a result is float16, float32 or no array of real numbers.
 

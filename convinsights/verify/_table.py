@@ -17,7 +17,8 @@ __all__ = ["Table"]
 
 # How many clauses are combined by three; four times as many by two, a quarter in alternatives.
 CANDIDATES = 64
-# In how many cases that pass a plain condition may hold, for those to be tried with other numbers.
+# In how many passing cases, at most, a plain condition may hold: these are tried with other
+# numbers.
 EXCEPTIONS = 8
 # How many such conditions are looked at.
 NEAR = 4
@@ -49,7 +50,7 @@ class Table:
         return clauses * math.log2(self.count) - math.lgamma(clauses + 1) / math.log(2)
 
     def cost(self, condition: Condition) -> float:
-        """Return how far-fetched a condition is: its length, and its clauses' own."""
+        """Return how far-fetched a condition is: its length, its clauses' own, odd alternatives."""
         far = sum(2 for clause in condition.parts if not is_setting(clause.feature))
         return far + sum(clause.cost + 1 for clause in (*condition.whole, *condition.parts))
 
@@ -140,7 +141,7 @@ class Table:
         return self.clauses[key]
 
     def _needed(self) -> Iterator[Clause]:
-        # What holds in every failing case.
+        # What may hold in every failing case.
         for name in self.names:
             values = [v for v, bad in zip(self.columns[name], self.wrong, strict=True) if bad]
             failing: list[Any] = [value for value in values if value is not None]
