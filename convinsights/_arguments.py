@@ -26,6 +26,7 @@ __all__ = [
     "Ints",
     "Pad",
     "as_array",
+    "as_dtype",
     "as_float",
     "as_generator",
     "as_sequence",
@@ -65,6 +66,7 @@ T = TypeVar("T")
 MOST_ENTRIES = 10**9  # of a sequence, which NumPy would ask for one by one
 MOST_IN_SEQUENCE = 10**6  # of what is no array
 MOST_AXES = 64  # of an array of NumPy
+LONGEST = 160  # in letters, of what a message shows
 
 FLOATS = (np.float16, np.float32, np.float64)
 
@@ -143,13 +145,22 @@ def converted(dtype: DType, *arrays: Array | None) -> Iterator[Any]:
 
 def as_float(dtype: FloatType) -> DType:
     """Return `dtype`, which must be float16, float32 or float64."""
-    try:
-        result = np.dtype("none" if dtype is None else dtype)  # None is float64 to NumPy
-    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):  # by NumPy's parser
-        raise TypeError(f"dtype must be float16, float32 or float64, got {shown(dtype)}") from None
+    result = as_dtype(dtype)
     if result.type not in FLOATS:
-        raise TypeError(f"dtype must be float16, float32 or float64, got {result}")
+        came = shown(dtype) if result.kind == "O" else result
+        raise TypeError(f"dtype must be float16, float32 or float64, got {came}")
     return result.newbyteorder("=")
+
+
+def as_dtype(value: object) -> DType:
+    """Return what a dtype, a type or a string means to NumPy; object where it means nothing.
+
+    NumPy also reads None (as float64), tuples, and whatever has a dtype: a mistake here.
+    """
+    try:
+        return np.dtype(value if isinstance(value, (np.dtype, type, str)) else object)
+    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):  # by NumPy's parser
+        return np.dtype(object)
 
 
 def as_generator(rng: object) -> np.random.Generator:
@@ -217,9 +228,10 @@ def described(name: str, shape: tuple[int, ...]) -> str:
 def shown(value: object) -> str:
     """Write `value` for a message: as Python does, but cut short where it is long."""
     try:
-        return reprlib.repr(value)
+        text = reprlib.repr(value)
     except (RecursionError, RuntimeError, ValueError):  # an int of 5000 digits, among others
         return f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"  # of lists in lists in lists
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from convinsights._arguments import (
     Ints,
@@ -137,13 +137,10 @@ Stack: TypeAlias = tuple[Window | Fork, ...]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
-    # An array without axes claims to be iterable and is not; a memoryview gives bytes.
-    single = getattr(layers, "ndim", 1) == 0 or isinstance(layers, memoryview)
-    if single or not isinstance(layers, Iterable):
-        raise TypeError(f"{name} must be an iterable of Layer, got {shown(layers)}")
+    entries = _entries(name, layers, "an iterable of Layer")
     if depth > DEPTH:
         raise ValueError(f"{name[:40]}… must be sums nested at most {DEPTH} deep")
-    return tuple(_checked(f"{name}[{index}]", entry, depth) for index, entry in enumerate(layers))
+    return tuple(_checked(f"{name}[{index}]", entry, depth) for index, entry in enumerate(entries))
 
 
 def along_axes(
@@ -151,18 +148,25 @@ def along_axes(
 ) -> tuple[list[Stack], tuple[int, ...]]:
     """Return one stack and one int per axis; a `value` that is an int means a single axis."""
     if not is_sequence(value):
-        return [as_stack("layers", layers)], (to_integer(name, value, minimum=minimum),)
+        number = to_integer(name, value, minimum=minimum)
+        return [as_stack("layers", layers)], (number,)
     numbers = to_integers(name, value, minimum=minimum)
     if not 1 <= len(numbers) <= 3:
         raise ValueError(f"{name} must be an int, or one for each of up to 3 axes, got {value}")
-    if not isinstance(layers, Iterable):
-        raise TypeError(f"layers must be an iterable of stacks, one per axis, got {shown(layers)}")
-    stacks = list(layers)
+    stacks = list(_entries("layers", layers, "an iterable of stacks, one per axis"))
     if len(stacks) != len(numbers):
         raise ValueError(
             f"layers must be one stack per axis, {len(numbers)} as in {name}, got {len(stacks)}"
         )
     return [as_stack(f"layers[{axis}]", stack) for axis, stack in enumerate(stacks)], numbers
+
+
+def _entries(name: str, value: object, what: str) -> Iterable[Any]:
+    # An array without axes claims to be iterable and is not; a memoryview gives bytes.
+    single = getattr(value, "ndim", 1) == 0 or isinstance(value, memoryview)
+    if single or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be {what}, got {shown(value)}")
+    return value
 
 
 def _checked(name: str, entry: object, depth: int) -> Window | Fork:

@@ -54,7 +54,7 @@ from convinsights._arguments import (
 )
 from convinsights._caches import cache_class
 from convinsights._plans import Plan
-from convinsights._weights import he_normal
+from convinsights._weights import count, he_normal
 
 __all__ = [
     "Cache",
@@ -238,8 +238,8 @@ def parameter_count(
     (8768, 73728)
     """
     spatial = depthwise.weight_shape(kernel_size, in_channels, depth_multiplier)
-    between = math.prod(spatial[-2:])
-    return math.prod(spatial) + unary.parameter_count(between, filters, use_bias=use_bias)
+    pointwise = math.prod(spatial[-2:]), to_integer("filters", filters)
+    return math.prod(spatial) + count(pointwise, filters, use_bias)
 
 
 def multiply_adds(

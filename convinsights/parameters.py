@@ -220,7 +220,7 @@ def _branches(tree: Any) -> dict[Any, Any] | None:
     # The branches by field, key or place: {} of None, and None of an array.
     if tree is None:
         return {}
-    if hasattr(tree, "_fields"):
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return dict(zip(tree._fields, tree, strict=True))
     if isinstance(tree, (tuple, list)):
         return dict(enumerate(tree))

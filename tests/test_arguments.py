@@ -20,7 +20,7 @@ from convinsights import (
     unary,
     verify,
 )
-from convinsights.receptive_field import receptive_field
+from convinsights.receptive_field import Layer, dependencies, overlaps, receptive_field
 
 RNG = np.random.default_rng(0)
 X, BIAS = integers(RNG, (2, 6, 5, 4)), integers(RNG, 4)
@@ -242,6 +242,24 @@ ONE = np.ones(3)
             lambda: transposed.inflate(X[:0], 2**62),
             ValueError,
             "strides must make arrays that fit in memory",
+        ),
+        (lambda: batchnorm.initialize(2, dtype=(None, None)), TypeError, "dtype must be float16"),
+        (lambda: batchnorm.initialize(2, dtype=ONE), TypeError, "dtype must be float16"),
+        (lambda: parameters.named([Layer]), TypeError, "tree[0] must hold real numbers"),
+        (
+            lambda: overlaps(np.array(2), (3, 3)),
+            TypeError,
+            "layers must be an iterable of stacks, one per axis, got array(2)",
+        ),
+        (
+            lambda: dependencies([[Layer(1)]], None, 3),
+            TypeError,
+            "output_pixel must be an integer, got None",
+        ),
+        (
+            lambda: depthwise_separable.parameter_count(3, 4, 10**20, depth_multiplier=2**62),
+            ValueError,
+            "filters must be of at most",
         ),
     ],
 )

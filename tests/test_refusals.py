@@ -105,6 +105,7 @@ EACH = [(name, call) for name, calls in INTS.items() for call in calls]
         pytest.param((1,) * 10_000, id="ten thousand"),
         pytest.param(bytearray(2), id="bytes"),
         pytest.param(memoryview(b"ab"), id="memory"),
+        pytest.param(np.ones((6, 6, 6, 6)).tolist(), id="lists in lists in lists"),
     ],
 )
 def test_no_number_and_no_sequence_slips_through(name, call, value):

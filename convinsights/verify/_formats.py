@@ -32,6 +32,7 @@ from convinsights._arguments import (
     DType,
     FloatType,
     as_array,
+    as_dtype,
     check_not_negative,
     shown,
     to_integer,
@@ -235,10 +236,7 @@ def as_numbers(name: str, kind: object, dtypes: tuple[type, ...] = FLOATS) -> Nu
     """Return what a `dtype`, `operands` or `accumulate` argument stands for."""
     if isinstance(kind, Format) and dtypes != INT32:
         return Numbers.of(kind)
-    try:
-        dtype = np.dtype(object if kind is None else kind)  # type: ignore[call-overload]
-    except (AttributeError, RuntimeError, SyntaxError, TypeError, ValueError):
-        dtype = np.dtype(object)
+    dtype = as_dtype(kind)
     if dtype.type not in dtypes:
         names = ", ".join(possible.__name__ for possible in dtypes)
         came = str(dtype) if dtype.kind != "O" else shown(kind)
