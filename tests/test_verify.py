@@ -1342,7 +1342,7 @@ def same(x):
         (
             lambda: verify.explain(conv, ONE, IMAGE, KERNEL, dy=IMAGE, gradients=(ONE,)),
             ValueError,
-            "gradients must be 3 (dx, dkernel, dbias), got 1",
+            "gradients must be 3 arrays (dx, dkernel, dbias), got 1 entries",
         ),
         (
             lambda: verify.explain(conv, ONE, IMAGE, KERNEL, dy=ONE),

@@ -231,6 +231,19 @@ def test_arguments_stay_as_they_are():
     assert explain(conv, *given, dtype=float).passed
 
 
+def test_arguments_come_in_every_form():
+    y, _ = conv.forward(X, KERNEL, padding=1)
+    forms = {"padding": np.ones((2, 2), int), "strides": np.array([1, 1]), "groups": np.int8(1)}
+    assert explain(conv, y, X, KERNEL, dtype=float, **forms).passed
+    moments = np.zeros(X.shape[-1]), np.ones(X.shape[-1])
+    y, _ = batchnorm.forward(X, statistics=moments)
+    assert explain(batchnorm, y, X, None, None, list(moments), dtype=float).passed
+
+
+def test_an_image_of_which_nothing_is_finite_says_nothing():
+    assert explain(conv, Y * np.nan, X * np.nan, KERNEL).declined == {"2-D captured (vain)": 1}
+
+
 Y = np.ones((1, 3, 4, 2), np.float32)
 
 
@@ -246,8 +259,12 @@ Y = np.ones((1, 3, 4, 2), np.float32)
         (
             lambda: explain(conv, Y, X, KERNEL, dy=Y, gradients=(X,)),
             ValueError,
-            r"gradients must be 3 \(dx, dkernel, dbias\), got 1",
+            r"gradients must be 3 arrays \(dx, dkernel, dbias\), got 1 entries",
         ),
+        (lambda: explain(conv, Y, X, KERNEL, dy=Y, gradients=5), TypeError, "gradients must be 3"),
+        (lambda: explain(conv, Y, X, KERNEL, dy=(1, (2, 3))), ValueError, "dy must be a rect"),
+        (lambda: explain(conv, Y, X, ("a", "b")), TypeError, "kernel must hold real numbers"),
+        (lambda: explain(batchnorm, X, X, None, None, (1,)), ValueError, "statistics must be a S"),
         (lambda: explain(conv, Y, X, KERNEL, dy=X), ValueError, "dy must be of the output's shape"),
         (lambda: explain(conv, Y, X, KERNEL, dtype=complex), TypeError, "dtype must be"),
     ],

@@ -329,6 +329,20 @@ def test_what_is_no_index_is_refused(folder, text):
         judge(folder)
 
 
+def test_a_folder_is_named_by_a_path():
+    for call in (judge, lambda folder: write_cases(folder, unary)):
+        with pytest.raises(TypeError, match="folder must be a str or Path, got 5"):
+            call(5)
+
+
+def test_hyperparameters_of_ones_own_may_be_numpys(tmp_path):
+    mine = {"x_shape": (2, 5, 4), "groups": np.int64(2), "epsilon": np.float32(0.5)}
+    count = write_cases(tmp_path, normalization, cases=[mine])
+    assert sum(judge(tmp_path).declined.values()) == count
+    entry = json.loads((tmp_path / "cases.json").read_text())["cases"][0]
+    assert entry["hyperparameters"] == {"groups": 2, "epsilon": 0.5}
+
+
 def test_a_folder_without_an_index_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         judge(tmp_path)

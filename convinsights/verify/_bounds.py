@@ -193,6 +193,8 @@ def with_those_left_out(module: ModuleType, arrays: Sequence[Any]) -> list[Any]:
 
 def as_stored(name: str, value: Any, stored: Numbers) -> Any:
     """Return an array as it is once it is stored, in float64."""
-    if value is None or isinstance(value, tuple):
-        return value
+    if value is None:
+        return None
+    if name == "statistics":
+        return batchnorm.as_statistics(value, None)
     return stored.rounded(as_array(name, value)).astype(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -24,7 +24,16 @@ from convinsights import (
 from convinsights._arguments import Array, per_axis, shown
 from convinsights._concepts import name_of
 
-__all__ = ["MODULES", "NAMED", "NORMALIZATIONS", "Call", "Outcome", "check_module", "resized"]
+__all__ = [
+    "MODULES",
+    "NAMED",
+    "NORMALIZATIONS",
+    "Call",
+    "Outcome",
+    "check_module",
+    "plain",
+    "resized",
+]
 
 NORMALIZATIONS = (batchnorm, normalization)
 LINEAR = (conv, depthwise, depthwise_separable, dilated, transposed, unary)
@@ -105,6 +114,12 @@ def check_module(module: object) -> None:
     """Refuse what cannot be verified."""
     if not isinstance(module, ModuleType) or module not in MODULES:
         raise TypeError(f"module must be one of {', '.join(sorted(NAMED))}, got {shown(module)}")
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters as they compare and are written down: without NumPy's own types."""
+    numpys = (np.ndarray, np.generic)
+    return {n: s.tolist() if isinstance(s, numpys) else s for n, s in settings.items()}
 
 
 def resized(array: Array, shape: tuple[int, ...]) -> Array:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from convinsights._arguments import as_sequence
 from convinsights._concepts import defaults
 from convinsights.verify._bounds import as_stored, with_those_left_out
-from convinsights.verify._calls import check_module
+from convinsights.verify._calls import check_module, plain
 from convinsights.verify._candidate import Candidate
 from convinsights.verify._cases import Case
 from convinsights.verify._explain import explained
@@ -75,7 +76,7 @@ def explain(
     """
     check_module(module)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm)
-    fields, settings = module.Gradients._fields, defaults(module) | hyperparameters
+    fields, settings = module.Gradients._fields, defaults(module) | plain(hyperparameters)
     every = with_those_left_out(module, arrays)
     given = [as_stored(n, a, precision.stored) for n, a in zip(fields, every, strict=True)]
     right, _ = module.forward(*given, **settings)
@@ -85,10 +86,8 @@ def explain(
     if gradients is not None:
         if dy is None:
             raise ValueError("dy must be given with gradients, got None")
-        if len(gradients) != len(names):
-            raise ValueError(
-                f"gradients must be {len(names)} ({', '.join(names)}), got {len(gradients)}"
-            )
+        what = f"{len(names)} arrays ({', '.join(names)})"
+        gradients = as_sequence("gradients", gradients, what, len(names))
         answer.keep({n: g for n, g in zip(names, gradients, strict=True) if g is not None})
     if dy is None:
         cotangent = np.zeros(right.shape)

@@ -12,12 +12,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from functools import partial
 from itertools import count
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from convinsights._arguments import shown
 from convinsights._concepts import name_of
 from convinsights.verify._asked import asked
 from convinsights.verify._calls import NAMED
@@ -109,7 +111,7 @@ def write_cases(
     )
     # Nothing tells whether names are taken: only where asked for.
     plan, precision = replace(wanted.plan, names=wanted.takes_names), wanted.plan.precision
-    root = Path(folder)
+    root = _as_path(folder)
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
         raise ValueError(f"folder must be empty, got {root}")
@@ -158,7 +160,7 @@ def judge(folder: str | Path) -> Report:
     FileNotFoundError
         If it, or an array that it names, is not there.
     """
-    root = Path(folder)
+    root = _as_path(folder)
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
         module = NAMED[index["module"]]
@@ -200,6 +202,12 @@ def _judged(root: Path, entry: dict[str, Any], candidates: Sequence[Candidate]) 
     # By the candidate without gradients or by the one with them
     both = bool(answer.results.keys() - {"y"} or "backward" in answer.error)
     return candidates[both].judged(case.drawn_by(read), answer)
+
+
+def _as_path(folder: object) -> Path:
+    if not isinstance(folder, (str, PathLike)):
+        raise TypeError(f"folder must be a str or Path, got {shown(folder)}")
+    return Path(folder)
 
 
 def _spelled(kind: Any) -> Any:

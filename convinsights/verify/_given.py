@@ -10,7 +10,7 @@ import numpy as np
 from convinsights import depthwise_separable, im2col, transposed
 from convinsights._arguments import per_axis, shape_of
 from convinsights._concepts import defaults, name_of
-from convinsights.verify._calls import NORMALIZATIONS
+from convinsights.verify._calls import NORMALIZATIONS, plain
 from convinsights.verify._cases import Case
 from convinsights.verify._made import draw_convolution, draw_normalization
 from convinsights.verify._precision import Precision
@@ -22,7 +22,7 @@ def given_cases(
     module: ModuleType, number: int, given: Mapping[str, Any], precision: Precision, seed: int
 ) -> Iterator[Case]:
     """Yield a case of one geometry for each kind of values."""
-    kind, settings = f"cases[{number}]", dict(given)
+    kind, settings = f"cases[{number}]", plain(given)
     of_arrays = module.Gradients._fields[1:-1] if module not in NORMALIZATIONS else ()
     names = ["x_shape", *(f"{name}_shape" for name in of_arrays)]
     if module is depthwise_separable and "kernel_shape" in settings:

@@ -76,4 +76,7 @@ def _average(array: Array | None) -> float:
         return 0.0
     sizes = np.abs(array)
     mean = float(sizes.mean())
-    return mean if mean < np.inf else float(sizes.mean(where=np.isfinite(sizes)))
+    if mean < np.inf:
+        return mean
+    finite = sizes[np.isfinite(sizes)]
+    return float(finite.mean()) if finite.size else 0.0
