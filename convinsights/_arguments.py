@@ -10,7 +10,7 @@ import math
 import operator
 import reprlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
@@ -29,6 +29,7 @@ __all__ = [
     "as_dtype",
     "as_float",
     "as_generator",
+    "as_iterable",
     "as_sequence",
     "as_vector",
     "as_vectors",
@@ -257,6 +258,15 @@ def entries_of(name: str, value: Sequence[Any], most: int | None = None) -> list
             f"{name} must have as many entries as it says, {count}, got {shown(value)}"
         )
     return entries
+
+
+def as_iterable(name: str, value: object, what: str) -> Iterable[Any]:
+    """Return `value`, which must be an iterable of things: no text, bytes or mapping."""
+    # An array without axes claims to be iterable and is not.
+    of_none = isinstance(value, (str, bytes, bytearray, memoryview, Mapping))
+    if of_none or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+        raise TypeError(f"{name} must be {what}, got {shown(value)}")
+    return value
 
 
 def as_sequence(name: str, value: object, what: str, count: int | None = None) -> Sequence[Any]:

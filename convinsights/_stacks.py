@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from convinsights._arguments import (
     Ints,
+    as_iterable,
     check_flag,
     is_sequence,
     shown,
@@ -137,7 +138,7 @@ Stack: TypeAlias = tuple[Window | Fork, ...]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
-    entries = _entries(name, layers, "an iterable of Layer")
+    entries = as_iterable(name, layers, "an iterable of Layer")
     if depth > DEPTH:
         raise ValueError(f"{name[:40]}… must be sums nested at most {DEPTH} deep")
     return tuple(_checked(f"{name}[{index}]", entry, depth) for index, entry in enumerate(entries))
@@ -153,20 +154,12 @@ def along_axes(
     numbers = to_integers(name, value, minimum=minimum)
     if not 1 <= len(numbers) <= 3:
         raise ValueError(f"{name} must be an int, or one for each of up to 3 axes, got {value}")
-    stacks = list(_entries("layers", layers, "an iterable of stacks, one per axis"))
+    stacks = list(as_iterable("layers", layers, "an iterable of stacks, one per axis"))
     if len(stacks) != len(numbers):
         raise ValueError(
             f"layers must be one stack per axis, {len(numbers)} as in {name}, got {len(stacks)}"
         )
     return [as_stack(f"layers[{axis}]", stack) for axis, stack in enumerate(stacks)], numbers
-
-
-def _entries(name: str, value: object, what: str) -> Iterable[Any]:
-    # An array without axes claims to be iterable and is not; a memoryview gives bytes.
-    single = getattr(value, "ndim", 1) == 0 or isinstance(value, memoryview)
-    if single or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be {what}, got {shown(value)}")
-    return value
 
 
 def _checked(name: str, entry: object, depth: int) -> Window | Fork:

@@ -1204,6 +1204,11 @@ def same(x):
         ),
         (lambda: verify.verify(conv, same, ranks=2), TypeError, "ranks must be a sequence, got 2"),
         (
+            lambda: verify.verify(conv, same, ranks=np.array(2)),
+            TypeError,
+            "ranks must be a sequence, got array(2)",
+        ),
+        (
             lambda: verify.verify(conv, same, ranks="2"),
             TypeError,
             "ranks must be a sequence, got '2'",
@@ -1240,9 +1245,9 @@ def same(x):
             "supports must be a sequence, got 3",
         ),
         (
-            lambda: verify.verify(unary, same, supports=["strides", "groups", 3]),
+            lambda: verify.verify(unary, same, supports=["strides", "groups", 3, [1]]),
             ValueError,
-            "supports must name hyperparameters of unary (strides), got 3, groups",
+            "supports must name hyperparameters of unary (strides), got 3, [1], groups",
         ),
         (
             lambda: verify.error_bound(relu, ONE, dtype="float32"),
@@ -1287,9 +1292,14 @@ def same(x):
             "arrays must be x, kernel, bias, got 4 of them",
         ),
         (
+            lambda: verify.verify(conv, same, forms=ONE),
+            TypeError,
+            "forms must be a string, one of ('canonical', 'all'), got array([1., 1., 1.])",
+        ),
+        (
             lambda: verify.verify(conv, same, forms="some"),
             ValueError,
-            "forms must be one of canonical, all, got 'some'",
+            "forms must be one of ('canonical', 'all'), got 'some'",
         ),
         (
             lambda: verify.verify(conv, same, algorithm="fast"),

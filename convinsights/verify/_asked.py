@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from convinsights._arguments import check_flag, shown, to_integer
+from convinsights._arguments import as_iterable, check_choice, check_flag, shown, to_integer
 from convinsights._concepts import defaults, name_of
 from convinsights.verify._calls import check_module
 from convinsights.verify._candidate import Candidate
@@ -51,6 +51,7 @@ def asked(
     """Check the arguments of `verify`."""
     check_module(module)
     precision = Precision.of(module, dtype, operands, accumulate, algorithm)
+    check_choice("forms", forms, tuple(FORMS))
     for name, function in (("forward", forward), ("backward", backward)):
         if not callable(function) and (name == "forward" or function is not None):
             raise TypeError(f"{name} must be callable, got {shown(function)}")
@@ -64,12 +65,10 @@ def asked(
         varied, listed = _supported(module, supports)
     # None where nothing says so: then a name that raises is no fault.
     by_name = True if listed or forms == "all" else _takes_names(parameters)
-    numbers_of_axes = sorted({_rank(rank) for rank in _sequence("ranks", ranks)})
+    numbers_of_axes = sorted({_rank(rank) for rank in as_iterable("ranks", ranks, "a sequence")})
     if not numbers_of_axes:
         raise ValueError("ranks must name one rank at least, got none")
-    if forms not in FORMS:
-        raise ValueError(f"forms must be one of {', '.join(FORMS)}, got {shown(forms)}")
-    given = _sequence("cases", cases)
+    given = list(as_iterable("cases", cases, "a sequence"))
     for number, case in enumerate(given):
         if not isinstance(case, Mapping):
             raise TypeError(f"cases[{number}] must be a mapping, got {shown(case)}")
@@ -92,15 +91,14 @@ def asked(
 
 def _supported(module: ModuleType, supports: Collection[str]) -> tuple[set[str], set[str]]:
     # Hyperparameters, and names of padding.
-    listed, known = set(_sequence("supports", supports)), set(defaults(module))
-    varied = listed - NAMES
-    if not varied <= known:
-        strange = sorted(map(str, varied - known))
+    listed, known = list(as_iterable("supports", supports, "a sequence")), set(defaults(module))
+    words = (entry if isinstance(entry, str) else shown(entry) for entry in listed)
+    if strange := sorted(set(words) - known - NAMES):
         raise ValueError(
             f"supports must name hyperparameters of {name_of(module)} "
             f"({', '.join(sorted(known))}), got {', '.join(strange)}"
         )
-    return varied, listed & NAMES
+    return known & {*listed}, NAMES & {*listed}
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:
@@ -121,12 +119,6 @@ def _takes_names(parameters: Sequence[inspect.Parameter]) -> bool | None:
             plain = default is parameter.empty and annotation is parameter.empty
             return None if plain else False
     return None
-
-
-def _sequence(name: str, value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence, got {shown(value)}")
-    return list(value)
 
 
 def _rank(value: Any) -> int:
