@@ -360,6 +360,9 @@ def test_float16_is_summed_in_float32_and_rounded_once():
     _, cache = conv.forward(np.zeros((1, 1, 1), "f2"), np.ones((1, 1, 3), "f2"))
     dx = conv.backward(terms.reshape(1, 1, 3), cache).x
     same_values(dx, np.full((1, 1, 1), 2050, np.float16))
+    _, cache = conv.forward(np.zeros((1, 9, 1), "f2"), np.ones((5, 1, 1), "f2"), strides=2)
+    dx = conv.backward(np.roll(terms, 1).reshape(1, 3, 1), cache).x  # windows that overlap
+    same_values(dx[0, 4], np.float16([2050]))
 
 
 def test_float16_overflows_only_where_the_result_does():

@@ -167,7 +167,7 @@ def test_arrays_keep_their_types(dtype):
     [
         ({"a": {"b": "c"}}, TypeError, "tree.a.b must hold real numbers"),
         (Network((1, 1j), None), TypeError, "tree.stem[1] must hold real numbers"),
-        ({(1, 2): 3}, TypeError, "the keys of a dict must be strings or ints, got (1, 2)"),
+        ({"a": 1, (1, 2): 3}, TypeError, "the keys of a dict must be strings or ints, got (1, 2)"),
         (
             {"a.b": 1, "a": {"b": 1}},
             ValueError,
@@ -219,6 +219,8 @@ def test_restore_refuses_a_like_with_two_arrays_of_one_name():
         (Network(1, {"c": 1}), "tree.block", "dict(b) and dict(c)"),
         (Network(1, [(1, 2)]), "tree.block", "dict(b) and list of 1"),
         (Network(1, {"b": [1]}), "tree.block.b", "tuple of 2 and list of 1"),
+        (Network(1, {"b": 1}), "tree.block.b", "tuple of 2 and an array"),
+        (Network((1,), {"b": (1, 2)}), "tree.stem", "an array and tuple of 1"),
         (Network(1, {"b": (1, None)}), "tree.block.b[1]", "an array and None"),
         (Network(1, {"b": (1, 2)}, 3), "tree.head", "None and an array"),
         (batchnorm.Gradients(1, {"b": (1, 2)}, None, None), "tree", "Network(stem, block, head)"),
