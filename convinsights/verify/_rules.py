@@ -53,20 +53,24 @@ class Rules:
         # factor
         self.least = sum(map(min, weights))
         self.extra = [[weight - min(some) for weight in some] for some in weights]
-        place = {factor.name: i for i, factor in enumerate(factors)}
-        self.tables: list[tuple[tuple[int, ...], Array, str]] = []
-        for rule in rules:
-            which = tuple(place[name] for name in rule.factors)
-            every = itertools.product(*(factors[i].levels for i in which))
-            allowed = np.array([bool(rule.allowed(*levels)) for levels in every])
-            table = allowed.reshape([self.counts[i] for i in which])
-            self.tables.append((which, table, rule.why))
-        numbers = range(len(rules))
+        self._factors, self._rules = factors, rules
         # The rules of each factor, by number; then what was once worked out of the tables
-        self._of = [[n for n in numbers if i in self.tables[n][0]] for i in place.values()]
+        self._of = [[n for n, rule in enumerate(rules) if f.name in rule.factors] for f in factors]
         self._left: dict[tuple[int, int, Chosen], int] = {}
         self._cheapest_of: dict[tuple[int, Chosen, int | None], list[float]] = {}
         self._within_budget: dict[tuple[int, tuple[int, ...]], Array] = {}
+
+    @cached_property
+    def tables(self) -> list[tuple[tuple[int, ...], Array, str]]:
+        """The factors of each rule, which of their levels it allows together, and why no others."""
+        place = {factor.name: i for i, factor in enumerate(self._factors)}
+        tables = []
+        for rule in self._rules:
+            which = tuple(place[name] for name in rule.factors)
+            every = itertools.product(*(self._factors[i].levels for i in which))
+            allowed = np.array([bool(rule.allowed(*levels)) for levels in every])
+            tables.append((which, allowed.reshape([self.counts[i] for i in which]), rule.why))
+        return tables
 
     def cost(self, row: Picked) -> float:
         """Return the least that a row with these levels costs."""

@@ -115,6 +115,8 @@ class Table:
         # The failing cases in which each holds, as the bits of a number.
         covers = [sum(1 << int(i) for i in np.flatnonzero(c.holds[self.wrong])) for c in clauses]
         every = (1 << int(self.wrong.sum())) - 1
+        if reduce(or_, covers, 0) != every:  # not all of them together
+            return
         for count in (2, 3, 4):
             several = [
                 indices
