@@ -24,7 +24,13 @@ COURSE = [
         "gradients",
     )
 ]
-EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+
+
+def named(page):
+    return f"{page.parent.name}/{page.name}"
+
+
+EACH = pytest.mark.parametrize("page", PAGES, ids=named)
 EACH_OF_THE_COURSE = pytest.mark.parametrize("page", COURSE, ids=lambda page: page.stem)
 
 
@@ -61,11 +67,32 @@ def without(pattern, text):
     return re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-@EACH
-def test_every_shown_number_is_computed(page, monkeypatch):
+def other(page, monkeypatch):
     # The pages of the course pass `python -m doctest` as they are: a blank line ends each output.
-    text = read(page) if page in COURSE else session(page)
-    assert not shown(text, page, monkeypatch)
+    return shown(read(page) if page in COURSE else session(page), page, monkeypatch)
+
+
+# It shows how many cases there are, and what only large ones tell.
+OF_ALL_CASES = EXAMPLES / "gradients.md"
+
+
+@pytest.mark.usefixtures("few_cases")
+@pytest.mark.parametrize("page", [page for page in PAGES if page != OF_ALL_CASES], ids=named)
+def test_every_shown_number_is_computed(page, monkeypatch):
+    assert not other(page, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page == OF_ALL_CASES else pytest.mark.thorough)
+        for page in PAGES
+        if "verify.verify(" in read(page)
+    ],
+    ids=named,
+)
+def test_every_shown_number_is_that_of_all_cases(page, monkeypatch):
+    assert not other(page, monkeypatch)
 
 
 @EACH
