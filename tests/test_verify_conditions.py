@@ -1,4 +1,7 @@
-"""verify from end to end: when and where a kernel fails, said of the cases of the full plan."""
+"""verify from end to end: when and where a kernel fails, said of the cases of the full plan.
+
+In any run the page on gradients asks for both.
+"""
 
 import numpy as np
 import pytest
@@ -45,8 +48,8 @@ REGIONS = [
 ]
 
 
+@pytest.mark.thorough
 def test_both_are_said_of_the_whole_plan():
-    """Of the cheapest module, as the pages ask for more; the others where there are minutes."""
     broken = off(unary, lambda x, k, b, **h: b is not None, np.s_[:, :, -1:])
     report = verify.verify(unary, broken)
     assert (report.when, report.where) == ("bias given", "last column")

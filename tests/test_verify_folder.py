@@ -81,12 +81,27 @@ def kept(tmp_path_factory):
     return tmp_path_factory.mktemp("kept")
 
 
+def copied(kept, folder, **options):
+    if not (kept / "cases").exists():
+        write_cases(kept / "cases", unary)
+    return shutil.copytree(kept / "cases", folder, **options)
+
+
 @pytest.fixture
 def folder(tmp_path, kept):
     """The cases of a 1×1 convolution, without results."""
-    if not (kept / "cases").exists():
-        write_cases(kept / "cases", unary)
-    return shutil.copytree(kept / "cases", tmp_path / "cases")
+    return copied(kept, tmp_path / "cases")
+
+
+@pytest.fixture
+def two(tmp_path, kept):
+    """The first two of them, for what is refused before any is judged."""
+
+    def others(_, names):
+        return [name for name in names if name.isdigit() and name > "0002"]
+
+    folder = copied(kept, tmp_path / "cases", ignore=others)
+    return rewritten(folder, lambda index: index.update(cases=index["cases"][:2]))
 
 
 @pytest.fixture
@@ -217,10 +232,10 @@ def test_a_result_that_is_no_array_of_the_right_kind_fails_alone(
 
 
 @pytest.mark.parametrize("text", ["(1000000000000,)", "((1, 2)"])
-def test_a_case_that_cannot_be_read_is_refused(folder, text):
-    (folder / "0001" / "x.npy").write_bytes(header(text))
+def test_a_case_that_cannot_be_read_is_refused(two, text):
+    (two / "0001" / "x.npy").write_bytes(header(text))
     with pytest.raises(ValueError, match=r"0001/x\.npy cannot be read"):
-        judge(folder)
+        judge(two)
 
 
 def test_a_gradient_that_cannot_be_read_fails(folder, answered):
@@ -256,10 +271,10 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("lead", OUTSIDE, ids=range(len(OUTSIDE)))
-def test_names_that_leave_the_folder_are_refused(folder, lead):
-    lead(folder)
+def test_names_that_leave_the_folder_are_refused(two, lead):
+    lead(two)
     with pytest.raises(ValueError, match="must name files in its folder, got"):
-        judge(folder)
+        judge(two)
 
 
 def removed(*names):
@@ -294,10 +309,10 @@ BAD = [
 
 
 @pytest.mark.parametrize("change", BAD, ids=range(len(BAD)))
-def test_another_index_is_refused(folder, change):
-    rewritten(folder, change)
+def test_another_index_is_refused(two, change):
+    rewritten(two, change)
     with pytest.raises(ValueError, match="must"):
-        judge(folder)
+        judge(two)
 
 
 REFUSED = [
@@ -316,17 +331,17 @@ def test_a_case_that_is_no_call_is_refused_by_its_name(folder, answered, change)
         judge(folder)
 
 
-def test_a_case_whose_arrays_are_gone_is_not_there(folder):
-    (folder / "0001" / "x.npy").unlink()
+def test_a_case_whose_arrays_are_gone_is_not_there(two):
+    (two / "0001" / "x.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"x\.npy"):
-        judge(folder)
+        judge(two)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe"], ids=len)
-def test_what_is_no_index_is_refused(folder, text):
-    (folder / "cases.json").write_bytes(text)
+def test_what_is_no_index_is_refused(two, text):
+    (two / "cases.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"cases\.json must be as write_cases wrote it"):
-        judge(folder)
+        judge(two)
 
 
 def test_a_folder_is_named_by_a_path():
