@@ -22,21 +22,21 @@ verify have functions of their own. What holds in all modules is said here, and 
   output.
 * **Too large.** A result beyond its type is infinite. `np.errstate` at the call decides, as for
   NumPy's own operations, whether a float16 result that overflows warns, raises or does nothing;
-  whether sums in float32 and float64 that overflow warn is left open.
+  whether an overflow of sums in float32 or float64 warns is left open.
 * **Gradients** are named after the arrays that `forward` takes, and have their shapes; what was not
   given has None. An empty batch gives an empty output and zero gradients of the weights; batch
   normalization in training, which has no mean then, refuses it.
 * **No side effects.** Arguments are never modified, results share no memory with them, calls are
   thread-safe. A cache refers to the arguments of its `forward`: leave them as they are until
   `backward`, which may be called again (no ReLU in place, no update of the kernels in between).
-* **Memory.** Beyond inputs and results, a call takes at most 32 MiB and two copies of the image, of
-  the input or the output whichever is larger, padding included, however many taps the kernel has.
-  (A float16 image counts as the float32 one that is computed with.) A kernel that is not
+* **Memory.** Beyond inputs and results, a call takes at most 32 MiB and two copies of the image
+  (the input's or the output's, whichever is larger), padding included, however many taps the kernel
+  has. (A float16 image counts as the float32 one that is computed with.) A kernel that is not
   contiguous, or not of the result's type, takes two copies of itself more. For `backward`,
   depthwise_separable and residual keep the images between their steps, max pooling a byte or two
-  per window. What a normalization computes per channel or group (statistics, their roots, sums of
-  gradients) counts as results. Under Linux, up to 62 MiB of what is freed stay with the process,
-  for the next call.
+  per window (four beyond 65,536 taps). What a normalization computes per channel or group
+  (statistics, their roots, sums of gradients) counts as results. Under Linux, up to 62 MiB of what
+  is freed stay with the process, for the next call.
 * **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not
   fit its padded image), a wrong type a TypeError; the message says what would be right. Nothing is
   broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,

@@ -65,7 +65,7 @@ Pad: TypeAlias = str | int | Sequence[int | Sequence[int]]
 T = TypeVar("T")
 
 MOST_ENTRIES = 10**9  # of a sequence, which NumPy would ask for one by one
-MOST_IN_SEQUENCE = 10**6  # of what is no array
+MOST_IN_SEQUENCE = 10**6  # of a sequence that is not made an array (see `as_sequence`)
 MOST_AXES = 64  # of an array of NumPy
 LONGEST = 160  # in letters, of what a message shows
 

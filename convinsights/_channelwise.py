@@ -48,7 +48,7 @@ def image_gradient(dy: Array, kernel: Array, geometry: Geometry, dx: Array, add:
     """Write the gradient to dx, or add it: every pixel collects from the windows that read it.
 
     With strides of 1 it is a convolution of dy with the flipped kernel, else one for each phase.
-    Pixels that no window reads are left as they are.
+    Pixels of phases without taps are left as they are; others that no window reads get 0.
     """
     for phase in geometry.phases_to_pixels:
         flipped = kernel[phase.taps][(slice(None, None, -1),) * len(geometry.kernel_size)]
@@ -159,9 +159,10 @@ class Runs(NamedTuple):
 
     def _stretches(self, sums: Array, most: int) -> Iterator[tuple[Array, Array]]:
         # Each run cut into stretches of t windows: first all full ones, of t = `most` (or of the
-        # whole run, if that is shorter), then one of the windows left over. For each of the two t:
-        # what its stretches read, (*outer, stretches, *kernel_size, t C), and their part of `sums`,
-        # (*outer, length, C), as (*outer, stretches, t C).
+        # whole run, if that is shorter), then one stretch of the windows left over. Each time two
+        # views: the pixels that the stretches read, (*outer, stretches, *kernel_size, t C), and
+        # their part of `sums`, (*outer, stretches, t C). What `sums` has behind the last window of
+        # a run is in neither.
         geometry, channels, sizes = self.geometry, sums.shape[-1], self.padded.shape[:-1]
         # Pixels from one to the next along each axis, in C order. NumPy's strides say the same in
         # bytes, except along an axis of one pixel, where they may be any number.

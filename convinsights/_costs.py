@@ -49,23 +49,23 @@ SETUP = 16 * CALL
 # To multiply and add once in a product: what all copying is weighed against.
 MULTIPLY = 1 / 8
 
-# More, to store a number, or to add to one, that does not lie beside the one before: the channels
-# of a pixel in an image that is stored channel by channel, every s-th pixel with strides, a kernel
-# that is rearranged. Without it, 1-D takes 1.15 times as long, the gradients of 8 images of 4×4×256
-# 1.6.
+# The surcharge for storing a number, or adding to one, that does not lie beside the one before: the
+# channels of a pixel in an image that is stored channel by channel, every s-th pixel with strides,
+# a kernel that is rearranged. Without it, 1-D takes 1.15 times as long, the gradients of 8 images
+# of 4×4×256 1.6.
 STORE = 4
 
 # Strips and boxes must be expected to be this many times faster: they also copy what is not priced.
 # Without it, small images take 1.1 times as long, and elongated ones 1.2 times.
 GAIN = 1.15
 
-# Bytes of columns gathered at a time and, channel by channel, of pixels and sums: the four arrays
-# of a pass. With a quarter of it small images take 1.1 times as long, with all columns at once up
-# to 2 times (they leave the cache).
+# Bytes of the columns gathered at a time or, channel by channel, of a box's pixels and sums
+# together: as much as four blocks of a pass. With a quarter of it small images take 1.1 times as
+# long, with all columns at once up to 2 times (they leave the cache).
 WORKSPACE = 4 * PASS
 
-# WORKSPACEs that copies of the kernel may take, rearranged for collecting, or as much as dy: what
-# the promise on memory leaves.
+# Copies of the kernel, rearranged for collecting, may take so many WORKSPACEs together, or each as
+# much as dy: what the promise on memory leaves.
 COPIED = 4
 
 # Multiplications up to which OpenBLAS keeps a product on one core and does not pack its factors

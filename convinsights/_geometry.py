@@ -55,7 +55,8 @@ class Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
         name: what the windows belong to, for the message ("kernel", "pool"). padded: how many
-        images, of how many channels at most, get the padding; what no memory could hold is refused.
+        images, and how many numbers at most any array holds for each of their padded pixels
+        (channels, or entries of a window); what no memory could hold is refused.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)

@@ -71,7 +71,7 @@ def mean_and_variance(about: About, dtype: DType) -> tuple[Array, Array]:
 
 
 def variance_from(level: Array, square: Array) -> Array:
-    """Return E[(x - c)²] - E[x - c]², infinite where the first, or both, overflow."""
+    """Return E[(x - c)²] - E[x - c]²; infinite if the first overflows and E[x - c] is finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         variance = np.maximum(square - level**2, 0)
     return np.where((square == np.inf) & np.isfinite(level), square, variance)

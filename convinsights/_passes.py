@@ -96,8 +96,9 @@ def together(x: Array) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
     As many as fit in RUN, or fewer, down to half of that, if then no row is left over. With several
-    parts, no more than rows remain of each: a part's own numbers are repeated for every neighbour,
-    which must pay. 1 where the rows do not lie side by side, as those of a slice of the channels.
+    parts, at most t of them where a part keeps t rows or more (t² <= m): a part's own numbers are
+    repeated t times, which must pay. 1 where the rows do not lie side by side, as those of a slice
+    of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:

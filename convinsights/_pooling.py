@@ -43,9 +43,10 @@ __all__ = [
     "taps_over_pixels",
 ]
 
-# Windows are read one by one where there are more than so many taps for each (see `one_by_one`).
-# With 1, whole images of 7×7 pixels and 2048 channels take 1.9 to 4.6 times as long, with 128 those
-# of 112×112 pixels 1.4 to 1.7 times, and with no limit 16,000 samples 80 to 190 times.
+# Along an axis, windows are read one by one where each has more than TAPS times as many taps as
+# there are windows (see `one_by_one`). With 1, whole images of 7×7 pixels and 2048 channels take
+# 1.9 to 4.6 times as long, with 128 those of 112×112 pixels 1.4 to 1.7 times, and with no limit
+# 16,000 samples 80 to 190 times.
 TAPS = 16
 
 

@@ -126,9 +126,10 @@ def both_gradients(
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
-    # The two ways differ only where inf or nan meets a zero of the padding. If it is in x, it meets
-    # one around dy here; if in dy, it meets pixels here too, as every window reads some (touching).
-    # Either way some number of `backwards` is not finite.
+    # The two ways differ only where inf or nan meets a zero of the padding: one in x the zeros
+    # around dy, in this way; one in dy the zeros around x, in the other. But then that one in dy
+    # meets pixels in this way, as every window reads some (touching). So wherever the two differ,
+    # some number of `backwards` is not finite.
     if np.isfinite(backwards).all():
         return dx, _backwards(backwards, groups)
     del backwards

@@ -202,8 +202,9 @@ def _padded(window: Window, value: object) -> Window:
                 f'transposed, "causal", got {shown(value)}'
             )
         if value == "same" and window.transposed:
-            # The zeros that a convolution puts around 1 + output_padding pixels; whole strides more
-            # change nothing. What that has beyond the span of one stamp is appended.
+            # The convolution's image has (size - 1) * stride + kept pixels; its zeros are the same
+            # for every size, so they are taken for 1: those around kept pixels. Where kept is more
+            # than a stamp spans there are none, and the pixels beyond the stamp are appended.
             kept = 1 + window.output_padding
             (pair,) = resolve("same", (kept,), (span,), (stride,))
             return window._replace(zeros=pair, output_padding=max(kept - span, 0))

@@ -33,8 +33,9 @@ from convinsights._passes import (
 
 __all__ = ["gradients", "normalized", "statistics"]
 
-# Most channels of a tile, summed over its parts. Each kind of number per channel (r, a, b, sums) is
-# held for all of them at once: half of PASS in float64.
+# Most channels of a tile: those of all its parts counted together, each as many times as
+# `in_blocks` puts it side by side. Each kind of number per channel (r, a, b, sums) is held for all
+# of them at once: in float64 half of PASS, which is in bytes.
 TILE = PASS // 16
 
 
@@ -150,8 +151,8 @@ def _centred(
     tile: Tile,
     *values: Array | None,
 ) -> Iterator[tuple[slice, list[Array]]]:
-    # `in_blocks`, all in dtype (views where they are, as `out` is), with x - c in place of x, which
-    # is the first of the arrays.
+    # The blocks of `in_blocks`, with x - c in place of x, the first of the arrays, all in dtype.
+    # What has that dtype already, as `out` has, stays a view, so that writing to it reaches `out`.
     more = [] if centre is None else [_per_channel(centre, tile), None]
     for parts, block in in_blocks(dtype, arrays, *values, *more):
         if more:

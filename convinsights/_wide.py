@@ -30,14 +30,14 @@ from convinsights._tiles import TILE
 
 __all__ = ["gradients", "is_wide", "normalized", "statistics"]
 
-# How many times as many channels as rows make a group wide. With 1, normalizing images of 8×256 in
-# 16 groups takes 1.2 times as long, with 3, images of 7×7×128 1.3 times, with 8, 20000 pixels of 64
-# channels in 8 groups 2 times.
+# How many times as many channels as rows make a group wide. With 1, normalizing 8 rows of 256
+# channels in 16 groups takes 1.2 times as long; with 3, 49 rows of 128 channels in one group 1.3
+# times; with 8, 20000 images of one row of 64 channels, in 8 groups, 2 times.
 WIDE = 2
 
 
 def is_wide(x: Array, groups: int) -> bool:
-    """Tell whether the groups of x (B, m, C) are wide, with small parts as single rows."""
+    """Tell whether the groups of x (B, m, C) are wide, once `_as_rows` has laid them out."""
     values, m = _as_rows(x, groups)
     return bool(values.shape[2] > WIDE * m)
 

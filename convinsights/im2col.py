@@ -187,8 +187,8 @@ def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Arr
         padded[target] = x[kept]
         return padded
     padded = blank(outer, geometry, x.shape[-1], dtype, planar, np.empty)
-    # Only the border is set to 0, each pixel of it once: axis by axis from the last, what lies
-    # outside along it, where the axes behind are inside.
+    # Only the border is set to 0, each pixel of it once. From the last axis to the first: all that
+    # lies outside along this axis and inside along the axes behind it.
     around = target[-1:]  # inside, along the axes already done
     for inside in target[-2:0:-1]:
         for outside in (slice(inside.start), slice(inside.stop, None)):

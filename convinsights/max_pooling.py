@@ -8,7 +8,7 @@ gradient belongs to its pixel, and a pixel that won several windows adds theirs 
 
     dx[n, i s + u d - before, j s + v d - before, c] += dy[n, i, j, c]        (u, v) the winner
 
-What lost could change a little, and y would not.
+What was smaller could change a little, and y would not.
 
 References
 ----------
@@ -234,5 +234,5 @@ def _window_by_window(
 
 
 def _number(numbers: Any, pixels: Box, tap: int) -> Any:
-    # The numbers of the taps that won these pixels on the axes behind, and so many more
+    # This tap's number, plus that of the tap that won each of these pixels on the axes behind
     return tap if numbers is None else numbers[pixels] + numbers.dtype.type(tap)

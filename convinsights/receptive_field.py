@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
 
 
 class ReceptiveField(NamedTuple):
-    """What one output pixel sees, in input pixels: how many, how far apart, from where on."""
+    """The windows that output pixels see: their size, their distance, where the first starts."""
 
     size: int
     stride: int

@@ -139,7 +139,7 @@ def forward(
         Of the block, in pixels.
     padding : "valid", "same", "causal", int, or one int or (before, after) pair per spatial axis
         Zeros around what every kernel larger than 1×1 reads. PyTorch's blocks have 1, which is not
-        "same" where the strides are 2.
+        "same" where strides of 2 meet an even size.
     variant : "original", "preactivation" or "normalized_sum"
         Where normalization and activation stand.
     epsilon : float
