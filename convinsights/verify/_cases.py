@@ -1,7 +1,7 @@
 """A case: a call with a cotangent, what it was made from, and the right answers.
 
 The truth is what the library gives in float64. There are thousands of cases, and most are looked at
-once: what is kept of them is an outline, shapes without numbers, which can be drawn again.
+only once: what is kept of them is an outline, shapes without numbers, which can be drawn again.
 """
 
 from __future__ import annotations

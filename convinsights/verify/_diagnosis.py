@@ -41,9 +41,10 @@ RIGHT = 1_000_000
 ALONE = 100_000
 # How many wrong results a remark or a displacement is tried on.
 REMARKED = 24
-# After how many vain searches for a slip of one result's own no theory is tried any more,
+# Where no slip explains everything, each wrong result is searched for one of its own: after so many
+# searches in vain no theory is tried any more,
 SINGLE = 4
-# … and after how many no remark.
+# … and after so many no remark.
 VAIN = 48
 # In what share of the wrong trials a theory must explain a result; of what share of those looked at
 # a guess must hold.
@@ -62,12 +63,17 @@ def diagnose(
 ) -> Diagnosis:
     """Name the slip that explains all wrong results and contradicts no right one.
 
-    Hypotheses come first that give every result of the candidate; failing that, those that give all
-    of the kinds (y, dx, …) that were wrong somewhere, for a backward may be right though the
-    forward is wrong; of several, the one that explains the most. Then come the remarks, the first
-    that holds of all wrong results (a weak one gives way to a slip of the last kind), and the right
-    results displaced; last what explains every wrong result, though others are right: the slip of
-    one path among several. Small cases are looked at first, and of large ones not all.
+    What is looked for, in this order:
+
+    1. a slip that gives every result of the candidate; or else all results of the kinds (y, dx, …)
+       that were wrong somewhere, for a backward may be right though the forward is wrong. Of
+       several, the one that explains the most;
+    2. a remark that holds of all wrong results;
+    3. the right results displaced;
+    4. a slip, or a displacement, that explains every wrong result, though others are right: that of
+       one path among several. Such a slip is preferred to a remark that is weak.
+
+    Small cases are looked at first, and of large ones not all.
     """
     unit = max(precision.unit, precision.result.unit) or 1 / precision.exact_integers
     results = [(index, name) for index, trial in enumerate(trials) for name in trial.got]

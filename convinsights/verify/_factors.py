@@ -35,7 +35,8 @@ STEPS = (1, 2, 3, 5)
 FULL = 8
 # About so many multiply-adds may a case take.
 BUDGET = 1e6
-# How many numbers a case may have before a smaller one is sought; of thousands, fewer.
+# How many numbers a case may have before a smaller one is sought; FEW if `thorough`, for then there
+# are thousands of cases.
 NOT_MANY, FEW = 2_000_000, 200_000
 # A value takes longer to normalize than to multiply and add: where there are thousands of cases
 # (`thorough`), about so many values may each of them have.

@@ -1,4 +1,4 @@
-"""The levels of a case that give it a feature: what `_features` reads off, put in."""
+"""From a feature back to the levels of a case that has it: the opposite of `_features`."""
 
 from typing import Any, cast
 

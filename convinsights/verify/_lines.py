@@ -33,7 +33,7 @@ STEPS = (1e-5, 3e-7, 5e-8, 1e-8)
 TRIES = 8
 # Rounding of an element of y, relative to it; a correct y is off by a few units of 2^-53.
 ROUNDING = 32 * 2.0**-53
-# How many times the tolerance rounding may come to at the shorter steps; where it is more, they say
+# At the shorter steps rounding may come to so many times the tolerance; where it is more, they say
 # nothing.
 ALLOWANCE = 50
 

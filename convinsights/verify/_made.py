@@ -97,7 +97,7 @@ def draw_convolution(
 def most_terms(
     x: tuple[int, ...], kernels: Sequence[tuple[int, ...]], y: tuple[int, ...], groups: int
 ) -> int:
-    """Return at least the most products that a sum has: of y, dx, or a kernel's gradient."""
+    """Return an upper limit of the products in one sum, of y, dx or a kernel's gradient."""
     pixels = max(math.prod(x[:-1]), math.prod(y[:-1]))
     taps = math.prod(kernels[0][:-2])
     if len(kernels) > 1:  # the products of two steps are sums of products

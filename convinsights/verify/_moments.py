@@ -1,6 +1,6 @@
 """What a normalization's result tells of the mean and of the root that it was made with.
 
-Of each group y, without gamma and beta, is a straight line over x: its slope is one over the root,
+In each group, y without gamma and beta is a straight line over x: its slope is one over the root,
 and it is 0 at the mean. So both can be read off a result, however they were computed.
 """
 

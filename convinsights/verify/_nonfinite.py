@@ -10,8 +10,9 @@ multiplied: so some results that do not read the element may be either, and are 
     dx, dbias     dy                     nothing
     y, dx         a kernel               its channel: other pixels may meet zeros around the image
     dkernel       x, dy                  its channels: other taps may meet those zeros
-    dx, dkernel   the same, in groups    all: they may be cut out of those of one large kernel (so
-                                         in depthwise, where every channel is a group)
+    dx, dkernel   as in the two rows     all: they may be cut out of the results of one large kernel
+                  above, in groups       with zeros between the groups (so in depthwise, where every
+                                         channel is a group)
     dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
 
 Of a normalization, what is not finite in the library's own results must not be, and all else must.

@@ -20,9 +20,9 @@ by how much z may be off.
     a product of a, off by e, and b, off by f, is off by                         a f + e (b + f)
 
 A sum is such a value: e is what its terms are off by in all, and k is `growth` of its roundings.
-What underflows is off by the smallest number besides, `tiny`. What is rounded to operands as it is
-read is x, gamma and dy, each off by u of itself, u being theirs, unless they are held; what is made
-of them is kept as fine as the sums.
+What underflows is off by the smallest number besides, `tiny`. Only x, gamma and dy are rounded to
+operands, as they are read: each is then off by u of itself, u being that of the operands, unless
+they can hold all its values. What is made of them is kept as fine as the sums.
 
 References
 ----------

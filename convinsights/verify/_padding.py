@@ -1,4 +1,4 @@
-"""The kinds of padding in zeros, axis by axis, and how many windows fit what they make of it."""
+"""The zeros of every kind of padding, axis by axis, and how many windows an axis then has."""
 
 from types import ModuleType
 

@@ -116,8 +116,8 @@ class Plan:
 def special_cases(cases: Iterable[Case]) -> list[Case]:
     """Return the smallest case of each kind of geometry, of several images and pixels, drawn.
 
-    And one with a bias, in groups where there are any, if those have none: what is wrong with its
-    gradient alone is seen in no other.
+    One more is added if none of these has a bias (a bias and groups, where some case has both): an
+    error of the bias' gradient alone shows in no other.
     """
     fit = [
         case

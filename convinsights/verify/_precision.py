@@ -158,8 +158,9 @@ class Precision:
     def final(self, bound: Array, value: Array | None = None) -> Array:
         """Add to the bound of the sums the rounding of the result `value`.
 
-        Nothing is added where it is not given: results are then stored as they were summed.
-        Integers that were summed exactly, and can be held, are not rounded.
+        Without `value` nothing is added: results are then stored as they were summed. Integers
+        that were summed exactly, and can be held, are not rounded. Infinite where the result may be
+        too large to be stored, or the bound is nan (0 times an infinite one).
         """
         if value is not None:
             size = np.abs(value)
@@ -170,5 +171,5 @@ class Precision:
             size += bound
             held = size <= self.result.largest
         else:
-            held = ~np.isnan(bound)  # 0 times an infinite bound
+            held = ~np.isnan(bound)
         return bound if held.all() else np.where(held, bound, np.inf)

@@ -124,7 +124,8 @@ def _kernel_gradient_multiplier_major(case: Case, read: bool) -> Outcome:
 
 
 def _exchanged(case: Case) -> Outcome:
-    # dx of a transposed convolution is a convolution, by strides for rates, in the size of x.
+    # dx of a transposed convolution is a convolution: here with strides and rates exchanged, cut or
+    # filled up to the size of x.
     dx, _ = conv.forward(
         case.dy,
         case.arrays[1],

@@ -30,8 +30,8 @@ def stale_arguments(
     """Yield the trials in which a changed argument was not read anew, and the argument.
 
     Of each pair of cases, alike but for their numbers, the second's are written into the arrays of
-    the first, one argument after the other: at first a single number, for a kernel may know an
-    array by a few of them.
+    the first, one argument after the other: at first a single number, for a kernel may look at only
+    a few numbers of an array to tell whether it has changed.
     """
     for case, other in pairs:
         answer = candidate.ask(case)

@@ -39,7 +39,8 @@ class Table:
         self.places = {name: _places(column) for name, column in self.columns.items()}
         self.clauses: dict[tuple[str, str, Feature], Clause] = {}
         different = sum(len(values) - 1 for values, _ in self.places.values())
-        # K of `_when`: a limit between any two values, from either side.
+        # How many clauses could be said (the K of `_when`, which bounds what is believed): a limit
+        # between any two values, from either side.
         self.count = 2 * max(different, 1)
         needed = (clause for clause in self._needed() if clause.holds[wrong].all())
         self.needed = sorted(needed, key=lambda clause: clause.cost)[: 4 * CANDIDATES]

@@ -67,8 +67,8 @@ def integers(
 ) -> Array:
     """Draw integers whose sums of `terms` products are to be at most `most` in magnitude.
 
-    From 1 to 3 where that fits, else few ones; if `signed`, of either sign. A product of `factors`
-    numbers is not 0 with the probability that makes, on average, a quarter of `most` of them.
+    From 1 to 3 where that fits; otherwise 0 and 1, with so few ones that on average only `most` / 4
+    products of a sum are not 0. If `signed`, of either sign.
     """
     signs: Array = rng.choice([-1.0, 1.0] if signed else [1.0], shape)
     if 3**factors * terms <= most:
