@@ -510,6 +510,9 @@ def test_update_computes_in_float64():
     mean, variance = batchnorm.update(moving, Statistics([1 + 2**-22], [2052]), momentum=0.5)
     same_values(mean, np.float32([1 + 2**-23]))
     same_values(variance, np.float16([2050]))
+    third = Statistics(np.float32([0]), np.float32([1]))
+    _, variance = batchnorm.update(([0.0], [0.0]), third, momentum=0, sample_size=4)
+    same_values(variance, np.array([4 / 3]))
 
 
 # ---- manners
@@ -631,6 +634,16 @@ def test_a_fold_of_float16_is_rounded_once():
     exact = batchnorm.fold(*wide, GIVEN)
     for a, b in zip(batchnorm.fold(kernel, bias, gamma, beta, GIVEN), exact, strict=True):
         same_values(a, b.astype("f2"))
+
+
+def test_a_fold_is_computed_in_the_type_of_its_result():
+    narrow = Statistics(np.float16([-1]), np.float16([1]))  # 2048 + 1 is 2048 in it
+    kernel, bias = batchnorm.fold(
+        np.float32([[1]]), np.float16([2048]), None, None, narrow, epsilon=2**-12
+    )
+    root = np.sqrt(np.float32([1 + 2**-12]))
+    same_values(kernel, 1 / root[np.newaxis])
+    same_values(bias, 2049 * (1 / root))
 
 
 def test_an_empty_batch_is_normalized_by_what_is_given():

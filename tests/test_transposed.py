@@ -447,6 +447,22 @@ def test_forward_refuses(bad, exception, message):
         transposed.forward(**{**GOOD, **bad})
 
 
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (2**28, {"strides": 2**32}),
+        (2, {"output_size": 2**59 + 1, "strides": 2**59}),
+        (2**57 + 1, {"padding": 2**57 // 2}),  # the convolution that is transposed pads as many
+    ],
+)
+def test_what_fits_in_no_memory_is_refused_by_the_name_of_its_cause(size, options):
+    assert len(transposed.output_shape((1, size, 1), (1, 1, 1), **options)) == 3
+    message = f"{next(iter(options))} must make arrays that fit in memory"
+    for batch, inputs, filters in ((8, 1, 1), (1, 1, 8), (2, 4, 1), (2, 1, 4)):
+        with pytest.raises(ValueError, match=message):
+            transposed.output_shape((batch, size, inputs), (1, filters, inputs), **options)
+
+
 def test_where_padding_takes_the_shorter_sizes_only_the_others_are_legal():
     x, kernel, options = line(7), taps(1, 2), {"strides": 3, "padding": 1}  # sizes 0, 1 and 2
     with pytest.raises(
