@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
-from convinsights._caches import is_cache
+from convinsights._caches import holds_cache
 
 __all__ = [
     "MOST_AXES",
@@ -100,7 +100,7 @@ def as_array(name: str, value: object) -> Array:
 def _refuse_look_alikes(name: str, value: object) -> None:
     # What NumPy would make an array of, though it was not meant as one (what a forward returned,
     # bytes, too many), and a masked array, whose mask it would lose
-    if isinstance(value, tuple) and any(map(is_cache, value)):
+    if isinstance(value, tuple) and any(map(holds_cache, value)):
         raise TypeError(
             f"{name} must be an array, got what a forward returned: take y of its (y, cache)"
         )

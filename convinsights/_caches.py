@@ -7,7 +7,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-__all__ = ["cache_class", "is_cache"]
+__all__ = ["cache_class", "holds_cache"]
 
 T = TypeVar("T")
 
@@ -23,9 +23,12 @@ def cache_class(kind: type[T]) -> type[T]:
     return dataclass(frozen=True, slots=True, eq=False, repr=False)(kind)
 
 
-def is_cache(value: object) -> bool:
-    """Tell whether a value is the cache of some forward."""
-    return type(value).__repr__ is _repr
+def holds_cache(value: object) -> bool:
+    """Tell whether a value is the cache of some forward, or a dict, list or tuple of such."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return any(type(entry).__repr__ is _repr for entry in entries)
 
 
 def _repr(cache: object) -> str:

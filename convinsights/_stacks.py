@@ -138,6 +138,8 @@ Stack: TypeAlias = tuple[Window | Fork, ...]
 
 def as_stack(name: str, layers: object, depth: int = 0) -> Stack:
     """Return a stack of layers with every entry checked."""
+    if isinstance(layers, (Layer, Residual)):  # tuples, too
+        raise TypeError(f"{name} must be an iterable of Layer, got one: put it in a list")
     entries = as_iterable(name, layers, "an iterable of Layer")
     if depth > DEPTH:
         raise ValueError(f"{name[:40]}… must be sums nested at most {DEPTH} deep")

@@ -92,6 +92,10 @@ class Refusing:
             "forward(…) must be an array, got what a forward returned: take y of its (y, cache)",
         ),
         (
+            lambda: verify.check_gradients(lambda x: (x, {"a": relu.forward(x)[1]}), abs, X),
+            "forward(…) must be an array, got what a forward returned: take y of its (y, cache)",
+        ),
+        (
             lambda: parameters.named({"a": relu.forward(X)}),
             "tree.a[1] must hold real numbers",
         ),
@@ -250,6 +254,11 @@ ONE = np.ones(3)
             lambda: overlaps(np.array(2), (3, 3)),
             TypeError,
             "layers must be an iterable of stacks, one per axis, got array(2)",
+        ),
+        (
+            lambda: receptive_field(Layer(3)),
+            TypeError,
+            "layers must be an iterable of Layer, got one: put it in a list",
         ),
         (
             lambda: dependencies([[Layer(1)]], None, 3),
