@@ -256,11 +256,6 @@ ONE = np.ones(3)
             "layers must be an iterable of stacks, one per axis, got array(2)",
         ),
         (
-            lambda: receptive_field(Layer(3)),
-            TypeError,
-            "layers must be an iterable of Layer, got one: put it in a list",
-        ),
-        (
             lambda: dependencies([[Layer(1)]], None, 3),
             TypeError,
             "output_pixel must be an integer, got None",

@@ -539,7 +539,7 @@ def test_counts_too_large_for_64_bits_are_exact():
     ("layers", "exception", "message"),
     [
         (5, TypeError, "layers must be an iterable of Layer, got 5"),
-        (Layer(3), TypeError, "layers[0] must be a Layer, got 3"),
+        (Layer(3), TypeError, "layers must be an iterable of Layer, got one: put it in a list"),
         ([Layer(3), None], TypeError, "layers[1] must be a Layer, got None"),
         ([()], TypeError, "layers[0] must be a Layer, got ()"),
         ([(3, 1, 1, 0, 0)], TypeError, "layers[0].transposed must be a bool, got 0"),
