@@ -293,6 +293,10 @@ def test_float16_is_summed_in_float32_and_rounded_once():
     gradients = transposed.backward(line(0, 0, 2048, 1, 1), cache)
     same_values(gradients.x, line(2048, 2049, 2050).astype(np.float16))
     same_values(gradients.bias, np.float16([2050]))
+    endless = np.float16([1, 1, 1, np.inf, 1, 1]).reshape(3, 1, 2)  # which is summed tap by tap
+    _, cache = transposed.forward(np.ones((1, 1, 2), "f2"), endless)
+    dx = transposed.backward(line(2048, 1, 1).astype("f2"), cache).x
+    same_values(dx, np.float16([[[2050, np.inf]]]))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "bool"])
