@@ -47,7 +47,7 @@ PASS = 2**20
 
 # Numbers that are put side by side at most: starting a loop, which costs as much as some 30 of its
 # steps, then costs 1.5 %, and a few rows, 8 KiB each in float32, still fit in the nearest cache.
-# With 4096 images of 14×14×256 take 1.3 times as long, with 1024 normalizations 1.03 times.
+# With 4096, images of 14×14×256 take 1.3 times as long; with 1024, normalizations 1.03 times.
 RUN = 2048
 
 # Numbers that are gone through in the time of a call, of NumPy and of what prepares it.
@@ -96,9 +96,9 @@ def together(x: Array) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
     As many as fit in RUN, or fewer, down to half of that, if then no row is left over. With several
-    parts, at most t of them where a part keeps t rows or more (t² <= m): a part's own numbers are
-    repeated t times, which must pay. 1 where the rows do not lie side by side, as those of a slice
-    of the channels.
+    parts at most sqrt(m): a part's own numbers are repeated once per neighbour, and that pays only
+    if the part has at least as many joined rows to use them. 1 where the rows do not lie side by
+    side, as those of a slice of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:
@@ -167,7 +167,7 @@ def add_bias(y: Array, bias: Array) -> None:
     if y.size <= FEW or not 1 < len(bias) < RUN:
         y += bias
         return
-    with short_buffers():  # plainly, 3 channels take 3 to 8 times as long, and 64 twice
+    with short_buffers():  # by `y += bias` 3 channels take 3 to 8 times as long, and 64 twice
         for _, (part, shift) in in_blocks(y.dtype, [rows(y, 1)], bias.reshape(1, 1, -1)):
             part += shift
 

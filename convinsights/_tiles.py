@@ -33,9 +33,9 @@ from convinsights._passes import (
 
 __all__ = ["gradients", "normalized", "statistics"]
 
-# Most channels of a tile: those of all its parts counted together, each as many times as
+# A tile has at most so many channels, counting those of all its parts, and each as many times as
 # `in_blocks` puts it side by side. Each kind of number per channel (r, a, b, sums) is held for all
-# of them at once: in float64 half of PASS, which is in bytes.
+# of them at once: in float64 that takes half of PASS, which is in bytes.
 TILE = PASS // 16
 
 

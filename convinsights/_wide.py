@@ -1,16 +1,17 @@
 """The normalizations of wide groups: the laws of `_normalize`, a few parts at a time.
 
 A group is wide if it has more than twice as many channels as rows, as in layer normalization of
-words (a row each: r = gamma / root then has as many numbers as x). Few rows then share what is
-broadcast over them, and that saves little. So it is laid out in full, by products of matrices:
-about the centre c of `_tiles`,
+words (a row each: r = gamma / root then has as many numbers as x). Broadcasting then saves little,
+for few rows share what is broadcast. So the factor s and the addend t of every number of x are laid
+out in full, each the product of a pair that belongs to its row and a pair that belongs to its
+channel: about the centre c of `_tiles`,
 
     y = s (x - c) + t    s = (1 / root, 0) (gamma, 0)    t = ((c - mean) / root, 1) (gamma, beta)
 
-Per group, the left factor (n, 2) holds what belongs to the n rows of x, the right one (2, K) what
-belongs to the channels. (NumPy multiplies matrices of inner length 2 several times as fast as of 1:
-hence the zeros.) Sums are products too: with gamma over the channels of a group, with 1 / root over
-the rows of x.
+Per group, the pairs of the n rows of x are one matrix (n, 2), those of the K channels another
+(2, K). (NumPy multiplies matrices of inner length 2 several times as fast as of 1: hence the
+zeros.) Sums are products too: with gamma over the channels of a group, with 1 / root over the rows
+of x.
 
     sum(dy x̂) = sum(dy (x - c) / root) - sum(dy (mean - c) / root)
     dx        = r dy - (a (x - c) + b), a and b as in `_tiles`
@@ -121,7 +122,7 @@ def _about(values: Array, m: int, dtype: DType, centre: Array | None) -> tuple[A
     # E[x - c] and E[(x - c)²] of every group, in float64
     level, square = np.zeros((2, *values.shape[:2]))
     middle = None if centre is None else np.repeat(centre, m, axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):  # then there is a second pass
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows about 0 gets a second pass
         for some in _batches(values, m, dtype, len(values)):
             for piece in steps(values.shape[2], TILE):
                 centred = _centred(values[some, :, piece], some, middle, dtype)
@@ -162,7 +163,7 @@ def _left(first: Array, second: int) -> Array:
 
 
 def _right(first: Array | None, like: Array, piece: slice, second: Array | None = None) -> Array:
-    # For some channels of the groups `first` in one row (1 if None), `second` in the next (0 if
+    # For some channels of every group: `first` in one row (1 if None), `second` in the next (0 if
     # None), each given as (G, K): (G, 2, k)
     _, groups, width = like.shape
     right = np.zeros((groups, 2, width), like.dtype)
