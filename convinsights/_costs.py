@@ -74,8 +74,8 @@ PIECE = 990_000
 
 # Columns or inner entries up to which a product is cut into such pieces. Two cores have to wait for
 # each other and to fetch what the first has gathered: with 16 columns they take 1.0 to 2.5 times as
-# long, and up to 50 times beside another process; with 32, quietly, 0.75. (On one core, 64 would be
-# better.)
+# long, and up to 50 times beside another process; with 32, and no other process, 0.75 times. (On
+# one core, a NARROW of 64 would be better.)
 NARROW = 16
 
 
@@ -88,9 +88,10 @@ class Way(NamedTuple):
 
 
 def piece(inner: int, columns: int) -> int:
-    """Return how many rows of a product are multiplied at a time, or 0 for all.
+    """Return how long the pieces of a narrow product are, or 0: no pieces.
 
-    Every piece reads the other factor whole: at least NARROW rows make that worth it.
+    inner, columns: its two other sizes. What is cut is the rows in `write_product`, and what is
+    summed over in `add_product`. At least NARROW at a time make it worth starting a piece.
     """
     count = PIECE // (inner * columns)
     return count if min(inner, columns) <= NARROW <= count else 0
@@ -178,8 +179,8 @@ def by_channel(geometry: Geometry, groups: int, outputs: int, batch: int) -> boo
     """Tell whether to go without matrix products where every group is one channel.
 
     For each output of a channel, and each phase of the strides, that is a convolution of its own.
-    To multiply and add is priced there as a number gone through: it takes a third more, but so do
-    products of a single channel.
+    To multiply and add is priced there as one number gone through. It takes more than that, but
+    products of a single channel take more than their price, too.
     """
     taps, windows = math.prod(geometry.kernel_size), math.prod(geometry.output_size)
     products, _ = _in_strips(geometry, groups, 1, outputs, batch, False)
@@ -293,7 +294,8 @@ def _in_strips(
 
 
 def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
-    # Of a window of a group, gathered and multiplied, or multiplied and scattered
+    # Of a window of a group: gathered and multiplied or, with `scattered` images, multiplied and
+    # scattered (0: gathered)
     entries = math.prod(geometry.kernel_size) * inputs
     if scattered:
         added = way_to_scatter(geometry, inputs, scattered).cost

@@ -47,7 +47,8 @@ PASS = 2**20
 
 # Numbers that are put side by side at most: starting a loop, which costs as much as some 30 of its
 # steps, then costs 1.5 %, and a few rows, 8 KiB each in float32, still fit in the nearest cache.
-# With 4096, images of 14×14×256 take 1.3 times as long; with 1024, normalizations 1.03 times.
+# With 4096 in its place, images of 14×14×256 take 1.3 times as long; with 1024, normalizations
+# 1.03 times.
 RUN = 2048
 
 # Numbers that are gone through in the time of a call, of NumPy and of what prepares it.

@@ -16,7 +16,7 @@ Each takes the first of these ways that pays (`_costs` knows the prices):
 
     way           chosen by                 pays where
     by channel    by_channel, …_twice       every group is one channel, with few outputs
-      collecting  collects_by_channel       dx, unless windows lie far apart
+      collecting  collects_by_channel       dx, unless windows are few: kernels that span most of x
     boxes         in_boxes                  many taps read zeros alone: they are left out
     collecting    collects                  dx: adding to pixels costs more than gathering from dy
     strips        neighbours                wide kernels, few filters: pixels are copied many times
@@ -126,10 +126,10 @@ def both_gradients(
         dx, backwards = both_from_columns(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
-    # The two ways differ only where inf or nan meets a zero of the padding: one in x the zeros
-    # around dy, in this way; one in dy the zeros around x, in the other. But then that one in dy
-    # meets pixels in this way, as every window reads some (touching). So wherever the two differ,
-    # some number of `backwards` is not finite.
+    # The two ways to dkernel differ only where inf or nan meets a zero of the padding. In this way
+    # that is one in x, at the zeros around dy: `backwards` shows it. In the other it is one in dy,
+    # at the zeros around x. Here the same one meets pixels instead, as every window reads some
+    # (touching), and `backwards` shows it too. So if `backwards` is finite, the two agree.
     if np.isfinite(backwards).all():
         return dx, _backwards(backwards, groups)
     del backwards
