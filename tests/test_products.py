@@ -247,6 +247,19 @@ def test_columns_are_those_of_im2col(way, groups, rate, strides):
         assert gathered > 1
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("way", [{"planar": True}, {"high": 2}, {"high": 5}])
+def test_the_products_of_columns_are_the_same_in_every_way(way, groups):
+    geometry = laid((5, 7), (3, 2), rate=(2, 1))
+    x, kernel = integers(rng, (3, *geometry.input_size, 4)), integers(rng, (3, 2, 4 // groups, 6))
+    arrays = [array.astype(float) for array in (x, kernel, integers(rng, (3, 5, 7, 6)))]
+    plain = _columns.gather_multiply(*arrays, geometry, groups, FLOAT)
+    with prices(way_to_gather=lambda *_: _costs.Way(0.0, **way), WORKSPACE=8 * 200):
+        results = _columns.gather_multiply(*arrays, geometry, groups, FLOAT)
+    for actual, expected in zip(results, plain, strict=True):
+        same_values(actual, expected)
+
+
 @pytest.mark.parametrize("padding", [0, ((0, 0), (0, 0), (2, 1))])
 def test_axes_along_which_windows_are_pixels_are_more_images(padding):
     geometry = Geometry.of((4, 5, 6), (1, 1, 3), (1, 1, 2), padding, (7, 1, 1))
