@@ -82,8 +82,8 @@ def _named(candidate: Candidate, ran: Sequence[Trial]) -> tuple[str | None, list
     name: str | None = None
     single: dict[tuple[int, str], str] = {}
     if wrong:
-        # Trials that still have their numbers. Only a captured example may have some that are not
-        # finite: those of `judged_finite` are not kept whole.
+        # Trials that still have their numbers. Those that `judged_finite` made never count as such
+        # (they have no `allowed`), so only a captured example may hold some that are not finite.
         whole = [trial for trial in ran if trial.whole]
         name, told = diagnose(whole, candidate.examine, candidate.precision)
         single = {(id(whole[index]), result): slip for (index, result), slip in told.items()}

@@ -37,9 +37,9 @@ ENOUGH = 8
 LOOKED = 60
 # What a normalization sums over the images.
 SUMMED = ("dgamma", "dbeta")
-# How many results tell sums from operands,
+# How many results it takes to tell whether it is the operands or the sums that have few bits:
 TOLD_BY = 6
-# … and how much less the bits of sums must scatter.
+# … the sums, if their bits (see `_bits`) scatter less than this share of the operands'.
 CLEARLY = 0.7
 # In squares, a sum of n products loses n / 6 roundings of the whole: on average the square of a
 # partial sum is half that of the whole, and the square of a rounding a third of its largest.

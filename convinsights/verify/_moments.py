@@ -74,7 +74,7 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
         near = (np.abs(view - middle - slope * deviation) <= off_line).all(axes, keepdims=True)
         mean = parts.average(parts.x) - middle / slope
         off_mean = off_middle / slope + FINE * np.abs(parts.mean)
-        # The groups in which it is seen, for what can be read off is finer than the last bit
+        # The groups in which few bits are seen: only where sight is finer than the last of them
         less = np.zeros(flat.shape, bool)
         for value, right, sight in (
             (slope, 1 / parts.root, off_slope),

@@ -145,8 +145,8 @@ def _readers(case: Case, name: str) -> tuple[Outcome, Outcome]:
     if added is not None:  # or else it would count everywhere
         added[...] = 0
     must = _reading(case, ones, name)
-    # Where elements beside this one (other taps or pixels of its channels) are read, this one may
-    # be multiplied by a zero although nothing reads it: `beside` is what reads any of them.
+    # A result that reads a neighbour of this element (another tap or pixel of its channels) may
+    # multiply this one by a zero although it does not read it: `beside` is what reads any of them.
     lines = tuple(range(alone.ndim - 2)) if "kernel" in name else tuple(range(1, alone.ndim - 1))
     ones[name] = np.broadcast_to(alone.max(axis=lines, keepdims=True), alone.shape)
     beside = _reading(case, ones, name)

@@ -114,7 +114,7 @@ class Plan:
 
 
 def special_cases(cases: Iterable[Case]) -> list[Case]:
-    """Return the smallest case of each kind of geometry, of several images and pixels, drawn.
+    """Return the smallest case of each of the first kinds, of several images and outputs, drawn.
 
     One more is added if none of these has a bias (a bias and groups, where some case has both): an
     error of the bias' gradient alone shows in no other.

@@ -98,8 +98,9 @@ def verify(
         cases, which take about a minute, and less than a gigabyte, for each rank.
     forms : "canonical" or "all"
         Canonical: every hyperparameter is a tuple with one entry per axis, padding (before, after)
-        pairs, and a name only where the signature or `supports` takes one. All: every form that
-        `module.forward` takes.
+        pairs, or a name where the signature or `supports` takes one. (Where neither says whether,
+        names are tried too, and declined if they raise.) All: every form that `module.forward`
+        takes.
     non_finite : bool
         Whether to try a nan and an inf among the pixels, the taps and dy: exactly those results
         that read it must not be finite.

@@ -112,9 +112,9 @@ def training_gradient(parts: Grouped, dy: Array, root: Array, slope: Array | flo
 
 
 def _of_few_bits(case: Case, bits: int, of: Sequence[str], mean: bool, root: bool) -> Outcome:
-    # The results in `of`, made with a mean and a 1 / root of few bits, or with one of the two. If y
-    # and dx are not among them, they are right; of gamma's and beta's gradients nothing is said
-    # then: as sums over the images they may have few bits of their own.
+    # The results in `of`, made with a mean and a 1 / root of few bits, or with one of the two. Of y
+    # and dx, what is not in `of` is right. Of dgamma, if it is not in `of`, and of dbeta nothing is
+    # said: as sums over the images they may have few bits of their own.
     parts = Grouped(case)
     if not case.x.size:
         return case.truth

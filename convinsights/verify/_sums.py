@@ -55,7 +55,8 @@ def of_sums(call: Call, precision: Precision, integers: bool = False) -> Outcome
 
 def _of_operands(call: Call, precision: Precision, magnitudes: Outcome, counts: Outcome) -> Outcome:
     # By how much rounding the operands puts each result off. In two steps the first result is an
-    # operand of the second, and rounded even where the arrays need no rounding.
+    # operand of the second: it is rounded as it is stored (`between`), and then to operands, even
+    # where the arrays need no rounding.
     two = call.module is depthwise_separable
     steps, between = (2, precision.rounding) if two else (1, 0.0)
     times = steps - 1 if _held(call, precision) else 2 * steps

@@ -64,8 +64,8 @@ class Table:
         also = np.array([c.holds[passing] for c in kept], np.float32)
         also = also.reshape(len(kept), len(passing))
         found: list[tuple[int, ...]] = [(int(i),) for i in np.flatnonzero(~also.any(axis=1))]
-        # A far-fetched single one does not keep pairs out: 3, 5 and 7 are no powers of 2, but may
-        # just be odd; "== 37" may be "> 32".
+        # A far-fetched single one does not keep pairs out: where 3, 5 and 7 fail, "no power of 2"
+        # holds, but it may be "odd and > 1"; where only 37 fails, it may be "> 32" and another.
         if all(kept[i].operator == "no power" or kept[i].cost > ODD for (i,) in found):
             pairs = np.argwhere(np.triu(also @ also.T == 0, 1))
             found += [(int(i), int(j)) for i, j in pairs]

@@ -63,8 +63,9 @@ PIXELS = np.array(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-# How often a number is rounded on the way through the three transforms of one axis: as often as a
-# row has numbers, and once more for those of G that are no binary fractions
+# How often a number is rounded on the way through the three transforms of one axis: by each as
+# often as its longest row has numbers that are not 0, and by G once more, for some of its numbers
+# are no binary fractions (G: 3 + 1, B': 4, A': 5)
 PASSES = 4 + 4 + 5
 
 

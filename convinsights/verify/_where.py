@@ -27,7 +27,7 @@ SOME = 0.15
 FILLED = 0.8
 # How many bits a region must explain.
 BITS = 6.0
-# What each coordinate costs in bits, and so much more by its own cost.
+# A region costs so many bits for each coordinate, times 1 + the cost of what is said of it.
 PRICE = 4.0
 # How much smaller two coordinates must make it than one.
 NARROWER = 0.75
