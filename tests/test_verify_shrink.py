@@ -46,6 +46,7 @@ ROW |= {"epsilon": 0.5}
         ("in_channels", 6, {"in_channels": 2}),
         ("in_channels", 7, None),
         ("in_channels // groups", 7, {"in_channels": 7}),
+        ("in_channels * depth_multiplier", 6, {"in_channels": 6, "depth_multiplier": 1}),
         ("terms", 9, None),
     ],
 )

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from helpers import thinned
 
-from convinsights import batchnorm, conv, depthwise, normalization, transposed, unary
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    normalization,
+    transposed,
+    unary,
+)
 from convinsights._concepts import defaults
 from convinsights.verify import _explain, _when, _where
 from convinsights.verify._cases import Case
@@ -74,6 +82,9 @@ def shapes_of(module, taps, ins, outs, groups):
         return []
     if module is depthwise:
         return [(*taps, ins, min(outs, 3))]
+    if module is depthwise_separable:
+        multiplier = min(outs, 3)
+        return [(*taps, ins, multiplier), (1,) * len(taps) + (ins * multiplier, groups * outs)]
     if module is transposed:
         return [(*taps, outs, groups * ins)]
     return [(*taps, ins, groups * outs)]
@@ -81,7 +92,15 @@ def shapes_of(module, taps, ins, outs, groups):
 
 CASES = {
     module: drawn(module)
-    for module in (conv, depthwise, transposed, unary, batchnorm, normalization)
+    for module in (
+        conv,
+        depthwise,
+        depthwise_separable,
+        transposed,
+        unary,
+        batchnorm,
+        normalization,
+    )
 }
 
 KNOWN = {}
@@ -163,6 +182,16 @@ CONDITIONS = [
         "depth_multiplier == 1 and strides > 1",
         lambda f: f["depth_multiplier"] == 1 and f["strides"] > 1,
     ),
+    (
+        depthwise_separable,
+        "in_channels * depth_multiplier >= 8",
+        lambda f: f["in_channels * depth_multiplier"] >= 8,
+    ),
+    (
+        depthwise_separable,
+        "in_channels * depth_multiplier and out_channels equal",
+        lambda f: f["in_channels * depth_multiplier and out_channels"] == "equal",
+    ),
     (transposed, "strides > kernel_size", lambda f: "> " in f["strides and kernel_size"]),
     (unary, "in_channels >= 8 and strides > 1", lambda f: f["in_channels"] >= 8 < 7 + f["strides"]),
     (batchnorm, "training", lambda f: f["mode"] == "training"),
@@ -174,6 +203,7 @@ CONDITIONS = [
         lambda f: f["groups"] > 1 and f["gamma"][0] == "g",
     ),
     (normalization, "channels // groups >= 4", lambda f: f["channels // groups"] >= 4),
+    (normalization, "output pixels >= 64", lambda f: f["output pixels"] >= 64),
 ]
 
 

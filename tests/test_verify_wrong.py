@@ -48,6 +48,8 @@ LARGE = (
     "5x5 at strides 2 mirrored",
     "elements of im2col beyond 2^15",
     "moments of 1024 values of a group",
+    "long kernels of groups mirrored",
+    "dbeta of whole blocks of 8",
 )
 
 

@@ -1055,6 +1055,41 @@ def first_channel_at_1x1(dx, dy, arrays, hyper):
         dx[..., 1:] = 0
 
 
+def pointwise_backwards_from(least):
+    """From so many channels between the steps on, the second step reads them backwards."""
+
+    def change(arrays, hyper):
+        if arrays[2].shape[-2] >= least:
+            arrays[2] = arrays[2][..., ::-1, :]
+        return arrays, hyper
+
+    return change
+
+
+def bias_between(x, first, second, bias, **hyper):
+    """The bias is added to the channels between the steps where there are as many."""
+    mixed = depthwise.forward(x, first, **hyper)[0]
+    if bias is not None and mixed.shape[-1] == len(bias):
+        mixed, bias = mixed + bias, None
+    return unary.forward(mixed, second.reshape(second.shape[-2:]), bias)[0]
+
+
+def of_whole_blocks(dbeta, dy, arrays, hyper):
+    """From 1024 pixels of all images on, only those that fill blocks of 8."""
+    rows = dy.reshape(-1, dy.shape[-1])
+    if len(rows) > 1024:
+        dbeta[...] = rows[: len(rows) // 8 * 8].sum(axis=0, dtype=float)
+
+
+def first_image_where_as_high(y, arrays, hyper):
+    if arrays[1].shape[0] == arrays[0].shape[1]:
+        y[1:] = y[:1]
+
+
+def more_than_8_taps(arrays, hyper):
+    return max(taps_of(arrays)) > 8
+
+
 def rectified_between(x, first, second, bias, **hyper):
     mixed = np.maximum(depthwise.forward(x, first, **hyper)[0], 0)
     return unary.forward(mixed, second.reshape(second.shape[-2:]), bias)[0]
@@ -1562,6 +1597,39 @@ WRONG = [
         depthwise_separable,
         lambda: (rectified_between, None),
         "activation_left_on",
+    ),
+    Wrong(
+        "8 channels between the steps",
+        depthwise_separable,
+        before(depthwise_separable, pointwise_backwards_from(8)),
+        when="in_channels * depth_multiplier >= 8",
+    ),
+    Wrong(
+        "bias between the steps",
+        depthwise_separable,
+        lambda: (bias_between, None),
+        when="in_channels * depth_multiplier and out_channels equal and bias given",
+    ),
+    Wrong(
+        "long kernels of groups mirrored",
+        conv,
+        before(conv, when(both(grouped, more_than_8_taps), flip_first_axis)),
+        "kernel_flipped",
+        "kernel_size > 8 and groups > 1",
+        options={"ranks": (1,)},
+    ),
+    Wrong(
+        "one image where the kernel is as high",
+        depthwise,
+        after(depthwise, first_image_where_as_high),
+        "batch_mixed",
+        where="images other than the first",
+    ),
+    Wrong(
+        "dbeta of whole blocks of 8",
+        normalization,
+        gradient(normalization, gradient_of(2, of_whole_blocks)),
+        when="output pixels > 1024 and output pixels not a multiple of 8",
     ),
     Wrong("packed kernel of these ends", conv, packed_kernel_of_these_ends, "stale_argument"),
     Wrong(

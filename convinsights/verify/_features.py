@@ -14,7 +14,7 @@ from convinsights._arguments import Array
 from convinsights.verify._calls import NORMALIZATIONS
 from convinsights.verify._cases import Case
 from convinsights.verify._grouped import Grouped
-from convinsights.verify._words import EFFECTIVE, Feature
+from convinsights.verify._words import BETWEEN, EFFECTIVE, Feature
 
 __all__ = ["axis_names", "features", "tells"]
 
@@ -66,11 +66,16 @@ def _of_normalization(case: Case) -> dict[str, Feature]:
     if case.module is normalization:
         groups = case.settings["groups"]
         found |= {"groups": groups, "channels // groups": case.x.shape[-1] // groups}
+        found["output pixels"] = math.prod(case.x.shape[:-1])  # of batchnorm its terms
     else:
         found["mode"] = "training" if case.arrays[3] is None else "inference"
     found |= _given(case, ("gamma", "beta"))
     found["epsilon"] = f"{case.settings['epsilon']:g}"
     return found | {"pixels": math.prod(case.x.shape[1:-1]), "terms": Grouped(case).count}
+
+
+def _same(one: Feature, other: Feature) -> str:
+    return "equal" if one == other else "differ"
 
 
 def _given(case: Case, names: tuple[str, ...]) -> dict[str, Feature]:
@@ -84,13 +89,16 @@ def _of_windows(case: Case) -> dict[str, Feature]:
     terms = math.prod(taps)
     if case.module in (depthwise, depthwise_separable):
         found["depth_multiplier"] = kernel.shape[-1]
+        if case.module is depthwise_separable:
+            found[BETWEEN] = case.arrays[2].shape[-2]
+            found[f"{BETWEEN} and out_channels"] = _same(found[BETWEEN], filters)
     else:
         groups = case.settings.get("groups", 1)
         terms *= case.x.shape[-1] // groups
         if "groups" in case.settings:
             found["in_channels // groups"] = case.x.shape[-1] // groups
             found["out_channels // groups"] = filters // groups
-    found["in_channels and out_channels"] = "equal" if case.x.shape[-1] == filters else "differ"
+    found["in_channels and out_channels"] = _same(case.x.shape[-1], filters)
     found["kernel_size"] = taps
     found |= _per_axis("kernel_size", taps)
     found |= _of_steps(case, "strides", _windows(case))

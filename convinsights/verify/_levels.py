@@ -7,6 +7,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._covering import Levels
 from convinsights.verify._features import axis_names, features
 from convinsights.verify._padding import BY_NAME
+from convinsights.verify._words import BETWEEN
 
 __all__ = ["with_count", "with_feature"]
 
@@ -29,6 +30,8 @@ def with_feature(rank: int, row: Levels, feature: str, value: Any) -> Levels | N
         return {"padding": {0: "valid", 1: "1", 3: "3"}[value]} if value in (0, 1, 3) else None
     if feature == "padding by name":
         return {"padding": "same" if value == "zeros" else f"{value}{BY_NAME}"}
+    if feature == BETWEEN:
+        return {"in_channels": value, "depth_multiplier": 1}
     name, _, per_group = feature.partition(" // ")
     if name in row and (per_group or value % groups == 0):
         return {name: value if per_group else value // groups}

@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 __all__ = [
+    "BETWEEN",
     "EFFECTIVE",
     "ODD",
     "Feature",
@@ -19,6 +20,8 @@ Feature: TypeAlias = int | str | tuple[int, ...]
 
 # What precedes the name of a setting that is counted only where it has an effect.
 EFFECTIVE = "effective "
+# The channels between the two steps of a separable convolution.
+BETWEEN = "in_channels * depth_multiplier"
 
 # What the names of features end with that compare two others.
 COMPARISONS = (" and kernel_size", " and size")
@@ -29,6 +32,8 @@ FEATURE_COSTS = {
     EFFECTIVE: 0.3,
     "groups": -0.1,
     "in_channels and out_channels": 1.0,
+    f"{BETWEEN} and out_channels": 1.0,
+    BETWEEN: 0.6,
     "in_channels // groups": 0.6,
     "out_channels // groups": 0.6,
     "channels // groups": 0.6,
