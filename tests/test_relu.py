@@ -21,6 +21,13 @@ def test_negative_numbers_become_0():
     assert_array_equal(y, [[0, 0], [0.5, 2]])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 70])
+def test_minus_0_becomes_0(dtype, count):
+    y, _ = relu.forward(np.full(count, -0.0, dtype))
+    assert_array_equal(np.signbit(y), np.zeros(count, bool))
+
+
 def test_the_gradient_passes_where_x_is_positive_and_not_at_0():
     _, cache = relu.forward(np.array([-3, -0.0, 0.0, 1e-300, 2]))
     assert_array_equal(relu.backward(np.array([2, 3, 5, -7, 11]), cache).x, [0, 0, 0, -7, 11])
