@@ -110,7 +110,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Tools, not layers, and as much code again: loaded when first asked for.
+    # Tools, not layers, and nearly twice as much code: loaded when first asked for.
     if name in ("draw", "translate", "verify"):
         return importlib.import_module(f"convinsights.{name}")
     raise AttributeError(f"module 'convinsights' has no attribute {name!r}")

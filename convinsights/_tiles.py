@@ -91,8 +91,8 @@ def gradients(
 ) -> tuple[Array, Array]:
     """Write dx = r dy - (a (x - c) + b); return what `_normalize.gradients` returns."""
     dtype = out.dtype
-    # In float64, for many parts are added; with more than TILE channels in dtype, for then float64
-    # would take memory, and parts so large are few.
+    # In float64, because the sums of many parts are added up here. In dtype if there are more than
+    # TILE channels: float64 would take memory then, and of parts so large there are few.
     dgamma, dbeta = np.zeros((2, x.shape[2]), np.float64 if x.shape[2] <= TILE else dtype)
     for tile in _tiles(x, moments.mean.shape[1]):
         off, root, centre = _from_centre(moments, tile)

@@ -85,7 +85,8 @@ def gradients(
     s_left, t_left = _left(inverse, 0), _left(-off * inverse, 1)
     # Of dy x̂ and of dy. In float64 or dtype as in `_tiles`.
     sums = np.zeros((groups, 2, width), np.float64 if groups * width <= TILE else dtype)
-    for some in _batches(values, m, dtype, RUN):  # rows that are added in their own precision
+    # RUN rows at most, or one part: these are added in dtype, and their sums to `sums`.
+    for some in _batches(values, m, dtype, RUN):
         # The first pass, for the sums. dx is room for dy (x - c).
         along, level = np.zeros((2, *off[some].shape))
         for piece in steps(values.shape[2], TILE):
