@@ -110,8 +110,8 @@ def _when(
     retry: Retry | None,
     again: Callable[[Case], bool] | None,
 ) -> str | None:
-    # Cases without the results that are wrong somewhere, such as a bias' gradient, say nothing, nor
-    # do those that may be off by as much as others are.
+    # Cases that have none of the results that are wrong somewhere (no bias' gradient, say) tell
+    # nothing, nor do those whose bounds allow errors as large as failing cases usually have.
     kinds = {failure.result for trial in failing for failure in trial.failures}
     marks = {id(trial) for trial in failing}
     errors = [error for trial in failing for error in trial.errors.values()]

@@ -183,7 +183,8 @@ def _read(case: Case) -> list[Array]:
 
 
 def _per_axis(name: str, entries: tuple[int, ...]) -> dict[str, Feature]:
-    # Of one axis a setting is its own entry already; kernel_size, so far a tuple, becomes it.
+    # Of one axis a setting is its own entry already; but kernel_size is a tuple so far, and its
+    # only entry takes its place.
     if len(entries) == 1:
         return {name: entries[0]} if name == "kernel_size" else {}
     return {f"{name}[{axis}]": entry for axis, entry in enumerate(entries)}

@@ -67,7 +67,8 @@ def _with_terms(rank: int, row: Levels, value: int, terms: int) -> Levels:
 
 
 def _with_output(row: Levels, axis: int, value: int, case: Case) -> Levels | None:
-    # By the size of the image: a stride makes one pixel of it several, or of several one.
+    # By the size of the image: one output more takes as many pixels more as the stride; transposed,
+    # one pixel more gives as many outputs more.
     more, step = value - case.dy.shape[1 + axis], case.axes("strides")[axis]
     if case.module is not transposed:
         more *= step

@@ -21,7 +21,7 @@ from convinsights.verify._slips import Hypothesis, changed, interleaved, with_ar
 
 __all__ = ["of_normalization", "training_gradient"]
 
-# Which results a kernel makes of the same mean and root: a backward may be given others.
+# Which results a kernel makes of the mean and root of few bits: a backward may be given others.
 MADE_OF_MOMENTS = (
     ("dx", "dgamma"),
     ("dx",),

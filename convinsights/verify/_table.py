@@ -17,8 +17,8 @@ __all__ = ["Table"]
 
 # How many clauses are combined by three; four times as many by two, a quarter in alternatives.
 CANDIDATES = 64
-# In how many passing cases, at most, a plain condition may hold: these are tried with other
-# numbers.
+# In how many passing cases, at most, a condition of the failing ones may hold too: these are tried
+# with other numbers, for there the fault may not have shown by chance.
 EXCEPTIONS = 8
 # How many such conditions are looked at.
 NEAR = 4

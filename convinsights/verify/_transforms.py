@@ -6,9 +6,9 @@ Winograd's F(m, 3) computes m neighbouring outputs from m + 2 pixels, along ever
 
 and sums the products in brackets over the channels. An output is made of the products of tap p and
 the pixel p steps after the output's own. On the way the transforms also form products of tap p and
-the pixel e steps after it, for other e; these cancel, but their roundings do not. So each such
-product counts in the error of an output, with the weight L[e, p]; in a direct sum that weight is 1
-if e = p, and else 0:
+the pixel e steps after the output's own, for other e; these cancel, but their roundings do not. So
+each such product counts in the error of an output, with the weight L[e, p]; in a direct sum that
+weight is 1 if e = p, and else 0:
 
     L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
 

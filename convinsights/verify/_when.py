@@ -2,9 +2,9 @@
 
 Every case has features: its channels, sizes, strides, how its arrays lie in memory, and what
 follows from those. A clause says one thing of one feature ("in_channels >= 8"); a condition is a
-clause, or two or three that hold together, or several of which one holds, alone or beside one that
-always does. It must hold in every failing case and in no other; of all that do, the simplest is
-told.
+clause, or two or three that hold together, or several of which one at least holds in each failing
+case, with or without one more that holds in all of them. It must hold in every failing case and in
+no other; of all that do, the simplest is told.
 
 Among many clauses some fit few failures by chance. There are C(n, f) ways for f of n cases to fail.
 Of K clauses that could be said, about K^c / c! conditions of c can be made: one is believed only if

@@ -107,7 +107,7 @@ def _scored(parts: tuple[Part, ...], views: Sequence[View]) -> _Scored:
         if (view.wrong & ~inside).any():
             return _Scored(parts)
         count = int(np.count_nonzero(inside)) * (view.wrong.size // inside.size)
-        if view.count >= SOME * count:  # only cases that the region fills count as wrong
+        if view.count >= SOME * count:  # wrong elements of other cases are not counted
             fills, wrong = fills + 1, wrong + view.count
         less += count < view.wrong.size
         size += count
