@@ -51,7 +51,8 @@ class Axis(NamedTuple):
         """Return what lies under some windows, `slice(None)` for all of them.
 
         The pixels, how many they are, the zeros around them (one of the two is negative where all
-        windows lie among the zeros of one side), and how many windows there are.
+        windows lie among the zeros of one side, or 0 if they end right beside the pixels), and how
+        many windows there are.
         """
         if where == slice(None):
             return where, self.size, self.padding, self.windows

@@ -213,11 +213,11 @@ def collects_by_channel(geometry: Geometry) -> bool:
 def collects(geometry: Geometry, groups: int, inputs: int, outputs: int, batch: int) -> bool:
     """Tell whether pixels collect their gradients from windows of dy, or windows scatter them.
 
-    Collecting copies and multiplies, scattering multiplies and adds; a pixel collects `outputs`
-    numbers of a group from each tap, a window adds `inputs` of them to each. Collecting visits
-    every pixel, scattering every window, of which there are few where the kernel is nearly as large
-    as the image. Collecting rearranges the kernel, and every phase of the strides is a convolution
-    of its own.
+    Collecting copies and multiplies, scattering multiplies and adds. For each tap and group, a
+    pixel collects `outputs` numbers, and a window adds `inputs` numbers to its pixel. Collecting
+    visits every pixel, scattering every window, of which there are few where the kernel is nearly
+    as large as the image. Collecting rearranges the kernel, and every phase of the strides is a
+    convolution of its own.
     """
     if geometry.disjoint:
         return False  # windows that lie apart are written, without adding

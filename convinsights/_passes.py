@@ -89,7 +89,10 @@ def steps(count: int, most: int) -> Iterator[slice]:
 
 
 def rows(x: Array, parts: int) -> Array:
-    """Return x (N, …, C) as (B, m, C), contiguous: a view, to write to x by, if x is contiguous."""
+    """Return x (N, …, C) as (parts, m, C), contiguous.
+
+    If x is contiguous, the result is a view: what is written to it is written to x.
+    """
     m = math.prod(x.shape[:-1]) // max(1, parts)
     return np.ascontiguousarray(x).reshape(parts, m, x.shape[-1])
 

@@ -29,9 +29,10 @@ def add_product(a: Array, b: Array, target: Array, *, write: bool) -> None:
     """Add a b to target, or write it: (groups, rows, count) (groups, count, columns), count large.
 
     Without pieces, `most` rows are added at a time, so that their product takes at most WORKSPACE
-    bytes (or one row). What is narrow is cut along the count, the axis that is summed over: `few`
-    rows at a time, few enough for a piece to have NARROW or more of the count. The pieces of a
-    `stretch` are multiplied in one call, and their products summed.
+    bytes (or one row). What is narrow is cut twice: into `few` rows at a time, and these along the
+    count, the axis that is summed over, into pieces. `few` is small enough for a piece to have
+    NARROW or more of the count. The pieces of a `stretch` are multiplied in one call, and their
+    products summed.
     """
     (groups, rows, count), columns = a.shape, b.shape[-1]
     room = max(1, _costs.WORKSPACE // (groups * columns * target.itemsize))  # rows

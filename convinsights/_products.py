@@ -25,6 +25,7 @@ Each takes the first of these ways that pays (`_costs` knows the prices):
       by rows     way_to_gather             tall kernels: windows of one row of taps serve all rows
       one by one  way_to_scatter            many taps, few windows
 
+`both_gradients` asks for collecting before boxes; the product it collects with may take boxes.
 Every product of blocks is cut into pieces where it is narrow, to stay on one core (`piece`).
 
 A result must be what padded zeros would give, also where inf or nan meets one. Boxes leave zeros
@@ -127,9 +128,10 @@ def both_gradients(
             dy, _backwards(kernel, groups), x, phase.geometry, groups, dtype
         )
     # The two ways to dkernel differ only where inf or nan meets a zero of the padding. In this way
-    # that is one in x, at the zeros around dy: `backwards` shows it. In the other it is one in dy,
-    # at the zeros around x. Here the same one meets pixels instead, as every window reads some
-    # (touching), and `backwards` shows it too. So if `backwards` is finite, the two agree.
+    # it is an inf or nan in x that meets the zeros around dy: `backwards` shows it. In the other
+    # way it is one in dy that meets the zeros around x. Those are not read here, but every window
+    # reads some pixel (touching): the inf or nan in dy meets that one, and `backwards` shows it
+    # too. So if `backwards` is finite, the two agree.
     if np.isfinite(backwards).all():
         return dx, _backwards(backwards, groups)
     del backwards
