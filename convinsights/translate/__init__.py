@@ -47,8 +47,8 @@ All four take the same arguments:
 which is
 
     use_bias    of every convolution. False (the default): no bias; True: `bias` is added.
-    training    of batchnorm. False (the default): normalize by `statistics`, a tuple with mean and
-                variance; True: by the batch's own. gamma and beta are always there.
+    training    of batchnorm. False (the default): normalize by `statistics`, a
+                `batchnorm.Statistics`; True: by the batch's own. gamma and beta are always there.
 
 and, for max_pooling and average_pooling, `pool_size`. What `module.forward` refuses is refused here
 too. Where maxima are equal, each framework sends the gradient where it likes.
