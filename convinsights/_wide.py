@@ -157,7 +157,7 @@ def _group_sums(values: Array, weights: Array | None, piece: slice, m: int) -> A
 
 
 def _left(first: Array, second: int) -> Array:
-    # Numbers of the groups of rows, (n, G), and the number `second` beside each: (G, n, 2)
+    # One number for each row and each of its groups, (n, G), and `second` beside it: (G, n, 2)
     left = np.full((*first.T.shape, 2), second, first.dtype)
     left[..., 0] = first.T
     return left
