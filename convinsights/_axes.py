@@ -51,7 +51,7 @@ class Axis(NamedTuple):
         """Return what lies under some windows, `slice(None)` for all of them.
 
         The pixels, how many they are, the zeros around them (one of the two is negative where all
-        windows lie among the zeros of one side, or 0 if they end right beside the pixels), and how
+        windows lie among the zeros of one side, or 0 if they lie right beside the pixels), and how
         many windows there are.
         """
         if where == slice(None):
@@ -86,9 +86,9 @@ class Axis(NamedTuple):
             high = (self.size - 1 + before - phase) // self.stride
             if low > high:
                 continue
-            # Pixel q is read by the windows q - skipped - w * rate, w = 0 … count - 1: over all q
-            # from low - skipped - span to high - skipped. What lies before 0 or behind the last is
-            # zeros.
+            # Pixel q is read by the windows q - skipped - w * rate, w = 0 … count - 1. So the
+            # pixels q = low … high are read by windows from low - skipped - span to high - skipped.
+            # Those before window 0 or behind the last are zeros.
             span = (count - 1) * rate
             around = span + skipped - low, high - skipped - (self.windows - 1)
             pixels = slice(low * self.stride + phase - before, None, self.stride)

@@ -143,7 +143,8 @@ class Columns:
                 if rows.stop is not None:
                     rows = slice(rows.start, rows.stop + layout.halo)
                 columns = view[(slice(None), slice(None), rows, *others)]
-                in_place = self.identity or columns[:1].flags.c_contiguous  # groups may lie apart
+                # Groups may lie apart, each contiguous in itself: the first one tells for all.
+                in_place = self.identity or columns[:1].flags.c_contiguous
                 if not in_place:
                     room = workspace.columns(columns.shape, layout.planar)
                     copy_runs(room, columns)

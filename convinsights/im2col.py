@@ -252,7 +252,7 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     sizes = *geometry.output_size, *geometry.kernel_size
     shape = (*padded.shape[: len(several)], *sizes, padded.shape[-1])
     strides = (*several, *map(operator.mul, axes + axes, geometry.steps), channel)
-    # Planar images have their channels in front where they are contiguous: in memory.
+    # A planar image lies in memory with its channels in front: in that order it is contiguous.
     contiguous = padded.flags.c_contiguous
     memory = padded if contiguous else padded.transpose(-1, *range(padded.ndim - 1))
     return view_of(memory, shape, 0, strides)
