@@ -171,3 +171,9 @@ def test_the_gradient_of_the_bias_is_as_exact_for_a_million_terms_as_for_one(sha
     sums = _passes.channel_sum(dy, np.dtype(np.float32)).astype(float)
     wanted = dy.size // shape[-1] * float(np.float32(0.1))
     close(sums, np.full(shape[-1], wanted), tolerance=2**-19)
+
+
+def test_the_gradient_of_a_bias_loses_no_small_term_beside_a_large_one():
+    dy = np.ones((9, 2), np.float32)
+    dy[3] = 2**24  # to which float32 cannot add 1
+    assert_array_equal(_passes.channel_sum(dy, np.dtype(np.float32)), [2**24 + 8, 2**24 + 8])

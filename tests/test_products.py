@@ -112,7 +112,8 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
         "dy": integers(rng, (2, 7, 9, 3)),
     }
     given = {key: array.astype(float) for key, array in given.items()}
-    given[name].flat[len(given[name].ravel()) // 2] = value
+    place = 0 if name == "kernel" else given[name].size // 2  # a corner's tap meets the padding
+    given[name].flat[place] = value
     options = {"padding": "same", "groups": groups}
 
     def step():
@@ -126,6 +127,7 @@ def test_strips_and_runs_let_nothing_leak_that_is_not_finite(name, value, groups
     for changed in (
         {"GAIN": 0.0, **off},
         {"by_channel": lambda *_: True},
+        {"by_channel": lambda *_: True, "collects_by_channel": lambda *_: True},
         {"GAIN": 0.0, **off, "collects": lambda *_: False},
         {"GAIN": 0.0, **off, "in_boxes": lambda *a: any(map(any, a[0].padding))},
     ):
@@ -674,6 +676,22 @@ def test_a_kernel_larger_than_dy_and_four_workspaces_is_not_copied(monkeypatch):
         with prices(WORKSPACE=size, collects=lambda *_: True):
             _products.image_gradient(y, kernel, cache.geometry, 1, FLOAT)
         assert len(collected) == wanted
+    together = spied(monkeypatch, _products, "both_from_columns", lambda *_: True)
+    for size, wanted in ((2 * 8 * 9 * 4 // 4, 1), (2 * 8 * 9 * 4 // 4 - 1, 1)):  # two copies
+        with prices(WORKSPACE=size, collects=lambda *_: True):
+            _products.both_gradients(x, y, kernel, cache.geometry, 1, FLOAT)
+        assert len(together) == wanted
+
+
+def test_a_rate_along_an_axis_of_one_tap_may_be_any_number():
+    x, kernel = integers(rng, (2, 3, 4, 5)), integers(rng, (1, 3, 5, 1))
+    with prices(by_channel=lambda *_: True):
+        for rate in (1, 2**62):
+            y, cache = depthwise.forward(x, kernel, dilation_rate=(rate, 1))
+            results = y, *depthwise.backward(y, cache)[:2]
+            wanted = results if rate == 1 else wanted
+    for actual, expected in zip(results, wanted, strict=True):
+        same_values(actual, expected)
 
 
 # ---- what is not finite, and what is not right
