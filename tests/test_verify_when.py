@@ -20,7 +20,7 @@ from convinsights.verify._clauses import Clause, Condition
 from convinsights.verify._coordinates import coordinates
 from convinsights.verify._features import features
 from convinsights.verify._table import Table
-from convinsights.verify._thresholds import further
+from convinsights.verify._thresholds import further, sharpened
 from convinsights.verify._trials import Trial
 from convinsights.verify._when import condition
 from convinsights.verify._where import region
@@ -192,6 +192,11 @@ CONDITIONS = [
         "in_channels * depth_multiplier and out_channels equal",
         lambda f: f["in_channels * depth_multiplier and out_channels"] == "equal",
     ),
+    (
+        transposed,
+        "last axes of the kernel equal and groups > 1",
+        lambda f: f["last axes of the kernel"] == "equal" and f["groups"] > 1,
+    ),
     (transposed, "strides > kernel_size", lambda f: "> " in f["strides and kernel_size"]),
     (unary, "in_channels >= 8 and strides > 1", lambda f: f["in_channels"] >= 8 < 7 + f["strides"]),
     (batchnorm, "training", lambda f: f["mode"] == "training"),
@@ -338,6 +343,24 @@ def test_odd_numbers_and_multiples_of_4_are_told_apart_by_another_width():
     assert condition(cases, odd) == "width not a multiple of 4"
     assert condition(cases, odd, lambda feature, n: n % 4 > 0) == "width not a multiple of 4"
     assert condition(cases, odd, lambda feature, n: n % 2 > 0) == "width odd"
+
+
+def test_multiples_of_8_and_of_16_are_told_apart_beyond_the_limit_alone():
+    table = Table(
+        [{"batch": n} for n in (1, 8, 16, 17, 32, 37)], np.array([0, 0, 0, 1, 0, 1], bool)
+    )
+    limit = table.clause("batch", ">=", 17)
+    asked = []
+
+    def of_16(feature, n):
+        asked.append(n)
+        return n >= 12 and n % 16 > 0
+
+    for width, refuted in ((8, True), (16, False)):
+        clause = table.clause("batch", "no multiple", width)
+        assert (sharpened(table, clause, [limit], of_16) is None) is refuted
+    assert 24 in asked
+    assert 12 not in asked
 
 
 def test_what_another_clause_implies_is_not_said():

@@ -99,6 +99,7 @@ def _of_windows(case: Case) -> dict[str, Feature]:
             found["in_channels // groups"] = case.x.shape[-1] // groups
             found["out_channels // groups"] = filters // groups
     found["in_channels and out_channels"] = _same(case.x.shape[-1], filters)
+    found["last axes of the kernel"] = _same(*kernel.shape[-2:])
     found["kernel_size"] = taps
     found |= _per_axis("kernel_size", taps)
     found |= _of_steps(case, "strides", _windows(case))

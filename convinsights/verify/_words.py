@@ -33,6 +33,7 @@ FEATURE_COSTS = {
     "groups": -0.1,
     "in_channels and out_channels": 1.0,
     f"{BETWEEN} and out_channels": 1.0,
+    "last axes of the kernel": 1.1,
     BETWEEN: 0.6,
     "in_channels // groups": 0.6,
     "out_channels // groups": 0.6,
