@@ -5,8 +5,8 @@ one level for each factor, in which any t levels of any t factors stand together
 Nearly all faults seen in the field need no more than two or three settings at once. Rules say which
 levels cannot meet (a kernel larger than its image, without zeros around it), and a budget keeps
 rows cheap: the sum over a row of the levels' weights is at most that. How many numbers the arrays
-of a row hold is no such sum, and may still be large: then other rows are sought, among all that may
-be tried for a combination.
+of a row hold is no such sum, and may still be large: then further rows are tried for the same
+combination, and the smallest of them is taken.
 
 Rows are made one at a time: the row begins with a combination that no row has yet, and takes factor
 by factor the level that adds most of them.

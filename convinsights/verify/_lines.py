@@ -5,8 +5,9 @@ may differ although both are right, and what is done about it:
 
 * a difference rounds. A short step loses more digits of it than a long one,
 * a long step meets curvature, and kinks: where a ReLU turns on or off within the step, the
-  difference mixes two slopes. Of a million ReLUs some six turn within the first of STEPS, and one
-  in 160 times any within the last. So the shorter steps are taken where the longer ones disagree,
+  difference mixes two slopes. Of a million ReLUs some six turn within the first of STEPS; within
+  the last, one turns only once in 160 times. So the shorter steps are taken where the longer ones
+  disagree,
 * at a kink itself (of a ReLU at 0) the slopes to the left and to the right are two, and what lies
   between them is right. With one kink close by, one of the two is the slope,
 * where rounding forbids the short steps and kinks the long ones, another direction may have fewer.

@@ -1,9 +1,9 @@
 """Wrong results that are off by what rounding loses: few bits, or digits that cancel.
 
-The size of an error tells how few bits there were: that of a sum of random terms, over the root of
-the sum of their squares, is 2^-bits if the terms had so many. Where errors grow with the number of
-terms, it is the sums that have so few. Of a normalization, y tells of the mean and of the root that
-it was made with; and its gradients of gamma and beta are sums.
+The size of an error tells how few bits there were: terms of b significant bits put their sum off by
+about 2^-b times the root of the sum of their squares, since their errors are random. Where errors
+grow with the number of terms, it is the sums that have so few. Of a normalization, y tells of the
+mean and of the root that it was made with; and its gradients of gamma and beta are sums.
 """
 
 import math
@@ -39,7 +39,8 @@ LOOKED = 60
 SUMMED = ("dgamma", "dbeta")
 # How many results it takes to tell whether it is the operands or the sums that have few bits:
 TOLD_BY = 6
-# … the sums, if their bits (see `_bits`) scatter less than this share of the operands'.
+# … it is the sums if, from result to result, the bits that `_bits` finds for them scatter less than
+# this share of what those that it finds for the operands do.
 CLEARLY = 0.7
 # In squares, a sum of n products loses n / 6 roundings of the whole: on average the square of a
 # partial sum is half that of the whole, and the square of a rounding a third of its largest.

@@ -50,8 +50,8 @@ def few_bits(trial: Trial, got: Array, precision: Precision, bits: int) -> bool 
     """Tell whether the mean and 1 / root have no more than `bits` significant bits.
 
     None if that cannot be seen. Both are read off each group's line; `sight` is how far either may
-    be misread. One that differs from the right one by more than that must have no more bits, and be
-    off by a few units of the last of them at most.
+    be misread. If one of the two is further than that from its right value, it must have no more
+    than `bits` bits, and be off by at most a few units of the last of these.
     """
     if trial.case.integers:  # of few values, whose errors are the same
         return None

@@ -21,7 +21,7 @@ from convinsights.verify._slips import Hypothesis, changed, interleaved, with_ar
 
 __all__ = ["of_normalization", "training_gradient"]
 
-# Which results a kernel makes of the mean and root of few bits: a backward may be given others.
+# Which results show a mean and a root of few bits: a backward may be given others than its forward.
 MADE_OF_MOMENTS = (
     ("dx", "dgamma"),
     ("dx",),

@@ -134,7 +134,7 @@ def _parts(value: Any) -> tuple[Array, ...]:
 
 
 def _one_number(array: Any, other: Any) -> Any:
-    # The first of two arrays, with one number of the second in the middle of those that differ
+    # The first array with one number of the second: at the middle one of the places that differ
     if isinstance(array, tuple):
         return type(array)(*map(_one_number, array, other))
     changed, places = array.copy(), np.flatnonzero(array != other)

@@ -9,9 +9,9 @@ products that meet in one result are, along each axis,
     of a tap       the windows in which it reads one   dkernel
 
 times the channels that are summed (for dkernel: times the images). These counts look at no value.
-Two methods look at the kernel's values. `over` gives the largest sum of them that one result reads:
-of their magnitudes, and times the largest magnitude of the other array, it bounds every sum of
-products. `tap_norms` are the roots of such sums of squares, tap by tap.
+Two methods look at the kernel's values. `over` gives the largest sum of them that one result reads;
+the largest sum of their magnitudes, times the largest magnitude of the other array, bounds every
+sum of products. `tap_norms` are the roots of such sums of squares, tap by tap.
 """
 
 from __future__ import annotations
