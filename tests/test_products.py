@@ -91,6 +91,21 @@ def test_whatever_it_costs_the_results_are_the_same(module, cases, data, drawn, 
         assert actual is expected is None or same_values(actual, expected)
 
 
+@pytest.mark.parametrize("way", ["by_channel", "in_boxes", "collects", "neighbours"])
+def test_every_way_returns_the_type_that_is_computed_in(way):
+    def taken(geometry, *_):
+        return geometry.is_padded * (2 if way == "neighbours" else 1)
+
+    kind, geometry = np.dtype(np.float32), Geometry.of((5, 6), (3, 2), 1, "same", 1)
+    x, kernel, dy = (integers(rng, size) for size in ((2, 5, 6, 3), (3, 2, 1, 6), (2, 5, 6, 6)))
+    none = {"by_channel": lambda *_: False, "in_boxes": lambda *_: False}
+    with prices(**{**none, way: taken}):
+        y = _products.correlate(x, kernel, None, geometry, 3, kind)
+        dx = _products.image_gradient(dy, kernel, geometry, 3, kind)
+        dkernel = _products.kernel_gradient(x, dy, geometry, 3, kind)
+    assert [array.dtype for array in (y, dx, dkernel)] == [kind] * 3
+
+
 @given(conv_cases())
 def test_both_gradients_are_those_that_come_one_by_one(case):
     y, cache = conv.forward(case.x, case.kernel, **case.hyperparameters)
