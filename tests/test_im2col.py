@@ -278,6 +278,12 @@ def test_floats_keep_their_type_and_integers_become_float64(dtype):
     assert col2im(np.abs(COLUMNS).astype(dtype), X.shape, (2, 3), **OPTIONS).dtype == DTYPES[dtype]
 
 
+def test_col2im_keeps_no_padding():
+    x = col2im(np.ones((8, 2)), (2, 3, 1), 2, padding=1)
+    assert x.flags.c_contiguous
+    assert x.base is None or x.base.size == x.size
+
+
 def test_col2im_adds_float16_in_float32_and_rounds_once():
     columns = np.array([[0, 0, 2048], [0, 1, 0], [1, 0, 0]], np.float16)  # 2048 + 1 is 2048 there
     same_values(col2im(columns, (1, 5, 1), 3), row(0, 0, 2050, 0, 0).astype(np.float16))
