@@ -712,6 +712,17 @@ def test_a_nan_of_dy_spreads_over_no_gradient_of_the_bias_not_even_in_groups():
         assert [failure.diagnosis for failure in trial.failures] == told
 
 
+def test_a_nan_of_a_kernel_of_which_no_tap_meets_a_pixel_may_meet_zeros():
+    """The pixel's stamp lies on odd pixels, of which padding leaves the even ones."""
+    settings = {"strides": 1, "dilation_rate": 2, "padding": 3}
+    case = own_case(transposed, x_shape=(2, 1, 4), kernel_shape=(4, 3, 4), **settings)
+    spoilt = next(one for one in spoil([case], [np.nan], gradients=False) if one.name == "kernel")
+    y = spoilt.case.truth["y"]
+    assert (y == y[0, 0]).all()  # the bias alone
+    trial = judged_finite(spoilt, Answer({}, copies={"y": y + np.nan}), local=True)
+    assert not trial.failures
+
+
 def test_a_backward_that_declines_everything_leaves_the_forward_to_be_tried_on():
     def declines(*arrays, **hyper):
         raise NotImplementedError

@@ -8,7 +8,8 @@ multiplied: so some results that do not read the element may be either, and are 
     in            by an element of       not judged
     y             x, bias                nothing
     dx, dbias     dy                     nothing
-    y, dx         a kernel               its channel: other pixels may meet zeros around the image
+    y, dx         a kernel               its channel: other pixels may meet zeros around the image;
+                                         all where no tap of it meets a pixel
     dkernel       x, dy                  its channels: other taps may meet those zeros
     dx, dkernel   as in the two rows     all: they may be cut out of the results of one large kernel
                   above, in groups       with zeros between the groups (so in depthwise, where every
@@ -174,6 +175,8 @@ def _unjudged(case: Case, result: str, name: str, reads: Array, beside: Array) -
         return np.ones(reads.shape, bool)
     lines = tuple(range(reads.ndim - (2 if "kernel" in result else 1)))
     there = beside | ~np.isfinite(case.truth[result])
+    if not there.any():  # no pixel meets this tap or its neighbours, but zeros may
+        return np.ones(reads.shape, bool)
     return np.broadcast_to(there.any(axis=lines, keepdims=True), reads.shape)
 
 
