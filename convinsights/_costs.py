@@ -38,8 +38,8 @@ __all__ = [
 
 # The prices, in numbers gone through.
 
-# To begin with the next run of numbers that lie side by side, which are copied, or added. With 40
-# for both, few channels take 1.1 times as long, with 20, 3-D 1.06 times.
+# To start on the next run of numbers that lie side by side: a run that is copied, or one that is
+# added. With 40 for both, few channels take 1.1 times as long, with 20, 3-D 1.06 times.
 COPY_RUN, ADD_RUN = 20, 80
 
 # To set up one more convolution, of a phase of the strides, of a box or of strips: some calls. With
@@ -101,9 +101,10 @@ def piece(inner: int, columns: int) -> int:
 def way_to_gather(geometry: Geometry, groups: int, inputs: int, outputs: int, numbers: int) -> Way:
     """Choose how the windows of images are gathered, `numbers` of their entries at a time.
 
-    plainly: copying runs along what lies together in a window, a row of taps with all its channels.
+    plainly: a run that is copied is what lies together in a window: a row of taps with all its
+    channels, or, where taps lie apart, the channels of one tap.
 
-    planar: the image is stored channel by channel first. Copying then runs along the pixels.
+    planar: the image is stored channel by channel first. A run then goes along the pixels.
 
     by rows: windows that lie one below the other read mostly the same rows of pixels. So only the
     windows of one row of taps are gathered, over every row of pixels. Row u of the kernel is
@@ -248,8 +249,8 @@ def way_to_scatter(geometry: Geometry, inputs: int, batch: int) -> Scatter:
     planar: one channel at a time too, in an image that is stored channel by channel. Adding then
     runs along the pixels.
 
-    one by one: adding runs along a row of taps, and there is a call for each window of a block, not
-    for each tap.
+    one by one: adding runs along a row of taps (where these lie apart, along the channels of one),
+    and there is a call for each window of a block, not for each tap.
     """
     if geometry.disjoint:
         return Scatter(0)

@@ -12,11 +12,12 @@ A convolution is the first of them, and its backward the other two; a transposed
 second, and its backward the first and the third. Two products of the same columns are computed
 together: `both_from_columns`, `both_gradients`.
 
-Each takes the first of these ways that pays (`_costs` knows the prices):
+Each takes the first of these ways that pays, and among blocks the cheapest (`_costs` knows the
+prices):
 
     way           chosen by                 pays where
     by channel    by_channel, …_twice       every group is one channel, with few outputs
-      collecting  collects_by_channel       dx, unless windows are few: kernels that span most of x
+      collecting  collects_by_channel       dx, unless the kernel spans most of x: few windows
     boxes         in_boxes                  many taps read zeros alone: they are left out
     collecting    collects                  dx: adding to pixels costs more than gathering from dy
     strips        neighbours                wide kernels, few filters: pixels are copied many times
