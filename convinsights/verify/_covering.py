@@ -136,7 +136,8 @@ class Covering:
         rng: np.random.Generator,
     ) -> Picked | None:
         row, cost = dict(start), self.rules.cost(start)
-        # chosen[k]: a bit for every choice of k levels that the row has
+        # Bit n of chosen[k] is set if n is the number of k levels that the row has: its digits in
+        # base B are theirs, as in `rows`.
         chosen = [1] + [0] * (strength - 1)
         for i, level in row.items():
             self._join(chosen, self.starts[i] + level)
@@ -159,7 +160,8 @@ class Covering:
         return row
 
     def _join(self, chosen: list[int], level: int) -> None:
-        # A choice of k levels has the new one, beside k - 1 others, or has it not.
+        # The choices of k levels that the longer row has: those without the new one; and with it,
+        # as the leading digit of the number, each choice of k - 1 others.
         for k in range(len(chosen) - 1, 0, -1):
             chosen[k] |= chosen[k - 1] << level * self.starts[-1] ** (k - 1)
 

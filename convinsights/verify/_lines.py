@@ -117,8 +117,9 @@ class Line:
         """Tell how far off the foretold slope is, by the first of the steps at which it is right.
 
         It must be that of the difference of both sides, or by the shortest step that of one. Along
-        the gradient `itself` two steps in a row must agree: kinks within one may hide by chance
-        what is wrong, and a shorter step has fewer of them.
+        the gradient `itself` one step that agrees is not enough while a shorter one can be taken
+        (kinks within it may hide by chance what is wrong, and a shorter step has fewer of them):
+        either two in a row agree, or the last one that rounding allows does.
         """
         errors: list[float] = []
         agreed = False

@@ -39,8 +39,8 @@ LOOKED = 60
 SUMMED = ("dgamma", "dbeta")
 # How many results it takes to tell whether it is the operands or the sums that have few bits:
 TOLD_BY = 6
-# … it is the sums if, from result to result, the bits that `_bits` finds for them scatter less than
-# this share of what those that it finds for the operands do.
+# … it is the sums if the bits that `_bits` finds for the sums vary less from result to result than
+# those that it finds for the operands: their standard deviation is less than this share of theirs.
 CLEARLY = 0.7
 # In squares, a sum of n products loses n / 6 roundings of the whole: on average the square of a
 # partial sum is half that of the whole, and the square of a rounding a third of its largest.

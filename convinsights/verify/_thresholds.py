@@ -32,8 +32,9 @@ def sharpened(
     near = np.all([~table.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
     column = [v for v, there in zip(table.columns[clause.feature], near, strict=True) if there]
     values: list[Any] = [v for v in column if v is not None]
-    # These have no threshold: numbers that no case had must fail, or pass, as foretold. Below a
-    # limit, which is not exact yet, nothing is.
+    # These have no threshold: numbers that no case had must fail where all that is said of this
+    # feature holds, and pass elsewhere. Only where a limit (>=, <=) is missed nothing is foretold,
+    # for the limit is not exact yet.
     if retry is not None and clause.operator in ("no power", "no multiple"):
         same = [clause, *(other for other in others if other.feature == clause.feature)]
         for v in set(NO_POWERS).difference(table.columns[clause.feature]):

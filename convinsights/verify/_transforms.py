@@ -8,7 +8,7 @@ and sums the products in brackets over the channels. An output is made of the pr
 the pixel p steps after the output's own. On the way the transforms also form products of tap p and
 the pixel e steps after the output's own, for other e; these cancel, but their roundings do not. So
 each such product counts in the error of an output, with the weight L[e, p]; in a direct sum that
-weight is 1 if e = p, and else 0:
+weight is 1 if e = p, and else 0. With output i of a tile, and product j of those in brackets:
 
     L[e, p] = max over i of  sum over j of |A[j, i]| |G[j, p]| |B[i + e, j]|
 
