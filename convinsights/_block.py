@@ -89,7 +89,7 @@ def as_parameters(parameters: Any) -> Parameters:
     try:
         # Five, one more than the fields: too many are refused, even from an iterator without end.
         kernels, norms, projection, projection_norm = Parameters(*islice(parameters, 5))
-    except (NotImplementedError, TypeError):  # the former of a memoryview
+    except (NotImplementedError, TypeError):  # iterating over a memoryview may raise the former
         form = f"Parameters({', '.join(Parameters._fields)})"
         raise TypeError(f"parameters must be a {form}, got {shown(parameters)}") from None
     arrays = as_sequence("parameters.kernels", kernels, "a sequence of arrays")

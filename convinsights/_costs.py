@@ -295,8 +295,8 @@ def _in_strips(
 
 
 def _price(geometry: Geometry, groups: int, inputs: int, outputs: int, scattered: int) -> float:
-    # Of a window of a group: gathered and multiplied or, with `scattered` images, multiplied and
-    # scattered (0: gathered)
+    # What one window of one group costs: to gather and multiply it (scattered = 0), or to multiply
+    # it and scatter it in a batch of `scattered` images
     entries = math.prod(geometry.kernel_size) * inputs
     if scattered:
         added = way_to_scatter(geometry, inputs, scattered).cost

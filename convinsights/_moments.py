@@ -61,7 +61,7 @@ def gain(gamma: Array | None, root: Array) -> Array:
 def mean_and_variance(about: About, dtype: DType) -> tuple[Array, Array]:
     """Return the mean and the variance, by one pass or two."""
     level, square = about(None)
-    with np.errstate(over="ignore"):  # what is not finite is not near
+    with np.errstate(over="ignore"):  # what overflows is not near 0: a second pass follows
         mean, variance = level.astype(dtype), variance_from(level, square).astype(dtype)
     centre = _centre(mean, variance)
     if centre is not None:

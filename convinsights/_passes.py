@@ -100,11 +100,13 @@ def rows(x: Array, parts: int) -> Array:
 def together(x: Array) -> int:
     """Return how many neighbouring rows of (B, m, C) `in_blocks` shows as one.
 
-    As many as fit in RUN, or fewer, down to half of that, if then no row is left over. Several
-    parts (the images, say, if each is normalized by itself) have numbers of their own, which are
-    repeated once per neighbour. That pays only if the part has at least as many joined rows to use
-    them: then at most sqrt(m) neighbours. 1 where the rows do not lie side by side, as those of a
-    slice of the channels.
+    As many as fit in RUN, or fewer, down to half of that, if then no row is left over.
+
+    If there are several parts (the images, say, if each is normalized by itself), each has numbers
+    of its own, and t neighbours need t copies of them. That pays only if the part has at least t
+    joined rows to use the copies: m / t is at least t, so t is at most sqrt(m).
+
+    1 where the rows do not lie side by side, as those of a slice of the channels.
     """
     parts, count, channels = x.shape
     if x.strides[1] != channels * x.itemsize:

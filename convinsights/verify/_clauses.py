@@ -42,8 +42,8 @@ class Clause:
     def implies(self, other: "Clause") -> bool:
         """Tell whether `other` follows.
 
-        It reads the same; or both are lower limits, `other`'s no higher, of the same feature, or
-        this one of one axis and `other` of the largest over all axes.
+        It does if both read the same. Or if both are lower limits, and `other`'s is no higher: of
+        the same feature; or this one of one axis, and `other` of the largest over all axes.
         """
         one, two = (clause.feature.removeprefix(EFFECTIVE) for clause in (self, other))
         if self.operator == other.operator == ">=" and (one == two or one.startswith(f"{two}[")):

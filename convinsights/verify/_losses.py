@@ -29,7 +29,7 @@ __all__ = ["losses"]
 
 # Bits of formats, and how many the errors must look like at least.
 KNOWN_BITS = ((24, 22.5), (11, 10.2), (8, 7.0))
-# By how much the bits that errors look like may exceed them (operands), or fall short (long sums).
+# The errors may look like so many bits more than the format has (operands), or fewer (long sums).
 MORE, LESS = 2.5, 6.0
 # Errors of fewer elements together may be as small as chance will have it.
 ENOUGH = 8
@@ -40,7 +40,8 @@ SUMMED = ("dgamma", "dbeta")
 # How many results it takes to tell whether it is the operands or the sums that have few bits:
 TOLD_BY = 6
 # … it is the sums if the bits that `_bits` finds for the sums vary less from result to result than
-# those that it finds for the operands: their standard deviation is less than this share of theirs.
+# those that it finds for the operands: if the standard deviation of the former is less than this
+# share of that of the latter.
 CLEARLY = 0.7
 # In squares, a sum of n products loses n / 6 roundings of the whole: on average the square of a
 # partial sum is half that of the whole, and the square of a rounding a third of its largest.

@@ -11,10 +11,12 @@ multiplied: so some results that do not read the element may be either, and are 
     y, dx         a kernel               its channel: other pixels may meet zeros around the image;
                                          all where no tap of it meets a pixel
     dkernel       x, dy                  its channels: other taps may meet those zeros
-    dx            a kernel, in groups    all: they may be cut out of the results of one large kernel
-    dkernel       x, dy, in groups       with zeros between the groups (so in depthwise, where every
-                                         channel is a group)
+    dx            a kernel, in groups    all (*)
+    dkernel       x, dy, in groups       all (*)
     dkernel       x, dy, if transposed   all: what its padding cuts off may count as 0
+
+(*) They may be cut out of the results of one large kernel, with zeros between the groups; so in
+depthwise, where every channel is a group.
 
 Of a normalization, what is not finite in the library's own results must not be, and all else must.
 """

@@ -58,7 +58,7 @@ def normalized(call: Call, precision: Precision) -> Outcome:
     off_product = _product(scale, _off_operand(scale, precision), done.normal, done.off_normal)
     # A few roundings of the product with gamma and of the sum with beta, in whatever order.
     off_y = _rounded(4 * u, scale * done.normal + shift, off_product)
-    # An underflow of gamma normal, or of a x and a mean
+    # Underflows: of a product; or of a = gamma / root, which x and the mean are then multiplied by
     off_y += tiny * (2 + np.abs(parts.x) + np.abs(parts.mean))
     result = {"y": parts.whole(off_y)}
     if call.dy is not None:
@@ -126,7 +126,7 @@ def _gradients(parts: Grouped, dy: Array, done: _Normal, precision: Precision) -
     # A few of the products with gamma and 1 / root.
     off_inverse = done.inverse * _rounded(6 * u, 1.0, done.share)
     off_dx = _product(bracket, off_bracket, done.inverse, off_inverse)
-    # An underflow of a product with 1 / root or of dy with a
+    # Underflows: of a product with 1 / root; or of the factor a = gamma / root, which dy multiplies
     off_dx += tiny * (2 + dy + (1 + normal) * dy.max(initial=0))
     result = {"dx": parts.whole(off_dx)}
     if gamma is not None:

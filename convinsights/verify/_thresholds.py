@@ -17,7 +17,7 @@ Retry: TypeAlias = Callable[[str, Feature], "bool | None"]
 
 # With how many values of passing cases a clause is tried again that has no threshold.
 REFUTING = 4
-# Numbers that are no powers of 2, multiples of 2, of 4, of 8 and of none: few cases have them.
+# No powers of 2: multiples of 2, of 4 and of 8, and odd numbers. Few cases have them.
 NO_POWERS = (6, 12, 24, 35, 56, 77)
 
 
@@ -32,9 +32,9 @@ def sharpened(
     near = np.all([~table.wrong, ~clause.holds, *(o.holds for o in others)], axis=0)
     column = [v for v, there in zip(table.columns[clause.feature], near, strict=True) if there]
     values: list[Any] = [v for v in column if v is not None]
-    # These have no threshold: numbers that no case had must fail where all that is said of this
-    # feature holds, and pass elsewhere. Only where a limit (>=, <=) is missed nothing is foretold,
-    # for the limit is not exact yet.
+    # "no power" and "no multiple" have no threshold. Numbers that no case had are tried instead:
+    # they must fail where all that is said of this feature holds, and pass elsewhere. Only where a
+    # limit (>=, <=) is missed nothing is foretold, for the limit is not exact yet.
     if retry is not None and clause.operator in ("no power", "no multiple"):
         same = [clause, *(other for other in others if other.feature == clause.feature)]
         for v in set(NO_POWERS).difference(table.columns[clause.feature]):

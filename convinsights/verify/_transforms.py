@@ -15,9 +15,8 @@ weight is 1 if e = p, and else 0. With output i of a tile, and product j of thos
 So every output is off by at most what PASSES roundings per axis, and one per channel summed, do to
 the sum of |x| with the taps L |k|. A tile may begin anywhere, so L takes the worst i, and the bound
 of a whole result is the largest of its elements'. The sum over the channels of one pixel is bounded
-by Cauchy's inequality: |sum over c of k_c x_c| <= ||k|| ||x||. The bound holds for F(2, 3) and
-F(4, 3), the matrices below, and what differs from them by scaled rows; L of the first is less than
-that of the second.
+by Cauchy's inequality: |sum over c of k_c x_c| <= ||k|| ||x||. The bound holds for F(4, 3), whose
+matrices stand below, for F(2, 3), whose L is less, and for what differs from either by scaled rows.
 
 A Fourier transform of length n = 2^t in precision u is off by t eta / (1 - t eta) of itself in the
 2-norm, eta = w + gamma_4 (sqrt(2) + w), with twiddle factors off by w. Multiplied and summed, two
@@ -114,8 +113,9 @@ def _winograd(
     if dy is not None:
         most = back(products, axes, _norms(dy, products.groups), of_dx)
         result["dx"] = precision.multiplied(passes + outputs) * most
-        # Every tile of two outputs or more is a term.
-        tiles = len(x) * math.prod(-(-size // 2) for size in products.geometry.output_size)
+        # The terms are tiles, of two outputs or more along the axes that are transformed.
+        sizes = enumerate(products.geometry.output_size)
+        tiles = len(x) * math.prod(-(-n // 2) if axis in axes else n for axis, n in sizes)
         weight = float(SPREAD.sum(axis=0).max()) ** len(axes)
         norms = _channel_norm(x) * _channel_norm(dy)
         result["dkernel"] = precision.multiplied(passes + tiles) * weight * norms

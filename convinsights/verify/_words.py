@@ -80,7 +80,7 @@ OPERATOR_COSTS = {
 ONE_AXIS = 0.7
 # … of a limit that is no power of 2,
 ODD_LIMIT = 0.2
-# … of no multiple of a usual width of vectors and tiles, and of any other number.
+# … of no multiple of m: if m is a usual width of vectors and tiles, and if it is any other number.
 WIDTH_COSTS: dict[Feature, float] = {2: 0.4, 4: 0.1, 8: 0.0, 16: 0.2, 32: 0.3}
 FAR_WIDTH = 0.4
 
