@@ -53,6 +53,11 @@ def test_the_bound_of_winograd_by_hand():
     assert found["dx"] == pytest.approx(most * (PASSES + 1) * U, rel=1e-5)
     both = SPREAD.sum(axis=0).max() * 4
     assert found["dkernel"] == pytest.approx(both * (PASSES + 5) * U, rel=1e-5)  # 5 tiles of two
+    # Along an axis of a single tap nothing is transformed: each of its 4 windows is a term.
+    wide = np.concatenate([x[:, :, np.newaxis], np.zeros((1, 9, 3, 1))], axis=2)
+    flat = {"strides": (1, 1), "padding": ((1, 1), (0, 0)), "dilation_rate": (1, 1), "groups": 1}
+    of_wide = lost(Call(conv, (wide, kernel[:, np.newaxis], None), flat, wide), claimed("winograd"))
+    assert of_wide["dkernel"] == pytest.approx(both * (PASSES + 5 * 4) * U, rel=1e-5)
     half = claimed("winograd", operands=np.float16)
     coarse = lost(Call(conv, (x, kernel, None), settings, None), half)
     assert coarse == {"y": pytest.approx(most * 2 * 2.0**-11, rel=2e-3)}
