@@ -239,7 +239,7 @@ def parameter_count(
     """
     spatial = depthwise.weight_shape(kernel_size, in_channels, depth_multiplier)
     pointwise = math.prod(spatial[-2:]), to_integer("filters", filters)
-    return math.prod(spatial) + count(pointwise, filters, use_bias)
+    return math.prod(spatial) + count(pointwise, pointwise[-1], use_bias)
 
 
 def multiply_adds(
