@@ -104,9 +104,9 @@ class Geometry:
     def interior(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Two indices (…, *spatial, C): where the padded input has pixels, and which of the input.
 
-        All of them, unless a padding is negative. In the phases that cuts off pixels. A `part`
-        that lies among zeros alone has no pixels: there it makes the zeros on the other side
-        fewer (see `Axis.part`).
+        All of them, unless a padding is negative. No caller's is, but a phase's may be: it cuts
+        off pixels. A `part` that lies among zeros alone has no pixels: there the negative number
+        makes the zeros on the other side fewer (see `Axis.part`).
         """
         target, kept = [], []
         for size, (before, after) in zip(self.input_size, self.padding, strict=True):
