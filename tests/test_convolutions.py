@@ -10,6 +10,7 @@ from helpers import (
     Case,
     arrays_in,
     both_ways,
+    close,
     conv_cases,
     depthwise_cases,
     dot,
@@ -231,6 +232,26 @@ def test_the_bias_counts_in_the_type(module, dtype):
     same_values(y, (plain[0] - case.bias + bias).astype(wanted))
     assert [gradient.dtype for gradient in (dx, dkernel, dbias)] == [wanted] * 3
     same_values(dbias, plain[3].astype(wanted))
+
+
+@pytest.mark.parametrize(
+    ("module", "image", "weights", "terms"),
+    [
+        (conv, (2, 12, 10, 32), (5, 5, 32, 8), 800),
+        (unary, (2, 9, 8, 200), (200, 8), 200),
+        (depthwise, (2, 40, 30, 3), (9, 9, 3, 2), 81),
+        (transposed, (2, 12, 10, 32), (5, 5, 8, 32), 800),
+        (dilated, (2, 12, 10, 32), (5, 5, 32, 8), 800),
+    ],
+)
+def test_float32_errs_by_a_few_roundings_of_the_terms_summed(module, image, weights, terms):
+    x, kernel = rng.normal(size=image), rng.normal(size=weights)
+    rounded = x.astype(np.float32), kernel.astype(np.float32)
+    y, _ = module.forward(*rounded)
+    exact, _ = module.forward(*(array.astype(float) for array in rounded))
+    scale, _ = module.forward(np.abs(x), np.abs(kernel))
+    assert y.dtype == np.float32
+    close(y.astype(float), exact, scale=scale, tolerance=4 * np.sqrt(terms) * 2**-24)
 
 
 @MODULES
