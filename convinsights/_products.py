@@ -144,7 +144,9 @@ def both_from_pixels(
 ) -> tuple[Array, Array]:
     """Return what `both_from_columns` does, but with no term where a tap reads no pixel.
 
-    A zero's term in its place would differ where inf or nan meets it. Tap by tap, without padding.
+    For the gradients of a transposed convolution: what `both_from_columns` reads as zero is there a
+    pixel that was cut off, and must not count, not even as 0 · inf = nan. So this alone is not what
+    padded zeros would give. It goes tap by tap, without padding.
     """
     y, dkernel = np.zeros(dy.shape, dtype), np.zeros(kernel.shape, dtype)
     given = x.astype(dtype), kernel.astype(dtype), dy.astype(dtype)
