@@ -93,7 +93,8 @@ def _runs(x: Array, geometry: Geometry, dtype: DType) -> Iterator[tuple[Box, Run
     # The windows box by box, with the pixels under them. The sums of a box take at most half of
     # WORKSPACE, its pixels about as much.
     most = max(1, _costs.WORKSPACE // 2 // (x.shape[-1] * dtype.itemsize))
-    # Without images `blocks` still gives one box, and `view_of` refuses views of an empty array.
+    # Without images `blocks` still gives one box, and the stretch of windows left over would start
+    # behind the end of an empty array: `view_of` refuses that.
     for box in blocks((len(x), *geometry.output_size), most) if len(x) else ():
         pixels, part = geometry.part(box[1:])
         yield box, Runs.of(pad(x[(box[0], *pixels)], part, dtype), part)
