@@ -11,6 +11,7 @@ import operator
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
@@ -68,6 +69,7 @@ MOST_ENTRIES = 10**9  # of a sequence, which NumPy would ask for one by one
 MOST_IN_SEQUENCE = 10**6  # of a sequence that is not made an array (see `as_sequence`)
 MOST_AXES = 64  # of an array of NumPy
 LONGEST = 160  # in letters, of what a message shows
+RAGGED = "setting an array element with a sequence"  # so NumPy's message begins
 
 FLOATS = (np.float16, np.float32, np.float64)
 
@@ -78,14 +80,14 @@ def as_array(name: str, value: object) -> Array:
         _refuse_look_alikes(name, value)
     try:
         array = np.asarray(value)
-    except (OverflowError, RuntimeError, TypeError) as error:  # of PyTorch: detach(), cpu(), …
-        raise TypeError(
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        if str(error).startswith(RAGGED):
+            what = "nested too deep" if "exceed" in str(error) else "of unequal length"
+            raise ValueError(
+                f"{name} must be a rectangular array of numbers, got nested sequences {what}"
+            ) from None
+        raise TypeError(  # what its own __array__ says, PyTorch's for one: detach(), cpu(), …
             f"{name} must be an array, got a {type(value).__name__} that is none: {error}"
-        ) from None
-    except ValueError as error:
-        what = "nested too deep" if "exceed" in str(error) else "of unequal length"
-        raise ValueError(
-            f"{name} must be a rectangular array of numbers, got nested sequences {what}"
         ) from None
     except MemoryError:
         raise ValueError(f"{name} must fit in memory, got {shown(value)}") from None
@@ -116,13 +118,14 @@ def _refuse_look_alikes(name: str, value: object) -> None:
             raise TypeError(
                 f"{name} must be a plain array, got a masked one: its mask would be lost"
             )
-        level = [
-            entry
-            for sequence in level
-            if isinstance(sequence, (list, tuple))
-            for entry in sequence
-            if isinstance(entry, (list, tuple, np.ndarray))
-        ]
+        below: list[Any] = []
+        for sequence in level:
+            if isinstance(sequence, (list, tuple)):
+                below += [entry for entry in sequence if hasattr(entry, "__len__")]
+            elif is_sequence(sequence) and not hasattr(sequence, "__array__"):
+                with suppress(Exception):  # NumPy makes no array of a sequence that fails
+                    below += [entry for entry in sequence if hasattr(entry, "__len__")]
+        level = below
 
 
 def result_dtype(*arrays: Array | None) -> DType:

@@ -76,6 +76,13 @@ class Refusing:
         raise RuntimeError("Can't call numpy() on it. Use detach() instead.")
 
 
+class Symbolic:
+    """What has no numbers yet, like a tensor of Keras while a model is built."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise ValueError("A symbol has no numbers")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -102,6 +109,14 @@ class Refusing:
         (
             lambda: conv.forward(Refusing(), KERNEL),
             "x must be an array, got a Refusing that is none: Can't call numpy() on it. Use detach",
+        ),
+        (
+            lambda: conv.forward(X, Symbolic()),
+            "kernel must be an array, got a Symbolic that is none: A symbol has no numbers",
+        ),
+        (
+            lambda: relu.forward([[1.0], Symbolic()]),
+            "x must be an array, got a list that is none: A symbol has no numbers",
         ),
     ],
 )

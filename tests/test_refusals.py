@@ -1,5 +1,6 @@
 """Arguments of the kinds that slip through: refused by name, in every module alike."""
 
+from collections import UserList, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -154,6 +155,18 @@ def nested(depth, value=1.0):
     return value
 
 
+class Failing(Broken):
+    """A sequence whose entries alone cannot be had."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise KeyError(index)
+
+    __repr__ = object.__repr__
+
+
 MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
 
 
@@ -164,6 +177,11 @@ MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
         ([MASKED, MASKED], TypeError, "x must be a plain array, got a masked one"),
         ([[[0.0, 1.0]], (MASKED,)], TypeError, "x must be a plain array, got a masked one"),
         ([1.0, np.ma.masked], TypeError, "x must be a plain array, got a masked one"),
+        (deque([MASKED]), TypeError, "x must be a plain array, got a masked one"),
+        (deque([1.0, np.ma.masked]), TypeError, "x must be a plain array, got a masked one"),
+        ([UserList([MASKED])], TypeError, "x must be a plain array, got a masked one"),
+        (UserList([deque([MASKED])]), TypeError, "x must be a plain array, got a masked one"),
+        (Failing(), TypeError, "x must hold real numbers (...), got <"),
         (bytearray(b"12"), TypeError, "x must be an array of numbers, got bytes in a bytearray"),
         (memoryview(b"12"), TypeError, "x must be an array of numbers, got bytes in a memoryview"),
         (
@@ -187,6 +205,11 @@ MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
 def test_what_would_lose_something_as_an_array_is_refused(value, exception, message):
     with pytest.raises(exception, match=says(message)):
         relu.forward(value)
+
+
+def test_sequences_of_every_kind_are_arrays():
+    for rows in ([deque([-1, 2]), range(2)], deque([UserList([-1, 2]), (0, 1)])):
+        assert relu.forward(rows)[0].tolist() == [[0, 2], [0, 1]]
 
 
 def test_numbers_in_buffers_are_arrays():
