@@ -368,12 +368,17 @@ def from_conv_kernel(kernel: Array, *, depth_multiplier: int = 1) -> tuple[Array
     matrices = kernel.reshape(-1, channels, filters).swapaxes(0, 1)
     check_size("depth_multiplier", (channels, multiplier, filters))
     check_size("depth_multiplier", (*kernel_size, channels, multiplier))
-    left, sizes, right = np.linalg.svd(
-        matrices.astype(compute_dtype(dtype), copy=False), full_matrices=False
-    )
+    matrices = matrices.astype(compute_dtype(dtype), copy=False)
+    with np.errstate(over="ignore"):
+        left, sizes, right = np.linalg.svd(matrices, full_matrices=False)
     kept = min(multiplier, sizes.shape[-1])
     # Each factor takes the root of the singular value; what goes beyond those kept stays 0.
     root = np.sqrt(sizes[:, :kept])
+    # Where a singular value is beyond the type, its root is not.
+    beyond = np.isinf(sizes[:, 0])
+    if beyond.any():
+        sizes = np.linalg.svd(matrices[beyond] * 2.0**-64, compute_uv=False)
+        root[beyond] = np.sqrt(sizes[:, :kept]) * 2.0**32
     spatial = np.zeros((math.prod(kernel_size), channels, multiplier), dtype)
     spatial[..., :kept] = (left[..., :kept] * root[:, np.newaxis]).swapaxes(0, 1)
     pointwise = np.zeros((channels, multiplier, filters), dtype)

@@ -395,6 +395,18 @@ def test_from_conv_kernel_keeps_floats_and_makes_integers_float64(dtype, wanted)
     assert [array.dtype for array in pair] == [wanted, wanted]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("multiplier", [1, 3])
+def test_a_singular_value_may_be_beyond_the_type(dtype, multiplier):
+    largest, smallest = np.finfo(dtype).max, np.finfo(dtype).tiny
+    kernel = np.full((3, 3, 2, 4), largest, dtype)
+    kernel[..., 1, :] = smallest  # a channel for itself: it must not vanish beside the other
+    spatial, pointwise = depthwise_separable.from_conv_kernel(kernel, depth_multiplier=multiplier)
+    assert spatial.dtype == pointwise.dtype == dtype
+    near = depthwise_separable.as_conv_kernel(spatial / 2, pointwise)
+    np.testing.assert_allclose(near, kernel / 2, rtol=8 * np.finfo(dtype).eps)
+
+
 def test_an_empty_batch_has_an_empty_result_and_zero_gradients():
     x, *kernels = ARRAYS
     y, cache = depthwise_separable.forward(x[:0], *kernels, **OPTIONS)
