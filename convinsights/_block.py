@@ -80,7 +80,7 @@ def weight_shapes(
     projects = _projects(per_axis("strides", strides, rank), ends)
     projection = (*(1,) * rank, *ends) if projects else None
     for shape in (*shapes, projection or ()):
-        check_size("kernel", shape)
+        check_size("kernel_sizes, in_channels and filters", shape)
     return shapes, counts, projection
 
 

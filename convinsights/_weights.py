@@ -25,6 +25,8 @@ from convinsights._passes import PASS, steps
 
 __all__ = ["ParameterCount", "conv_kernel_shape", "count", "he_normal", "spatial_size"]
 
+WEIGHTS = "kernel_size, in_channels and filters"
+
 
 class ParameterCount(NamedTuple):
     """Numbers that training moves by their gradient, and numbers it keeps by averaging."""
@@ -64,14 +66,20 @@ def count(kernel_shape: tuple[int, ...], outputs: int, use_bias: bool) -> int:
 
 
 def he_normal(
-    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, dtype: FloatType
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    fan_in: int,
+    dtype: FloatType,
+    names: str = WEIGHTS,
 ) -> Array:
     """Draw normal weights of variance 2 / fan_in, for outputs that are sums of fan_in inputs.
+
+    names: the arguments that the shape came from, for the message.
 
     Drawn in float64, PASS bytes at a time: all that a kernel needs beside itself.
     """
     result = as_float(dtype)
-    check_size("kernel", shape)
+    check_size(names, shape)
     generator, deviation = as_generator(rng), math.sqrt(2 / fan_in)
     kernel = np.empty(shape, result)
     flat = kernel.reshape(-1)

@@ -239,7 +239,7 @@ def initialize(
     (3, 3, 64, 1)
     """
     shape = weight_shape(kernel_size, in_channels, depth_multiplier)
-    return he_normal(rng, shape, math.prod(shape[:-2]), dtype)
+    return he_normal(rng, shape, math.prod(shape[:-2]), dtype, WEIGHTS)
 
 
 KERNEL = "(*kernel_size, C, depth_multiplier)"
@@ -266,6 +266,9 @@ def plan(
     # (*kernel_size, C, M) -> (*kernel_size, 1, C M), the same numbers in the same order
     shape = *kernel_shape[:-2], 1, math.prod(kernel_shape[-2:])
     return _plans.plan(x_shape, shape, strides, padding, dilation_rate, x_shape[-1], names)
+
+
+WEIGHTS = "kernel_size, in_channels and depth_multiplier"
 
 
 def weight_shape(kernel_size: Ints, in_channels: int, depth_multiplier: int) -> tuple[int, ...]:

@@ -293,9 +293,10 @@ def initialize(
     spatial = depthwise.weight_shape(kernel_size, in_channels, depth_multiplier)
     between, ones = math.prod(spatial[-2:]), (1,) * (len(spatial) - 2)
     pointwise = *ones, between, to_integer("filters", filters)
-    check_size("kernel", pointwise)  # before the first is drawn: what is refused draws nothing
+    # Before the first is drawn: what is refused draws nothing
+    check_size("in_channels, depth_multiplier and filters", pointwise)
     return (
-        he_normal(rng, spatial, math.prod(spatial[:-2]), dtype),
+        he_normal(rng, spatial, math.prod(spatial[:-2]), dtype, depthwise.WEIGHTS),
         he_normal(rng, pointwise, between, dtype),
     )
 

@@ -201,7 +201,7 @@ def initialize(
     (256, 64)
     """
     shape = to_integer("in_channels", in_channels), to_integer("filters", filters)
-    return he_normal(rng, shape, shape[0], dtype)
+    return he_normal(rng, shape, shape[0], dtype, "in_channels and filters")
 
 
 def plan(

@@ -585,7 +585,10 @@ def test_initialize_refuses_a_type_that_is_no_float(dtype):
 
 
 def test_initialize_refuses_a_kernel_that_no_memory_could_hold():
-    with pytest.raises(ValueError, match=says("kernel must make arrays that fit in memory, got")):
+    with pytest.raises(
+        ValueError,
+        match=says("kernel_size, in_channels and filters must make arrays that fit in memory, got"),
+    ):
         conv.initialize(rng, 2**31, 2**31, 2**31)
 
 

@@ -407,6 +407,9 @@ def test_parameter_count_and_initialize_refuse(bad, exception, message):
 
 
 def test_a_kernel_that_no_memory_holds_is_refused():
-    message = "kernel must make arrays that fit in memory, got one of shape (3, 1099511627776, 2097"
+    message = (
+        "kernel_size, in_channels and depth_multiplier must make arrays that fit in memory, "
+        "got one of shape (3, 1099511627776, 2097"
+    )
     with pytest.raises(ValueError, match=says(message)):
         depthwise.initialize(rng, 3, 2**40, depth_multiplier=2**21)

@@ -360,3 +360,22 @@ def test_backward_refuses_what_is_no_number_and_no_cache(module):
     for other, kind in (((y, cache), "builtins.tuple"), (5, "builtins.int")):
         with pytest.raises(TypeError, match=says(message + kind)):
             module.backward(y, other)
+
+
+@pytest.mark.parametrize(
+    ("initialize", "sizes", "message"),
+    [
+        (unary.initialize, (2**40, 2**40), "in_channels and filters must make arrays"),
+        (conv.initialize, (3, 2**40, 2**40), "kernel_size, in_channels and filters must make"),
+        (dilated.initialize, (2**61, 1, 1), "kernel_size, in_channels and filters must make"),
+        (transposed.initialize, (3, 1, 2**60), "kernel_size, in_channels and filters must make"),
+        (
+            depthwise_separable.initialize,
+            (2**40, 2**40, 1),
+            "kernel_size, in_channels and depth_multiplier must make",
+        ),
+    ],
+)
+def test_a_kernel_beyond_memory_is_refused_by_what_it_was_to_be_made_of(initialize, sizes, message):
+    with pytest.raises(ValueError, match=says(message)):
+        initialize(rng, *sizes)
