@@ -181,9 +181,9 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     ([[[3.0, 10.0], [0.0, 0.0]]], [3.0, 50.0])
     """
     cache = check_cache(cache, Cache, "depthwise_separable")
-    dy = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
-    # dz = dy Pᵀ, dP = zᵀ dy; then dx and dD from dz
-    dz, dpointwise, dbias = unary.backward(dy, cache.unary)
+    dy, compute = as_array("dy", dy), compute_dtype(cache.dtype)
+    # dz = dy Pᵀ, dP = zᵀ dy; then dx and dD from dz. A converted dy does not outlive the first.
+    dz, dpointwise, dbias = unary.backward(dy.astype(compute, copy=False), cache.unary)
     dx, dspatial, _ = depthwise.backward(dz, cache.depthwise)
     return Gradients(*converted(cache.dtype, dx, dspatial, dpointwise, dbias))
 
