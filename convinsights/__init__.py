@@ -31,12 +31,13 @@ verify have functions of their own. What holds in all modules is said here, and 
   `backward`, which may be called again (no ReLU in place, no update of the kernels in between).
 * **Memory.** Beyond inputs and results, a call takes at most 32 MiB and two copies of the image
   (the input's or the output's, whichever is larger), padding included, however many taps the kernel
-  has. (A float16 image counts as the float32 one that is computed with.) A kernel that is not
-  contiguous, or not of the result's type, takes two copies of itself more. For `backward`,
-  depthwise_separable and residual keep the images between their steps, max pooling a byte or two
-  per window (four beyond 65,536 taps). What a normalization computes per channel or group
-  (statistics, their roots, sums of gradients) counts as results. Under Linux, up to 62 MiB of what
-  is freed stay with the process, for the next call.
+  has. (A float16 image counts as the float32 one that is computed with. In depthwise_separable and
+  residual those between the steps count too, and `residual.backward` takes three copies: it keeps
+  the gradient of the sum.) A kernel that is not contiguous, or not of the result's type, takes two
+  copies of itself more. For `backward`, depthwise_separable and residual keep the images between
+  their steps, max pooling a byte or two per window (four beyond 65,536 taps). What a normalization
+  computes per channel or group (statistics, their roots, sums of gradients) counts as results.
+  Under Linux, up to 62 MiB of what is freed stay with the process, for the next call.
 * **Errors.** A wrong value or shape is a ValueError (so are sizes of 0 and a kernel that does not
   fit its padded image), a wrong type a TypeError; the message says what would be right. Nothing is
   broadcast, truncated or clipped in silence. What takes shapes instead of arrays (`output_shape`,

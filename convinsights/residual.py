@@ -229,6 +229,9 @@ def forward(
 def backward(dy: Array, cache: Cache) -> Gradients:
     """Send the gradient back along both ways, and add up what arrives.
 
+    The gradient of the sum is kept until then: beyond inputs and results, three copies of the
+    largest image are taken, not two.
+
     Parameters
     ----------
     dy : array of the output's shape
@@ -256,7 +259,7 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     array([5., 7., 9.])
     """
     cache = check_cache(cache, Cache, "residual")
-    dy = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
+    da = as_array("dy", dy).astype(compute_dtype(cache.dtype), copy=False)
     dkernels: dict[int, Array] = {}
     dnorms: dict[int, Norm] = {}
 
@@ -272,23 +275,30 @@ def backward(dy: Array, cache: Cache) -> Gradients:
     def rectify(da: Array, i: int) -> Array:
         return relu.backward(da, cache.relus[i]).x
 
-    # The same rows from right to left.
+    # The same rows from right to left: the sum hands its gradient to both ways. One step a line, so
+    # that no gradient outlives the step that read it.
     end = len(cache.convs)
     if cache.variant == "original":
-        dsum = da = rectify(dy, end)
+        didentity = da = rectify(da, end)
         for i in reversed(range(end)):
-            da = convolve(normalize(da, i), i)
+            da = normalize(da, i)
+            da = convolve(da, i)
             da = rectify(da, i) if i else da
     elif cache.variant == "preactivation":
-        dsum = da = dy
+        didentity = da
         for i in reversed(range(end)):
-            da = normalize(rectify(convolve(da, i), i), i)
+            da = convolve(da, i)
+            da = rectify(da, i)
+            da = normalize(da, i)
     else:
-        dsum = da = normalize(rectify(dy, end), end)
+        da = rectify(da, end)
+        didentity = da = normalize(da, end)
         for i in reversed(range(end)):
-            da = convolve(normalize(rectify(da, i), i), i)
+            da = rectify(da, i)
+            da = normalize(da, i)
+            da = convolve(da, i)
 
-    didentity, dprojection, dprojection_norm = dsum, None, None
+    dprojection, dprojection_norm = None, None
     if cache.projection_norm is not None:
         didentity, dprojection_norm = _through(didentity, cache.projection_norm, cache.dtype)
     if cache.projection is not None:

@@ -11,8 +11,10 @@ from convinsights import (
     batchnorm,
     conv,
     depthwise,
+    depthwise_separable,
     max_pooling,
     normalization,
+    residual,
     transposed,
 )
 
@@ -59,6 +61,22 @@ def test_global_pooling_takes_two_copies_of_the_image_and_32_mib(layer):
     assert peak <= 2 * x.nbytes + 32 * MIB
     gradients, peak, _ = traced(layer.backward, y, cache)
     assert peak - gradients.x.nbytes <= 2 * x.nbytes + 32 * MIB
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options", "most"),
+    [
+        ((1, 2**21, 1), np.float32, {"pool_size": 3, "strides": 1, "padding": 1}, 40),
+        ((1, 2**22, 1), np.float16, {"pool_size": 2}, 32),
+        ((1, 2**22, 1), np.float16, {"pool_size": None}, 24),
+        ((1, 2**11, 2**11, 1), np.float16, {"pool_size": None}, 24),
+    ],
+)
+def test_max_pooling_knows_no_place_of_every_window_or_tap(shape, dtype, options, most):
+    """A place takes 8 bytes, and a pixel of the one channel 2 or 4."""
+    y, cache = max_pooling.forward(np.zeros(shape, dtype), **options)
+    gradients, peak, _ = traced(max_pooling.backward, y, cache)
+    assert peak - gradients.x.nbytes <= most * MIB
 
 
 def test_depthwise_convolution_takes_a_few_blocks():
@@ -198,3 +216,35 @@ def test_initial_weights_take_their_own_memory_alone(dtype):
     assert peak - kernel.nbytes <= 2 * MIB
     whole = conv.initialize(same, (3, 3), 512, 512)
     np.testing.assert_array_equal(kernel, whole.astype(dtype))
+
+
+@pytest.mark.parametrize(("dtype", "multiplier"), [(np.float16, 1), (np.float16, 2)])
+def test_a_separable_convolution_takes_two_copies_of_the_largest_image(dtype, multiplier):
+    x, kernel = np.ones((1, 512, 512, 8), dtype), np.zeros((3, 3, 8, multiplier), dtype)
+    largest = x.size * multiplier * 4
+    arguments = x, kernel, np.zeros((8 * multiplier, 8), dtype)
+    (y, cache), peak, end = traced(depthwise_separable.forward, *arguments, padding="same")
+    assert peak - end <= 2 * largest + 6 * MIB
+    gradients, peak, _ = traced(depthwise_separable.backward, y, cache)
+    assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= 2 * largest + 6 * MIB
+
+
+@pytest.mark.parametrize(
+    ("variant", "dtype", "channels", "copies"),
+    [
+        ("original", np.float32, 16, 2),
+        ("original", np.float16, 1, 3),
+        ("preactivation", np.float16, 16, 3),
+        ("normalized_sum", np.float32, 16, 2),
+    ],
+)
+def test_a_residual_block_takes_two_copies_of_the_largest_image_and_three_back(
+    variant, dtype, channels, copies
+):
+    rng, x = np.random.default_rng(4), np.ones((1, 256, 512, channels), dtype)
+    block = residual.initialize(rng, [(1, 1)] * 2, channels, 16, variant=variant, dtype=dtype)
+    largest = 256 * 512 * 16 * 4
+    (y, cache), peak, end = traced(residual.forward, x, block, variant=variant)
+    assert peak - end <= 2 * largest + 4 * MIB
+    gradients, peak, _ = traced(residual.backward, np.zeros(y.shape, dtype), cache)
+    assert peak - sum(array.nbytes for array in arrays_in(gradients)) <= copies * largest + 3 * MIB
