@@ -51,12 +51,14 @@ class Geometry:
         dilation_rate: Ints,
         name: str = "kernel",
         padded: tuple[int, int] = (1, 1),
+        names: tuple[str, str] = ("x", "kernel"),
     ) -> Geometry:
         """Lay the windows over an input, or say why they do not fit.
 
         name: what the windows belong to, for the message ("kernel", "pool"). padded: how many
         images, and how many numbers at most any array holds for each of their padded pixels
-        (channels, or entries of a window); what no memory could hold is refused.
+        (channels, or entries of a window); what no memory could hold is refused. names: the
+        arguments that the sizes of the input and of the kernel came from, for that message.
         """
         rank = len(kernel_size)
         steps = per_axis("strides", strides, rank)
@@ -70,7 +72,7 @@ class Geometry:
                 f"padded input size {whole} (input {input_size}, padding {pairs})"
             )
         if whole != input_size:
-            check_size("padding", (padded[0], *whole, padded[1]))
+            check_size(_causes(padding, rates, *names), (padded[0], *whole, padded[1]))
         room = zip(whole, effective, steps, strict=True)
         output = tuple([(size - ke) // step + 1 for size, ke, step in room])
         return cls(input_size, kernel_size, steps, rates, pairs, output)
@@ -270,6 +272,13 @@ class BoxOfWindows(NamedTuple):
 def effective_size(kernel_size: tuple[int, ...], rates: tuple[int, ...]) -> tuple[int, ...]:
     """Return the pixels that a dilated kernel spans: (k - 1) d + 1."""
     return tuple([(k - 1) * d + 1 for k, d in zip(kernel_size, rates, strict=True)])
+
+
+def _causes(padding: Pad, rates: tuple[int, ...], image: str, kernel: str) -> str:
+    # What makes the padded size: a padding in words takes its zeros from the effective kernel
+    if not isinstance(padding, str):
+        return f"{image} and padding"
+    return f"{image} and {kernel}" if max(rates) == 1 else f"{image}, {kernel} and dilation_rate"
 
 
 def _padded(size: tuple[int, ...], padding: Pairs) -> tuple[int, ...]:

@@ -73,6 +73,12 @@ def plan(
         )
     padded = x_shape[0], max(channels, filters)
     geometry = Geometry.of(
-        x_shape[1:-1], kernel_shape[:-2], strides, padding, dilation_rate, padded=padded
+        x_shape[1:-1],
+        kernel_shape[:-2],
+        strides,
+        padding,
+        dilation_rate,
+        padded=padded,
+        names=names,
     )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *geometry.output_size, filters))

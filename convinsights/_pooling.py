@@ -84,7 +84,8 @@ def plan(
     size = per_axis("pool_size", pool_size, len(sizes))
     steps = size if strides is None else strides
     padded = x_shape[0], x_shape[-1]
-    geometry = Geometry.of(sizes, size, steps, padding, dilation_rate, "pool", padded)
+    names = name, "pool_size"
+    geometry = Geometry.of(sizes, size, steps, padding, dilation_rate, "pool", padded, names)
     if not geometry.touching:
         for axis, (first, last) in enumerate(taps_over_pixels(_canonical(geometry))):
             if (first > last).any():

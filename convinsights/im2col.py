@@ -170,7 +170,8 @@ def resolve_padding(
     """
     sizes = spatial_size(input_size, "input_size")
     kernel = per_axis("kernel_size", kernel_size, len(sizes))
-    return Geometry.of(sizes, kernel, strides, padding, dilation_rate).padding
+    names = "input_size", "kernel_size"
+    return Geometry.of(sizes, kernel, strides, padding, dilation_rate, names=names).padding
 
 
 def pad(x: Array, geometry: Geometry, dtype: DType, planar: bool = False) -> Array:
@@ -301,4 +302,7 @@ def _plan(
     check_pixels(name, shape)
     kernel = per_axis("kernel_size", kernel_size, len(shape) - 2)
     padded = shape[0], math.prod(kernel) * shape[-1]
-    return Geometry.of(shape[1:-1], kernel, strides, padding, dilation_rate, padded=padded)
+    names = name, "kernel_size"
+    return Geometry.of(
+        shape[1:-1], kernel, strides, padding, dilation_rate, padded=padded, names=names
+    )

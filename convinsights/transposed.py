@@ -357,9 +357,12 @@ def plan(
     effective = effective_size(kernel_shape[:-2], rates)
     size = chosen_size(x_shape[1:-1], effective, steps, padding, output_padding, output_size)
     filters = kernel_shape[-2] * groups
-    check_size("strides" if output_size is None else "output_size", (x_shape[0], *size, filters))
+    causes = f"{names[0]}, {names[1]}, dilation_rate and strides"
+    check_size(causes if output_size is None else "output_size", (x_shape[0], *size, filters))
     padded = x_shape[0], max(x_shape[-1], filters)
-    geometry = Geometry.of(size, kernel_shape[:-2], steps, padding, rates, padded=padded)
+    geometry = Geometry.of(
+        size, kernel_shape[:-2], steps, padding, rates, padded=padded, names=names
+    )
     return Plan(geometry, groups, kernel_shape, (x_shape[0], *size, filters))
 
 

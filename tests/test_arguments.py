@@ -255,7 +255,7 @@ ONE = np.ones(3)
         (
             lambda: transposed.forward(X, KERNEL, strides=2**62),
             ValueError,
-            "strides must make arrays that fit in memory",
+            "x, kernel, dilation_rate and strides must make arrays",
         ),
         (
             lambda: transposed.inflate(X[:0], 2**62),

@@ -379,3 +379,23 @@ def test_backward_refuses_what_is_no_number_and_no_cache(module):
 def test_a_kernel_beyond_memory_is_refused_by_what_it_was_to_be_made_of(initialize, sizes, message):
     with pytest.raises(ValueError, match=says(message)):
         initialize(rng, *sizes)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda same: conv.forward(X, KERNEL, **same, dilation_rate=2**62), "x, kernel and dil"),
+        (lambda same: conv.output_shape((1, 2**60 - 1, 1), (3, 1, 1), **same), "input_shape and k"),
+        (lambda same: max_pooling.forward(X, 2**62, **same), "x and pool_size must make"),
+        (lambda same: average_pooling.forward(X, 2**62, **same), "x and pool_size must make"),
+        (lambda same: im2col.im2col(X, 2**62, **same), "x and kernel_size must make"),
+        (lambda same: im2col.resolve_padding(9, 2**62, **same), "input_size and kernel_size must"),
+        (
+            lambda same: max_pooling.output_shape((1, 2**60, 1), 2, padding=1),
+            "input_shape and padding must make",
+        ),
+    ],
+)
+def test_a_padded_size_beyond_memory_is_refused_by_what_makes_it(call, message):
+    with pytest.raises(ValueError, match=says(message)):
+        call({"padding": "same", "strides": 1})
