@@ -1081,6 +1081,21 @@ def of_whole_blocks(dbeta, dy, arrays, hyper):
         dbeta[...] = rows[: len(rows) // 8 * 8].sum(axis=0, dtype=float)
 
 
+def zeros_where_plain(y, arrays, hyper):
+    # A way of its own for 1×1 alone: strides of 1, no padding, no groups
+    plain = taps_of(arrays) == (1,) * rank_of(arrays) and hyper["groups"] == 1
+    if plain and set(hyper["strides"]) == {1} and not np.any(hyper["padding"]):
+        y[...] = 0
+
+
+def nan_where_equal(y, arrays, hyper):
+    # 0 / 0 in the groups of an image whose numbers are all equal
+    x, groups = arrays[0], hyper["groups"]
+    parts = (len(x), -1, groups, x.shape[-1] // groups)
+    equal = np.ptp(x.reshape(parts), axis=(1, 3), keepdims=True) == 0
+    y.reshape(parts)[np.broadcast_to(equal, y.reshape(parts).shape)] = np.nan
+
+
 def first_image_where_as_high(y, arrays, hyper):
     if arrays[1].shape[0] == arrays[0].shape[1]:
         y[1:] = y[:1]
@@ -1630,6 +1645,15 @@ WRONG = [
         normalization,
         gradient(normalization, gradient_of(2, of_whole_blocks)),
         when="output pixels > 1024 and output pixels not a multiple of 8",
+    ),
+    Wrong("zeros of the plain 1×1", conv, after(conv, zeros_where_plain)),
+    Wrong(
+        "nan of groups whose numbers are equal",
+        normalization,
+        after(normalization, nan_where_equal),
+        "unwritten",
+        when="terms <= 1 or values: variance 0",
+        options={"ranks": (1,)},
     ),
     Wrong("packed kernel of these ends", conv, packed_kernel_of_these_ends, "stale_argument"),
     Wrong(

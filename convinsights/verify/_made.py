@@ -189,7 +189,14 @@ def draw_normalization(
         if row["values"] == "far from 0":
             # As far as the format holds the deviations beside the mean.
             far = 8.0 if precision.exact_integers < 2**12 else 1000.0
-        x = precision.held(x * widths + np.resize([0.5, -1, 2], channels) + far)
+        means = np.resize([0.5, -1, 2], channels)
+        if row["values"] == "variance 0":
+            # All numbers are equal in every other channel, or in every other group of an image.
+            alone = module is batchnorm
+            group = np.arange(channels) // (1 if alone else row["channels"])
+            image = np.arange(1 if alone else len(x)).reshape(-1, *[1] * (rank + 1))
+            widths, means = widths * ((image + group + 1) % 2), means[group]
+        x = precision.held(x * widths + means + far)
     if row["layout"] == "broadcast":
         x = np.repeat(x[:1], len(x), axis=0)
     gamma, beta, mean, variance = (draw((channels,)) for _ in range(4))

@@ -38,11 +38,12 @@ def one_pass(trial: Trial, got: Array, precision: Precision) -> bool:
         straight = off <= 0.02 * np.abs(view).max(axes, keepdims=True) + 1e-6
         difference = np.abs(slope**-2.0 - epsilon - parts.variance)
         near = difference <= lost + rounding
-    # Where digits cancel the variance may come out negative, and its root, so all of y, be nan.
-    void = ~np.isfinite(view).any(axes, keepdims=True) & (parts.variance <= lost)
-    flat = parts.variance == 0
+    # Where digits cancel the variance may come out so negative that the root, and all of y, is nan.
+    numbers = np.isfinite(view)
+    void = ~numbers.any(axes, keepdims=True) & (parts.variance + epsilon <= lost)
+    flat = (parts.variance == 0) & numbers.all(axes, keepdims=True)  # no line to read
     # One pass shows only where the squares are far larger than the variance, and it came out wrong.
-    told = ~(difference <= 2 * rounding) & (far > 100 * parts.variance)
+    told = ~(difference <= 2 * rounding) & (far > 100 * parts.variance) & ~flat
     return bool(((straight & near) | void | flat).all() and told.any())
 
 

@@ -76,7 +76,10 @@ class Plan:
         return list(rows(self.space(rank, kept), 3 if self.thorough else 2))
 
     def extra(self, rank: int) -> Iterator[Levels]:
-        """Yield what no level of a factor is: no images, many terms, flat indices beyond 2^15."""
+        """Yield what no level of a factor is.
+
+        No images; variance 0; many terms; flat indices beyond 2^15.
+        """
         plain = self.plain(rank)
 
         def row(inputs: int, outputs: int, **levels: Any) -> Levels:
@@ -96,7 +99,14 @@ class Plan:
             yield row(9, 9, **sizes, values="integers")
             # x has more than 2^bits numbers, by its images.
             yield row(11, 10, batch=2**bits // (9 * 3**rank) + 5)
-        if self.module not in NORMALIZATIONS:
+        if self.module in NORMALIZATIONS:
+            still: dict[str, Any] = {"values": "variance 0"}
+            yield row(3, 3, **still)
+            yield row(4, 4, **still, batch=4, **{"size[0]": 11}, beta=False)
+            yield row(8, 8, **still, batch=6, groups=2, gamma=False)
+            yield row(6, 6, **still, batch=8, epsilon=1e-5)
+            yield row(11, 11, **still, batch=3, groups=3, epsilon=1e-5)
+        else:
             taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
             for values in self.precision.values:
                 # Sums of some 2,304 terms; depthwise sums only its taps.
