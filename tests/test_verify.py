@@ -374,6 +374,21 @@ def test_the_first_call_is_compared_with_a_later_one():
     assert failing(report) == [first_words + "wrong, then right)"] * len(report.failures)
 
 
+def test_the_first_call_of_every_shape_is_told_from_chance():
+    """As where a kernel tunes itself on its first arguments, and adds to y each time."""
+    known = set()
+
+    def forward(x, kernel, bias, **hyper):
+        y = my_conv(x, kernel, bias, **hyper)
+        first = (x.shape, kernel.shape) not in known
+        known.add((x.shape, kernel.shape))
+        return y + y if first else y
+
+    report = verify.verify(conv, forward, supports=())
+    assert (report.diagnosis, report.when) == ("first_call_differs", "first call of its kind")
+    assert set(failing(report)) == {first_words + "wrong, then right)"}
+
+
 @pytest.mark.parametrize("every", [2, 7, 25])
 def test_calls_that_are_wrong_now_and_then_are_no_slip_of_geometry(every):
     report = verify.verify(conv, counting(lambda call: call % every == 0))
@@ -1038,6 +1053,21 @@ def test_the_smallest_failing_case_is_as_small_as_can_be():
     assert least.arrays["x"].shape == (1, 1, 1, 6)
     assert least.arrays["kernel"].shape == (1, 1, 6, 1)
     assert report.when == "in_channels >= 6 and strides > 1"
+
+
+def test_the_smallest_failing_case_raises_what_the_others_raise():
+    """Though what is still smaller raises something else."""
+
+    def broken(x, kernel, bias):
+        if x.size == 1:
+            raise ValueError("an image of one number")
+        if min(x.strides) < 0:
+            raise ValueError(f"negative strides at 0x7f{x.size:x} of {x.shape}")
+        return my_conv(x, kernel, bias)
+
+    report = verify.verify(conv, broken)
+    assert all(": negative strides at 0x7f" in failure.message for failure in report.failures)
+    assert report.failures[-1].arrays["x"].size == 3  # made smaller
 
 
 def test_every_wrong_result_is_told_once_and_one_that_has_outputs_is_shown():

@@ -1,5 +1,6 @@
 """A failing case made as plain as it can be while it still fails."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -119,10 +120,19 @@ class Shrinker:
 
 
 def _alike(found: Trial, trial: Trial) -> bool:
-    # The same kind of fault: a result that was wrong before still is.
+    # The same kind of fault: a result that was wrong before still is, or is not there for the same
+    # reason.
     if trial.wrong:
-        return bool(found.wrong & trial.wrong)
+        both = found.wrong & trial.wrong
+        return any(_missing(found, name) == _missing(trial, name) for name in both)
     return {f.diagnosis for f in found.failures} == {f.diagnosis for f in trial.failures}
+
+
+def _missing(trial: Trial, name: str) -> list[str] | None:
+    # Why no array came, without the words that hold numbers (of sizes, of addresses)
+    if trial.got.get(name) is not None:
+        return None
+    return [re.sub(r"\w*\d\w*", "", f.message) for f in trial.failures if f.result == name]
 
 
 def _simpler(levels: Sequence[Any], value: Any) -> Iterator[Any]:
