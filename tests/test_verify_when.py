@@ -19,6 +19,7 @@ from convinsights.verify._cases import Case
 from convinsights.verify._clauses import Clause, Condition
 from convinsights.verify._coordinates import coordinates
 from convinsights.verify._features import features
+from convinsights.verify._parts import _of_rests
 from convinsights.verify._table import Table
 from convinsights.verify._thresholds import further, sharpened
 from convinsights.verify._trials import Trial
@@ -561,6 +562,11 @@ def findings(module, name, mask, share=0.85, count=80):
 )
 def test_the_part_that_is_wrong_is_said(module, name, text, mask):
     assert region(findings(module, name, mask or SPECIAL[text])) == text
+
+
+def test_all_blocks_are_said_that_leave_the_same_rests():
+    texts = [text for text, *_ in _of_rests([37, 130])]
+    assert texts == [f"the last #s that do not fill {m}" for m in ("3", "4", "8 or 16 or 32")]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.85, 0.3, 0.01])

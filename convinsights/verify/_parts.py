@@ -84,9 +84,9 @@ def parts_of(name: str, views: Sequence[View]) -> Iterator[Part]:
     flat = name in FLAT_INDICES
     of_one = _from_power(least) if flat else _from_either_end(least, most, behind)
     if flat:
-        several = _of_rests() if name in (PIXEL, PIXEL_OF_BATCH) else iter(())
+        several = _of_rests(extents) if name in (PIXEL, PIXEL_OF_BATCH) else iter(())
     else:
-        several = _of_blocks(np.unique(np.concatenate(indices)), max(extents))
+        several = _of_blocks(np.unique(np.concatenate(indices)), extents)
     own = COORDINATE_COSTS.get(name, 0.0)
     for text, cost, test in (*of_one, *several):
         yield Part(name, _worded(text, name), cost + own, test, PROPER_IN_SOME)
@@ -142,9 +142,9 @@ def _between(least: int, most: int) -> Test:
     return lambda index, n: (index >= least) & (index <= most)
 
 
-def _of_blocks(indices: Array, extent: int) -> Iterator[tuple[str, float, Test]]:
+def _of_blocks(indices: Array, extents: Sequence[int]) -> Iterator[tuple[str, float, Test]]:
     # A part of every block of m, or what is left over where m does not divide the extent.
-    for m in (m for m in BLOCKS if m < extent):
+    for m in (m for m in BLOCKS if m < max(extents)):
         rests = np.unique(indices % m)
         first, last = int(rests[0]), int(rests[-1])
         if last - first + 1 == len(rests) < m <= indices[-1]:
@@ -159,13 +159,18 @@ def _of_blocks(indices: Array, extent: int) -> Iterator[tuple[str, float, Test]]
             missing = next(r for r in range(m) if r not in rests)
             yield f"#s other than {missing} of each {m}", 0.7, _other_than(m, missing)
         if m > 2:
-            yield f"the last #s that do not fill {m}", 0.1, _not_filling(m)
             yield f"#s that fill blocks of {m}", 0.3, _filling(m)
+    yield from _of_rests(extents)
 
 
-def _of_rests() -> Iterator[tuple[str, float, Test]]:
+def _of_rests(extents: Sequence[int]) -> Iterator[tuple[str, float, Test]]:
+    # Extents that leave the same rests of several m do not tell which it is: all are said.
+    rests: dict[tuple[int, ...], list[int]] = {}
     for m in BLOCKS[1:]:
-        yield f"the last #s that do not fill {m}", 0.1, _not_filling(m)
+        rests.setdefault(tuple(n % m for n in extents), []).append(m)
+    for several in rests.values():
+        said = " or ".join(map(str, several))
+        yield f"the last #s that do not fill {said}", 0.1, _not_filling(several[0])
 
 
 def _of_each(m: int, first: int, last: int) -> Test:
