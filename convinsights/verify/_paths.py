@@ -34,14 +34,13 @@ def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
 
     threes, ones = times(["3"] * rank), times(["1"] * rank)
     twos, fours, fives, sevens = (times([k] * rank) for k in "2457")
-    yield Path(ones, all_of(1))
     yield Path(f"{ones}, strides 1", all_of(1), 1, 1, "valid")
     yield Path(f"{ones}, strides 2", all_of(1), 2, 1, "valid")
+    yield Path(ones, all_of(1))
     yield Path(threes, all_of(3))
     yield Path(f"{threes}, strides 1", all_of(3), 1, 1)
     yield Path(f"{threes}, padding 1", all_of(3), 1, 1, "1")
     yield Path(f"{threes}, strides 2, padding 1", all_of(3), 2, 1, "1")
-    yield Path(f"{twos}, strides 1", all_of(2), 1, 1, "valid")
     yield Path(f"{twos}, strides 2", all_of(2), 2, 1, "valid")
     if rank < 3:
         yield Path(f"{fives}, strides 1", all_of(5), 1, 1)
@@ -60,3 +59,4 @@ def paths_of(module: ModuleType, rank: int) -> Iterator[Path]:
     if module in (depthwise, depthwise_separable):
         name = f"{threes}, padding 1, multiplier 1"
         yield Path(name, all_of(3), 1, 1, "1", depth_multiplier=1)
+    yield Path(f"{twos}, strides 1", all_of(2), 1, 1, "valid")
