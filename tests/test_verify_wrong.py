@@ -32,6 +32,7 @@ LARGE = (
     "images from the fifth on repeated",
     "terms beyond a chunk",
     "same as if not strided",
+    "same by the other strides",
     "dgamma of many images",
     "dbias from 4 images on",
     "moments of three images",
