@@ -1638,7 +1638,7 @@ WRONG = [
         depthwise,
         after(depthwise, first_image_where_as_high),
         "batch_mixed",
-        where="images other than the first",
+        "batch > 1 and kernel_size[0] == size[0] and not broadcast arrays",
         options={"seed": 1},
     ),
     Wrong(
