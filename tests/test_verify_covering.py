@@ -9,7 +9,15 @@ from helpers import thinned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convinsights import depthwise_separable, dilated
+from convinsights import (
+    batchnorm,
+    conv,
+    depthwise,
+    depthwise_separable,
+    dilated,
+    normalization,
+    transposed,
+)
 from convinsights._concepts import defaults, name_of
 from convinsights.verify import _covering
 from convinsights.verify._calls import MODULES
@@ -245,3 +253,33 @@ def test_all_triples_meet_but_those_that_cannot(module, rank):
     # of kernels so long that images as large are too large.
     assert all("path" in some or [*some.values()].count(33) > 1 for some in left)
     assert len(left) < 0.002 * count
+
+
+@pytest.mark.parametrize("module", [batchnorm, normalization])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_some_channels_or_groups_have_variance_0_and_others_have_not(module, rank):
+    settings = frozenset({"epsilon"})
+    plan = Plan(module, (rank,), settings, Precision.of(module, np.float32))
+    rows = [row for row in plan.extra(rank) if row["values"] == "variance 0"]
+    cases = list(plan.of_rows(rank, rows))
+    assert {case.settings["epsilon"] for case in cases} == {1e-3, 1e-5}
+    for case in cases:
+        groups = case.settings.get("groups", case.x.shape[-1])
+        parts = case.x.reshape(len(case.x), -1, groups, case.x.shape[-1] // groups)
+        axes = (0, 1) if module is batchnorm else (1, 3)
+        equal = np.ptp(parts, axis=axes) == 0
+        assert 0 < equal.sum() < equal.size
+
+
+@pytest.mark.parametrize("module", [conv, depthwise, dilated, transposed])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_plain_kernels_of_one_tap_and_of_two_are_tried(module, rank):
+    plan = Plan(module, (rank,), frozenset(defaults(module)), Precision.of(module, np.float32))
+    tried = set()
+    for row in plan.rows(rank):
+        around = {row["padding"], *(row[f"dilation_rate[{a}]"] for a in range(rank))}
+        if around == {"valid", 1} and row.get("groups", 1) == 1:
+            steps = tuple((row[f"kernel_size[{a}]"], row[f"strides[{a}]"]) for a in range(rank))
+            tried.add(steps)
+    wanted = [(1, 1), (2, 1)] if module is dilated else [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert tried >= {(step,) * rank for step in wanted}
