@@ -100,12 +100,12 @@ class Plan:
             # x has more than 2^bits numbers, by its images.
             yield row(11, 10, batch=2**bits // (9 * 3**rank) + 5)
         if self.module in NORMALIZATIONS:
-            still: dict[str, Any] = {"values": "variance 0"}
+            still = {"values": "variance 0", "epsilon": min(self.levels(rank)["epsilon"])}
             yield row(3, 3, **still)
+            yield row(6, 6, **still, batch=8)
+            yield row(11, 11, **still, batch=3, groups=3)
             yield row(4, 4, **still, batch=4, **{"size[0]": 11}, beta=False)
             yield row(8, 8, **still, batch=6, groups=2, gamma=False)
-            yield row(6, 6, **still, batch=8, epsilon=1e-5)
-            yield row(11, 11, **still, batch=3, groups=3, epsilon=1e-5)
         else:
             taps = math.prod(plain.get(f"kernel_size[{a}]", 1) for a in range(rank))
             for values in self.precision.values:
